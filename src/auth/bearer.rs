@@ -1,0 +1,342 @@
+//! The bearer layer: a request goes on only with a token that the `Verifier` accepts (RFC 6750).
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::json;
+
+use crate::auth::{Rejection, Verifier};
+
+/// A middleware for `axum::middleware::from_fn_with_state`, with the verifier as the state.
+///
+/// A token is looked for in the `Authorization` header and nowhere else: what stands in a URL ends up in logs.
+pub async fn require_bearer(
+    State(verifier): State<Arc<Verifier>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match check(request.headers(), &verifier) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => {
+            tracing::debug!(reason = %refusal, "request refused");
+            refusal.response(&verifier.required_scopes)
+        }
+    }
+}
+
+fn check(headers: &HeaderMap, verifier: &Verifier) -> Result<(), Refusal> {
+    let token = bearer_token(headers)?;
+    verifier.verify(token, SystemTime::now())?;
+    Ok(())
+}
+
+fn bearer_token(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(Refusal::NoToken)?;
+    // With two, a proxy in front of us may have believed the other one.
+    if values.next().is_some() {
+        return Err(Refusal::Malformed(
+            "there is more than one Authorization header",
+        ));
+    }
+    let value = value
+        .to_str()
+        .map_err(|_| Refusal::Malformed("the Authorization header is not ASCII"))?;
+
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    if !scheme.eq_ignore_ascii_case("Bearer") || token.is_empty() {
+        return Err(Refusal::NoToken);
+    }
+    // RFC 6750 section 2.1, `b64token`.
+    let in_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    if !token.bytes().all(in_token) {
+        return Err(Refusal::Malformed(
+            "the Authorization header is not `Bearer`, one space and one token",
+        ));
+    }
+    Ok(token)
+}
+
+/// Why a request does not go on.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("a bearer token is required")]
+    NoToken,
+    #[error("{0}")]
+    Malformed(&'static str),
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+}
+
+impl Refusal {
+    fn response(&self, required_scopes: &[String]) -> Response {
+        let (status, error) = match self {
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
+            Self::NoToken => (StatusCode::UNAUTHORIZED, "invalid_token"),
+            Self::Rejected(Rejection::InsufficientScope { .. }) => {
+                (StatusCode::FORBIDDEN, "insufficient_scope")
+            }
+            Self::Rejected(_) => (StatusCode::UNAUTHORIZED, "invalid_token"),
+        };
+        let description = self.to_string();
+
+        let mut challenge = r#"Bearer realm="mcp""#.to_owned();
+        // RFC 6750 section 3.1: who did not bring a token is told no more than that one is needed.
+        if !matches!(self, Self::NoToken) {
+            challenge += &format!(
+                r#", error="{error}", error_description="{}""#,
+                quotable(&description)
+            );
+        }
+        if status == StatusCode::FORBIDDEN {
+            challenge += &format!(r#", scope="{}""#, quotable(&required_scopes.join(" ")));
+        }
+        let challenge = HeaderValue::try_from(challenge)
+            .expect("the words are ours and `quotable` leaves printable ASCII only");
+
+        let body = json!({ "error": error, "error_description": description });
+        (status, [(WWW_AUTHENTICATE, challenge)], Json(body)).into_response()
+    }
+}
+
+/// RFC 6750 section 3: printable ASCII without `"` and `\`. Names from the configuration may have more.
+fn quotable(text: &str) -> String {
+    text.chars()
+        .map(|character| match character {
+            '"' | '\\' => '\'',
+            ' '..='~' => character,
+            _ => '?',
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::Router;
+    use axum::body::{Body, to_bytes};
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::post;
+    use http::request;
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::auth::test_keys::{OURS, THEIRS};
+    use crate::auth::{Algorithm, Claims, SigningKey};
+
+    const CHALLENGE: &str = r#"Bearer realm="mcp""#;
+
+    fn claims() -> Claims {
+        Claims {
+            audience: vec!["dice_server".to_owned()],
+            scopes: vec!["dice:roll".to_owned(), "dice:read".to_owned()],
+            ..Claims::default()
+        }
+    }
+
+    fn token_of(key: &SigningKey, claims: &Claims) -> String {
+        let token = claims
+            .mint(key, Algorithm::RS256, SystemTime::now())
+            .unwrap();
+        token.expose().to_owned()
+    }
+
+    fn token() -> String {
+        token_of(&OURS, &claims())
+    }
+
+    /// What comes back: the status, the challenge and the body.
+    async fn send(request: request::Builder) -> (StatusCode, Option<String>, String) {
+        let verifier = Arc::new(Verifier {
+            key: OURS.verifying_key().clone(),
+            algorithm: Algorithm::RS256,
+            issuers: vec!["https://fastmcp.example.com".to_owned()],
+            audiences: vec!["dice_server".to_owned()],
+            required_scopes: vec!["dice:roll".to_owned(), "dice:read".to_owned()],
+            leeway: Duration::ZERO,
+        });
+        let router = Router::new()
+            .route("/mcp", post(async || "rolled"))
+            .layer(from_fn_with_state(verifier, require_bearer));
+        let body = Body::from(format!("access_token={}", token()));
+        let response = router
+            .oneshot(request.method("POST").body(body).unwrap())
+            .await
+            .unwrap();
+
+        let status = response.status();
+        let challenge = response
+            .headers()
+            .get(WWW_AUTHENTICATE)
+            .map(|value| value.to_str().unwrap().to_owned());
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, challenge, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    fn request() -> request::Builder {
+        http::Request::builder().uri("/mcp")
+    }
+
+    async fn with(authorization: &str) -> (StatusCode, Option<String>, String) {
+        send(request().header("authorization", authorization)).await
+    }
+
+    #[tokio::test]
+    async fn a_good_token_goes_on_whatever_the_case_of_its_scheme() {
+        for scheme in ["Bearer", "bearer", "BEARER"] {
+            let answer = with(&format!("{scheme} {}", token())).await;
+            assert_eq!(
+                answer,
+                (StatusCode::OK, None, "rolled".to_owned()),
+                "{scheme}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_without_a_bearer_token_is_challenged_and_no_more() {
+        let token = token();
+        let places = [
+            request(),
+            request().header("authorization", "Bearer"),
+            request().header("authorization", "Bearer "),
+            request().header("authorization", ""),
+            request().header("authorization", "Basic dXNlcjpwYXNz"),
+            request().header("authorization", &token),
+            request().header("authorization", format!("Bearer\t{token}")),
+            request().header("proxy-authorization", format!("Bearer {token}")),
+            request().header("x-authorization", format!("Bearer {token}")),
+            request().header("cookie", format!("access_token={token}")),
+            request().uri(format!("/mcp?access_token={token}")),
+        ];
+        for place in places {
+            let described = format!("{place:?}");
+            let (status, challenge, body) = send(place).await;
+
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{described}");
+            assert_eq!(challenge.as_deref(), Some(CHALLENGE), "{described}");
+            assert_eq!(
+                body,
+                r#"{"error":"invalid_token","error_description":"a bearer token is required"}"#
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_malformed_header_is_a_bad_request() {
+        let token = token();
+        for authorization in [
+            format!("Bearer  {token}"),
+            format!("Bearer \t{token}"),
+            format!("Bearer {token} extra"),
+            format!("Bearer \"{token}\""),
+            format!("Bearer {token}, Bearer {token}"),
+            format!("Bearer {token}\u{e9}"),
+        ] {
+            let (status, challenge, _) = with(&authorization).await;
+
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{authorization}");
+            assert!(
+                challenge
+                    .unwrap()
+                    .starts_with(r#"Bearer realm="mcp", error="invalid_request", "#)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn two_authorization_headers_are_a_bad_request_in_either_order() {
+        let (good, bad) = (format!("Bearer {}", token()), "Bearer x".to_owned());
+        for (first, second) in [(&good, &bad), (&bad, &good), (&good, &good)] {
+            let (status, _, body) = send(
+                request()
+                    .header("authorization", first)
+                    .header("authorization", second),
+            )
+            .await;
+
+            assert_eq!(status, StatusCode::BAD_REQUEST);
+            assert_eq!(
+                body,
+                r#"{"error":"invalid_request","error_description":"there is more than one Authorization header"}"#
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_invalid_token_is_told_why() {
+        let elsewhere = Claims {
+            audience: vec!["other".to_owned()],
+            ..claims()
+        };
+        let expired = Claims {
+            expires_in: Duration::ZERO,
+            ..claims()
+        };
+        for (token, description) in [
+            (
+                token_of(&THEIRS, &claims()),
+                "the token was not signed with the key that is trusted here",
+            ),
+            (
+                token_of(&OURS, &elsewhere),
+                "the token's audience is not dice_server",
+            ),
+            (
+                token_of(&OURS, &expired),
+                "the token expired less than a second ago",
+            ),
+            ("a".repeat(8193), "the token is longer than 8 KiB"),
+            ("a".repeat(500 << 10), "the token is longer than 8 KiB"),
+        ] {
+            let (status, challenge, body) = with(&format!("Bearer {token}")).await;
+
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{description}");
+            assert_eq!(
+                challenge.unwrap(),
+                format!(r#"{CHALLENGE}, error="invalid_token", error_description="{description}""#)
+            );
+            let body: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(
+                body,
+                json!({ "error": "invalid_token", "error_description": description })
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_scope_is_forbidden_and_named() {
+        let narrow = Claims {
+            scopes: vec!["dice:read".to_owned()],
+            ..claims()
+        };
+
+        let (status, challenge, body) = with(&format!("Bearer {}", token_of(&OURS, &narrow))).await;
+
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        assert_eq!(
+            challenge.unwrap(),
+            format!(
+                "{CHALLENGE}, error=\"insufficient_scope\", \
+                 error_description=\"the token lacks the scope dice:roll\", scope=\"dice:roll dice:read\""
+            )
+        );
+        assert_eq!(
+            body,
+            r#"{"error":"insufficient_scope","error_description":"the token lacks the scope dice:roll"}"#
+        );
+    }
+
+    #[test]
+    fn a_name_from_the_configuration_cannot_end_the_quotes() {
+        assert_eq!(quotable("a\"b\\c\r\n\u{e9}"), "a'b'c???");
+    }
+}

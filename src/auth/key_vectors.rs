@@ -1,0 +1,380 @@
+//! Texts that are not the key that was asked for, and what is said about each.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::auth::test_keys::{OURS, THEIRS};
+use crate::auth::{Created, DEV_KEY_FILE, Error, KeyRefusal, KeySize, SigningKey, VerifyingKey};
+
+fn pem(tag: &str, der: &[u8]) -> String {
+    pem::encode(&pem::Pem::new(tag, der))
+}
+
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = (content.len() as u16).to_be_bytes();
+    let length = match content.len() {
+        0..=0x7f => &length[1..],
+        0x80..=0xff => &[0x81, length[1]],
+        _ => &[0x82, length[0], length[1]],
+    };
+    [&[tag], length, content].concat()
+}
+
+/// A modulus of so many bits, and an exponent.
+fn numbers(bits: usize, exponent: &[u8]) -> Vec<u8> {
+    let mut modulus = vec![0xa5; bits.div_ceil(8)];
+    modulus[0] = 1 << ((bits - 1) % 8);
+    if bits.is_multiple_of(8) {
+        modulus.insert(0, 0);
+    }
+    [der(2, &modulus), der(2, exponent)].concat()
+}
+
+fn public(bits: usize, exponent: &[u8]) -> String {
+    pem("RSA PUBLIC KEY", &der(0x30, &numbers(bits, exponent)))
+}
+
+fn private(bits: usize, exponent: &[u8]) -> String {
+    let fields = [der(2, &[0]), numbers(bits, exponent)].concat();
+    pem("RSA PRIVATE KEY", &der(0x30, &fields))
+}
+
+fn pkcs1_public() -> Vec<u8> {
+    let decoding = OURS.verifying_key().decoding();
+    decoding.try_get_as_bytes().unwrap().to_vec()
+}
+
+fn ec_private() -> Vec<u8> {
+    let document =
+        EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
+    document.unwrap().as_ref().to_vec()
+}
+
+fn ec_public() -> Vec<u8> {
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &ec_private()).unwrap();
+    let info: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+    info.as_ref().to_vec()
+}
+
+fn ed25519_public() -> Vec<u8> {
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let info: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+    info.as_ref().to_vec()
+}
+
+fn write(text: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key.pem");
+    crate::auth::Secret::from(text.to_owned())
+        .save(&path, false)
+        .unwrap();
+    (folder, path)
+}
+
+fn why_not_public(text: &str) -> KeyRefusal {
+    match VerifyingKey::from_pem(text) {
+        Err(Error::Key(refusal)) => refusal,
+        other => panic!("{other:?} for {text}"),
+    }
+}
+
+fn why_not_private(text: &str) -> KeyRefusal {
+    let (_folder, path) = write(text);
+    match SigningKey::load(&path) {
+        Err(Error::KeyFile { source, .. }) => source,
+        other => panic!("{other:?} for {text}"),
+    }
+}
+
+fn same_as_ours(key: &VerifyingKey) -> bool {
+    key.public_pem() == OURS.public_pem()
+}
+
+#[test]
+fn a_public_key_is_read_however_it_is_wrapped() {
+    let ours = OURS.public_pem();
+    for text in [
+        ours.to_owned(),
+        pem("RSA PUBLIC KEY", &pkcs1_public()),
+        ours.replace('\n', "\r\n"),
+        ours.trim_end().to_owned(),
+        format!("\u{feff}{ours}"),
+        format!("the key of the dice server\n{ours}\nand that was all\n"),
+    ] {
+        assert!(
+            same_as_ours(&VerifyingKey::from_pem(&text).unwrap()),
+            "{text}"
+        );
+        let (_folder, path) = write(&text);
+        assert!(same_as_ours(&VerifyingKey::load(&path).unwrap()), "{text}");
+    }
+}
+
+#[test]
+fn a_private_key_is_read_however_it_is_wrapped() {
+    let ours = OURS.private_pem().expose();
+    let pkcs1 = pem("RSA PRIVATE KEY", OURS.encoding().as_bytes());
+    for text in [
+        ours.to_owned(),
+        ours.replace('\n', "\r\n"),
+        format!("\u{feff}{ours}and that was all"),
+        pkcs1,
+    ] {
+        let (_folder, path) = write(&text);
+        let key = SigningKey::load(&path).unwrap();
+        assert_eq!(key.private_pem().expose(), ours);
+        assert!(same_as_ours(key.verifying_key()));
+    }
+}
+
+#[test]
+fn text_that_is_neither_key_is_called_what_it_is() {
+    let ours = OURS.public_pem();
+    let private = OURS.private_pem().expose();
+    let theirs = THEIRS.public_pem();
+    let cases = [
+        (String::new(), KeyRefusal::Empty),
+        ("\u{feff} \r\n".to_owned(), KeyRefusal::Empty),
+        ("ssh-rsa AAAAB3Nza".to_owned(), KeyRefusal::NotPem),
+        ("\0\u{fffd}\u{1}".to_owned(), KeyRefusal::NotPem),
+        (format!("{ours}{theirs}"), KeyRefusal::Several),
+        (format!("{private}{ours}"), KeyRefusal::Several),
+        (ours[..200].to_owned(), KeyRefusal::Damaged),
+        (ours.replacen("QEF", "", 1), KeyRefusal::Damaged),
+        (ours.replacen('M', "", 1), KeyRefusal::Damaged),
+        (ours.replacen('M', "!", 1), KeyRefusal::Damaged),
+        (ours.replace("END PUBLIC", "END PRIVATE"), KeyRefusal::Damaged),
+        (pem("PUBLIC KEY", b"nothing"), KeyRefusal::Damaged),
+        (pem("PUBLIC KEY", b""), KeyRefusal::Damaged),
+        (pem("PRIVATE KEY", b"nothing"), KeyRefusal::Damaged),
+        (pem("CERTIFICATE", b"any"), KeyRefusal::Certificate),
+        (pem("CERTIFICATE REQUEST", b"any"), KeyRefusal::NotAKey),
+        (pem("OPENSSH PRIVATE KEY", b"any"), KeyRefusal::OpenSsh),
+        (pem("ENCRYPTED PRIVATE KEY", b"any"), KeyRefusal::Encrypted),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n\
+             -----END RSA PRIVATE KEY-----\n"
+                .to_owned(),
+            KeyRefusal::Encrypted,
+        ),
+        (pem("PUBLIC KEY", &ec_public()), KeyRefusal::NotRsa("an EC")),
+        (pem("PRIVATE KEY", &ec_private()), KeyRefusal::NotRsa("an EC")),
+        (
+            pem("EC PARAMETERS", b"any") + &pem("EC PRIVATE KEY", b"any"),
+            KeyRefusal::NotRsa("an EC"),
+        ),
+        (pem("PUBLIC KEY", &ed25519_public()), KeyRefusal::NotRsa("an Ed25519")),
+    ];
+    for (text, refusal) in cases {
+        assert_eq!(why_not_public(&text), refusal, "{text}");
+        assert_eq!(why_not_private(&text), refusal, "{text}");
+    }
+}
+
+#[test]
+fn the_other_half_of_a_pair_is_refused() {
+    assert_eq!(
+        why_not_public(OURS.private_pem().expose()),
+        KeyRefusal::Private
+    );
+    assert_eq!(why_not_private(OURS.public_pem()), KeyRefusal::Public);
+
+    let (_folder, path) = write(OURS.private_pem().expose());
+    let error = VerifyingKey::load(&path).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap();
+    assert_eq!(
+        source.to_string(),
+        "it is a private key where a public key is needed"
+    );
+}
+
+#[test]
+fn a_weak_or_outsized_key_is_refused_with_its_size() {
+    let e = [1, 0, 1];
+    for bits in [512, 1024, 2047] {
+        assert_eq!(
+            why_not_public(&public(bits, &e)),
+            KeyRefusal::TooSmall { bits }
+        );
+        assert_eq!(
+            why_not_private(&private(bits, &e)),
+            KeyRefusal::TooSmall { bits }
+        );
+    }
+    for bits in [8193, 16384] {
+        assert_eq!(
+            why_not_public(&public(bits, &e)),
+            KeyRefusal::TooLarge { bits }
+        );
+        assert_eq!(
+            why_not_private(&private(bits, &e)),
+            KeyRefusal::TooLarge { bits }
+        );
+    }
+    for bits in [2048, 4096, 8192] {
+        assert!(VerifyingKey::from_pem(&public(bits, &e)).is_ok(), "{bits}");
+        assert_eq!(
+            why_not_private(&private(bits, &e)),
+            KeyRefusal::Inconsistent
+        );
+    }
+}
+
+#[test]
+fn an_unsafe_exponent_is_refused() {
+    for exponent in [
+        &[0][..],
+        &[1],
+        &[3],
+        &[0xff, 0xff],
+        &[0, 0xff, 0xff],
+        &[1, 0, 0],
+    ] {
+        assert_eq!(
+            why_not_public(&public(2048, exponent)),
+            KeyRefusal::Exponent,
+            "{exponent:x?}"
+        );
+        assert_eq!(
+            why_not_private(&private(2048, exponent)),
+            KeyRefusal::Exponent
+        );
+    }
+    assert_eq!(
+        why_not_public(&public(2048, &[1; 9])),
+        KeyRefusal::Inconsistent
+    );
+}
+
+#[test]
+fn debug_shows_no_key_material() {
+    assert_eq!(format!("{:?}", *OURS), "SigningKey { bits: 2048, .. }");
+    assert_eq!(
+        format!("{:?}", OURS.verifying_key()),
+        "VerifyingKey { bits: 2048, .. }"
+    );
+}
+
+#[test]
+fn a_key_set_names_its_key_by_thumbprint_unless_told_otherwise() {
+    // The key and the thumbprint of RFC 7638 section 3.1.
+    let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+    let modulus = [&[0], &URL_SAFE_NO_PAD.decode(n).unwrap()[..]].concat();
+    let fields = [der(2, &modulus), der(2, &[1, 0, 1])].concat();
+    let key = VerifyingKey::from_pem(&pem("RSA PUBLIC KEY", &der(0x30, &fields))).unwrap();
+
+    let named = key.jwks(Some("dev"));
+    let unnamed = key.jwks(None);
+
+    assert_eq!(
+        named,
+        serde_json::json!({
+            "keys": [{ "kty": "RSA", "n": n, "e": "AQAB", "alg": "RS256", "use": "sig", "kid": "dev" }]
+        })
+    );
+    assert_eq!(
+        unnamed["keys"][0]["kid"],
+        Value::from("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")
+    );
+}
+
+#[test]
+fn the_developer_key_is_made_once_and_then_found() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("data/mcp-cli");
+
+    let (made, first) = SigningKey::load_or_create(&folder).unwrap();
+    let (found, second) = SigningKey::load_or_create(&folder).unwrap();
+
+    assert_eq!((first, second), (Created::Yes, Created::No));
+    assert_eq!(made.public_pem(), found.public_pem());
+    assert_eq!(names_in(&folder), [DEV_KEY_FILE]);
+    let file = fs::read_to_string(folder.join(DEV_KEY_FILE)).unwrap();
+    assert_eq!(file, made.private_pem().expose());
+}
+
+#[test]
+fn whoever_loses_the_race_to_make_the_key_uses_the_key_of_the_winner() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("keys");
+    let results: Vec<(SigningKey, Created)> = thread::scope(|scope| {
+        let runs: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| SigningKey::load_or_create(&folder).unwrap()))
+            .collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+
+    let winners = results
+        .iter()
+        .filter(|(_, created)| *created == Created::Yes);
+    assert_eq!(winners.count(), 1);
+    for (key, _) in &results {
+        assert_eq!(key.public_pem(), results[0].0.public_pem());
+    }
+    assert_eq!(names_in(&folder), [DEV_KEY_FILE]);
+}
+
+#[test]
+fn a_damaged_developer_key_is_reported_and_kept() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join(DEV_KEY_FILE);
+    crate::auth::Secret::from(String::new())
+        .save(&path, false)
+        .unwrap();
+
+    let error = SigningKey::load_or_create(home.path()).unwrap_err();
+
+    assert!(matches!(
+        error,
+        Error::KeyFile {
+            source: KeyRefusal::Empty,
+            ..
+        }
+    ));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "");
+}
+
+#[test]
+fn a_saved_key_is_replaced_only_when_forced() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("keys/key.pem");
+    OURS.save(&path, false).unwrap();
+
+    assert!(matches!(
+        THEIRS.save(&path, false),
+        Err(Error::Exists { .. })
+    ));
+    assert!(same_as_ours(
+        SigningKey::load(&path).unwrap().verifying_key()
+    ));
+    THEIRS.save(&path, true).unwrap();
+    assert!(!same_as_ours(
+        SigningKey::load(&path).unwrap().verifying_key()
+    ));
+}
+
+#[test]
+fn a_key_is_as_large_as_was_asked_for() {
+    let key = SigningKey::generate("3072".parse().unwrap()).unwrap();
+
+    assert_eq!(format!("{key:?}"), "SigningKey { bits: 3072, .. }");
+    assert!("1024".parse::<KeySize>().is_err());
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap();
+    names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
