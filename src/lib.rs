@@ -4,3 +4,5 @@
 //! The rooms, from what the user types down to the wire; `docs/ARCHITECTURE.md` is the map.
 
 pub mod auth;
+pub mod dice;
+pub mod http;

@@ -1,0 +1,5 @@
+//! Listening: sockets, connections, and when they end.
+
+mod listener;
+
+pub use listener::serve;
