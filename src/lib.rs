@@ -6,3 +6,4 @@
 pub mod auth;
 pub mod dice;
 pub mod http;
+pub mod responses;

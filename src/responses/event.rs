@@ -1,0 +1,220 @@
+//! The events of a streamed response (Responses API, streaming events).
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+use super::item::Item;
+use super::response::Response;
+
+/// One event: as it came, and as it was understood.
+#[derive(Debug, Clone)]
+pub struct Event {
+    data: Map<String, Value>,
+    kind: EventKind,
+}
+
+impl Event {
+    /// Reads the `data` of an event. Nothing is refused: what is not known is `EventKind::Other`.
+    pub fn read(data: Map<String, Value>) -> Self {
+        let kind = match EventKind::deserialize(&data) {
+            // The documented shape of `error` is flat; the recorded one nests (`EventKind::Error`).
+            Ok(EventKind::Other(_)) if data.get("type") == Some(&"error".into()) => {
+                EventKind::Error {
+                    error: ApiError::read(&data),
+                }
+            }
+            Ok(kind) => kind,
+            Err(_) => EventKind::Other(Map::new()),
+        };
+        Self { data, kind }
+    }
+
+    /// An event of our own making.
+    pub(crate) fn new(sequence_number: u64, kind: EventKind) -> Self {
+        let mut data = match serde_json::to_value(&kind) {
+            Ok(Value::Object(data)) => data,
+            other => unreachable!("every event is a JSON object, not {other:?}"),
+        };
+        data.shift_insert(1, "sequence_number".to_owned(), sequence_number.into());
+        Self { data, kind }
+    }
+
+    /// The one event of a response that was not streamed.
+    pub(crate) fn whole(response: Response) -> Self {
+        let kind = match response.status() {
+            "failed" => EventKind::Failed { response },
+            "incomplete" => EventKind::Incomplete { response },
+            _ => EventKind::Completed { response },
+        };
+        Self::new(0, kind)
+    }
+
+    /// What the event says.
+    pub fn kind(&self) -> &EventKind {
+        &self.kind
+    }
+
+    /// The event as it came: a JSON object with `type`.
+    pub fn data(&self) -> &Map<String, Value> {
+        &self.data
+    }
+}
+
+/// What an event says, for the events that this program acts on or makes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum EventKind {
+    #[serde(rename = "response.created")]
+    Created { response: Response },
+    #[serde(rename = "response.in_progress")]
+    InProgress { response: Response },
+    #[serde(rename = "response.completed")]
+    Completed { response: Response },
+    #[serde(rename = "response.failed")]
+    Failed { response: Response },
+    #[serde(rename = "response.incomplete")]
+    Incomplete { response: Response },
+
+    #[serde(rename = "response.output_item.added")]
+    OutputItemAdded { output_index: usize, item: Item },
+    #[serde(rename = "response.output_item.done")]
+    OutputItemDone { output_index: usize, item: Item },
+
+    #[serde(rename = "response.mcp_list_tools.in_progress")]
+    McpListToolsInProgress {
+        output_index: usize,
+        item_id: String,
+    },
+    #[serde(rename = "response.mcp_list_tools.completed")]
+    McpListToolsCompleted {
+        output_index: usize,
+        item_id: String,
+    },
+    #[serde(rename = "response.mcp_list_tools.failed")]
+    McpListToolsFailed {
+        output_index: usize,
+        item_id: String,
+    },
+
+    #[serde(rename = "response.mcp_call.in_progress")]
+    McpCallInProgress {
+        output_index: usize,
+        item_id: String,
+    },
+    #[serde(rename = "response.mcp_call_arguments.delta")]
+    McpCallArgumentsDelta {
+        output_index: usize,
+        item_id: String,
+        delta: String,
+        #[serde(default)]
+        obfuscation: String,
+    },
+    #[serde(rename = "response.mcp_call_arguments.done")]
+    McpCallArgumentsDone {
+        output_index: usize,
+        item_id: String,
+        arguments: String,
+    },
+    #[serde(rename = "response.mcp_call.completed")]
+    McpCallCompleted {
+        output_index: usize,
+        item_id: String,
+    },
+    #[serde(rename = "response.mcp_call.failed")]
+    McpCallFailed {
+        output_index: usize,
+        item_id: String,
+    },
+
+    #[serde(rename = "response.content_part.added")]
+    ContentPartAdded {
+        item_id: String,
+        output_index: usize,
+        content_index: usize,
+        part: Value,
+    },
+    #[serde(rename = "response.output_text.delta")]
+    OutputTextDelta {
+        item_id: String,
+        output_index: usize,
+        content_index: usize,
+        delta: String,
+        #[serde(default)]
+        logprobs: Vec<Value>,
+        #[serde(default)]
+        obfuscation: String,
+    },
+    #[serde(rename = "response.output_text.done")]
+    OutputTextDone {
+        item_id: String,
+        output_index: usize,
+        content_index: usize,
+        text: String,
+        #[serde(default)]
+        logprobs: Vec<Value>,
+    },
+    #[serde(rename = "response.content_part.done")]
+    ContentPartDone {
+        item_id: String,
+        output_index: usize,
+        content_index: usize,
+        part: Value,
+    },
+
+    #[serde(rename = "error")]
+    Error { error: ApiError },
+
+    /// An event that this program does not know; [`Event::data`] has it.
+    #[serde(untagged)]
+    Other(Map<String, Value>),
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(data: &Value) -> Event {
+        Event::read(data.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn an_unknown_event_is_carried_unharmed() {
+        let data = json!({"type": "response.steer.accepted", "sequence_number": 3, "x": {"y": 1}});
+        let read = event(&data);
+        assert!(matches!(read.kind(), EventKind::Other(_)));
+        assert_eq!(Value::Object(read.data().clone()), data);
+    }
+
+    #[test]
+    fn both_shapes_of_an_error_are_read() {
+        let nested = json!({"type": "error", "sequence_number": 2, "error": {
+            "type": "insufficient_quota", "code": "insufficient_quota", "message": "No.", "param": null}});
+        let flat = json!({"type": "error", "code": "insufficient_quota", "message": "No.",
+            "param": null, "sequence_number": 2});
+        for data in [nested, flat] {
+            let EventKind::Error { error } = event(&data).kind().clone() else {
+                panic!("not read as an error: {data}");
+            };
+            assert_eq!(error.message, "No.");
+            assert_eq!(error.code.as_deref(), Some("insufficient_quota"));
+        }
+    }
+
+    #[test]
+    fn an_event_of_ours_has_its_type_and_number_first() {
+        let event = Event::new(
+            4,
+            EventKind::McpCallCompleted {
+                output_index: 1,
+                item_id: "mcp_1".to_owned(),
+            },
+        );
+        assert_eq!(
+            serde_json::to_string(event.data()).unwrap(),
+            r#"{"type":"response.mcp_call.completed","sequence_number":4,"output_index":1,"item_id":"mcp_1"}"#
+        );
+    }
+}

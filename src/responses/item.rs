@@ -1,0 +1,268 @@
+//! The items of a conversation: what goes into a response and what comes out of it.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+/// One item (Responses API, input and output items). What this program does not act on, or cannot
+/// read, is carried as it came.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Item {
+    Message(Message),
+    McpListTools(McpListTools),
+    McpCall(McpCall),
+    McpApprovalRequest(McpApprovalRequest),
+    McpApprovalResponse(McpApprovalResponse),
+    #[serde(untagged)]
+    Other(Map<String, Value>),
+}
+
+impl Item {
+    /// The item's id, for the items that have one.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Message(message) => message.id.as_deref(),
+            Self::McpListTools(list) => Some(&list.id),
+            Self::McpCall(call) => Some(&call.id),
+            Self::McpApprovalRequest(request) => Some(&request.id),
+            Self::McpApprovalResponse(response) => response.id.as_deref(),
+            Self::Other(item) => item.get("id").and_then(Value::as_str),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let item = Map::deserialize(deserializer)?;
+        let known = match item.get("type").and_then(Value::as_str) {
+            // An input message may leave its type out (Responses API, EasyInputMessage).
+            Some("message") | None => read(&item).map(Self::Message),
+            Some("mcp_list_tools") => read(&item).map(Self::McpListTools),
+            Some("mcp_call") => read(&item).map(Self::McpCall),
+            Some("mcp_approval_request") => read(&item).map(Self::McpApprovalRequest),
+            Some("mcp_approval_response") => read(&item).map(Self::McpApprovalResponse),
+            Some(_) => None,
+        };
+        Ok(known.unwrap_or(Self::Other(item)))
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(item: &'a Map<String, Value>) -> Option<T> {
+    T::deserialize(item).ok()
+}
+
+/// What a person, a developer or the model said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    pub role: String,
+    pub content: Content,
+}
+
+impl Message {
+    /// All text of the message: `input_text` and `output_text` parts, one after the other.
+    pub fn text(&self) -> String {
+        match &self.content {
+            Content::Text(text) => text.clone(),
+            Content::Parts(parts) => parts
+                .iter()
+                .filter(|part| matches!(part["type"].as_str(), Some("input_text" | "output_text")))
+                .filter_map(|part| part["text"].as_str())
+                .collect(),
+        }
+    }
+}
+
+/// The content of a message: text alone, or parts such as `input_text` and `input_image`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Content {
+    Text(String),
+    Parts(Vec<Value>),
+}
+
+/// `mcp_list_tools`: the tools that a server offers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct McpListTools {
+    pub id: String,
+    pub server_label: String,
+    #[serde(default)]
+    pub tools: Vec<McpListToolsTool>,
+    /// Why the list could not be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// One tool of an `mcp_list_tools` item.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct McpListToolsTool {
+    #[serde(default)]
+    pub annotations: Value,
+    #[serde(default)]
+    pub description: Option<String>,
+    #[serde(default)]
+    pub input_schema: Value,
+    pub name: String,
+}
+
+impl McpListToolsTool {
+    /// Whether the server says that the tool changes nothing.
+    pub fn is_read_only(&self) -> bool {
+        self.annotations["read_only"] == Value::Bool(true)
+    }
+}
+
+/// `mcp_call`: a tool was called, or is being called.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct McpCall {
+    pub id: String,
+    /// `in_progress`, `completed`, `incomplete`, `calling` or `failed`; older responses have none.
+    #[serde(default)]
+    pub status: Option<String>,
+    #[serde(default)]
+    pub approval_request_id: Option<String>,
+    /// A JSON object, as text.
+    pub arguments: String,
+    #[serde(default)]
+    pub error: Option<McpCallError>,
+    pub name: String,
+    #[serde(default)]
+    pub output: Option<String>,
+    pub server_label: String,
+}
+
+/// Why a call gave no output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum McpCallError {
+    /// The server answered with a JSON-RPC error.
+    McpProtocolError { code: i64, message: String },
+    /// The tool itself failed: the content of a result with `isError`.
+    McpToolExecutionError { content: Value },
+    /// The server answered with an HTTP error, or not at all (424).
+    HttpError { code: i64, message: String },
+    #[serde(untagged)]
+    Other(Value),
+}
+
+impl McpCallError {
+    /// The error as a person reads it; text that a tool wrote is given as it wrote it.
+    pub fn text(&self) -> String {
+        match self {
+            Self::McpProtocolError { code, message } => format!("{message} (MCP error {code})"),
+            Self::McpToolExecutionError { content } | Self::Other(content) => text_of(content),
+            Self::HttpError { code, message } => match message.strip_prefix("424: ") {
+                Some("") => "no answer from the MCP server".to_owned(),
+                Some(cause) => format!("no answer from the MCP server: {cause}"),
+                None => format!("{message} (HTTP {code})"),
+            },
+        }
+    }
+}
+
+/// The text in MCP content: a string, a block with `text`, or a list of such blocks.
+fn text_of(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(blocks) => blocks.iter().map(text_of).collect::<Vec<_>>().join("\n"),
+        Value::Object(block) => match block.get("text").or_else(|| block.get("message")) {
+            Some(Value::String(text)) => text.clone(),
+            _ => content.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// `mcp_approval_request`: a call that waits for a yes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpApprovalRequest {
+    pub id: String,
+    /// A JSON object, as text.
+    pub arguments: String,
+    pub name: String,
+    pub server_label: String,
+}
+
+/// `mcp_approval_response`: the yes or the no.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpApprovalResponse {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    pub approval_request_id: String,
+    pub approve: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn item(value: Value) -> Item {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn an_unknown_item_is_carried_unharmed() {
+        let reasoning = json!({"type": "reasoning", "id": "rs_1", "summary": [], "new": [1.5]});
+        let carried = item(reasoning.clone());
+        assert_eq!(carried.id(), Some("rs_1"));
+        assert_eq!(serde_json::to_value(carried).unwrap(), reasoning);
+    }
+
+    #[test]
+    fn an_item_of_a_known_type_in_an_unknown_shape_is_carried_too() {
+        let odd = json!({"type": "mcp_call", "id": 7});
+        assert!(matches!(item(odd.clone()), Item::Other(map) if Value::Object(map.clone()) == odd));
+    }
+
+    #[test]
+    fn a_message_needs_no_type_and_may_have_parts() {
+        let Item::Message(short) = item(json!({"role": "user", "content": "Roll"})) else {
+            panic!("not a message");
+        };
+        assert_eq!(short.text(), "Roll");
+        let Item::Message(long) = item(json!({
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "a"}, {"type": "refusal", "refusal": "no"},
+                        {"type": "output_text", "text": "b"}],
+        })) else {
+            panic!("not a message");
+        };
+        assert_eq!(long.text(), "ab");
+    }
+
+    #[test]
+    fn every_shape_of_an_error_in_a_call_has_a_text() {
+        for (error, expected) in [
+            (
+                json!({"type": "mcp_protocol_error", "code": 32600, "message": "Session terminated"}),
+                "Session terminated (MCP error 32600)",
+            ),
+            (
+                json!({"type": "mcp_tool_execution_error",
+                       "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}),
+                "a\nb",
+            ),
+            (
+                json!({"type": "http_error", "code": 424, "message": "424: "}),
+                "no answer from the MCP server",
+            ),
+            (
+                json!({"type": "http_error", "code": 500, "message": "An unknown error"}),
+                "An unknown error (HTTP 500)",
+            ),
+            (json!("plain"), "plain"),
+            (json!({"type": "new_error", "message": "odd"}), "odd"),
+        ] {
+            let error: McpCallError = serde_json::from_value(error).unwrap();
+            assert_eq!(error.text(), expected);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The Responses API, seen by a client.
+
+pub mod approval;
+mod client;
+mod error;
+mod event;
+mod header;
+mod item;
+mod request;
+mod response;
+mod sse;
+
+use futures::stream::{BoxStream, StreamExt};
+
+pub use async_openai::types::mcp::{
+    MCPTool, MCPToolAllowedTools, MCPToolApprovalFilter, MCPToolApprovalSetting, MCPToolFilter,
+    MCPToolRequireApproval,
+};
+
+pub use client::{Client, Limits};
+pub use error::{ApiError, Error, FailedDependency, ListFailure};
+pub use event::{Event, EventKind};
+pub use header::{UnusableHeader, read_header};
+pub use item::{
+    Content, Item, McpApprovalRequest, McpApprovalResponse, McpCall, McpCallError, McpListTools,
+    McpListToolsTool, Message,
+};
+pub use request::{CreateResponse, Input, ToolChoice, ToolChoiceMcp, ToolChoiceMode, ToolEntry};
+pub use response::Response;
+
+/// The events of one response, in order. Dropping it stops whoever answers.
+pub type EventStream = BoxStream<'static, Result<Event, Error>>;
+
+/// Reads a stream to its end: every event is shown to `on_event`, and the response is returned
+/// once it is `completed`.
+///
+/// Anything else is an error: of the transport, an `error` event, a response that is `failed` or
+/// `incomplete`, or what `on_event` fails with.
+pub async fn read_to_end<E: From<Error>>(
+    mut events: EventStream,
+    mut on_event: impl FnMut(&Event) -> Result<(), E>,
+) -> Result<Response, E> {
+    let mut why_no_list = None;
+    let mut error_event = None;
+    while let Some(event) = events.next().await {
+        let event = event?;
+        on_event(&event)?;
+        match event.kind() {
+            EventKind::Completed { response } => return Ok(response.clone()),
+            EventKind::Incomplete { response } => {
+                let reason = response.incomplete_reason().unwrap_or("unknown").to_owned();
+                return Err(Error::Incomplete { reason }.into());
+            }
+            EventKind::Failed { response } => {
+                let error = error_event.or_else(|| response.error()).unwrap_or_default();
+                return Err(Error::of_event(error, why_no_list).into());
+            }
+            EventKind::Error { error } => error_event = Some(error.clone()),
+            EventKind::OutputItemDone {
+                item: Item::McpListTools(list),
+                ..
+            } if list.error.is_some() => why_no_list.clone_from(&list.error),
+            _ => {}
+        }
+    }
+    let error = match error_event {
+        Some(error) => Error::of_event(error, why_no_list),
+        None => Error::Truncated,
+    };
+    Err(error.into())
+}
+
+/// Recorded traffic whose name ends so, by name.
+#[cfg(test)]
+pub(crate) fn fixtures(ends_with: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/recordings");
+    let mut found: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), entry.path()))
+        .filter(|(name, _)| name.ends_with(ends_with))
+        .map(|(name, path)| (name, std::fs::read(path).unwrap()))
+        .collect();
+    assert!(!found.is_empty(), "no fixture ends with {ends_with}");
+    found.sort();
+    found
+}

@@ -1,0 +1,76 @@
+//! The response object, as it came.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+use super::item::{Item, McpApprovalRequest};
+
+/// A response object (Responses API), whole and as it came. Reading a field never fails: one that
+/// is missing or has another shape is read as empty.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Response(Map<String, Value>);
+
+impl Response {
+    /// Takes a JSON object for a response if it says that it is one.
+    pub fn read(object: Map<String, Value>) -> Option<Self> {
+        let is_response = object.get("object") == Some(&"response".into());
+        (is_response || object.get("output").is_some_and(Value::is_array)).then_some(Self(object))
+    }
+
+    pub(crate) fn new(object: Map<String, Value>) -> Self {
+        Self(object)
+    }
+
+    /// `resp_...`, or nothing.
+    pub fn id(&self) -> &str {
+        self.text("id")
+    }
+
+    /// `completed`, `failed`, `in_progress`, `cancelled`, `queued` or `incomplete`.
+    pub fn status(&self) -> &str {
+        self.text("status")
+    }
+
+    /// The items of the answer, in order.
+    pub fn output(&self) -> Vec<Item> {
+        let Some(Value::Array(items)) = self.0.get("output") else {
+            return Vec::new();
+        };
+        items
+            .iter()
+            .filter_map(|item| Item::deserialize(item).ok())
+            .collect()
+    }
+
+    /// The calls that wait for approval.
+    pub fn pending_approvals(&self) -> Vec<McpApprovalRequest> {
+        self.output()
+            .into_iter()
+            .filter_map(|item| match item {
+                Item::McpApprovalRequest(request) => Some(request),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Why the response failed.
+    pub fn error(&self) -> Option<ApiError> {
+        self.0.get("error")?.as_object().map(ApiError::read)
+    }
+
+    /// Why the response is incomplete, such as `max_output_tokens`.
+    pub fn incomplete_reason(&self) -> Option<&str> {
+        self.0.get("incomplete_details")?.get("reason")?.as_str()
+    }
+
+    /// The whole object.
+    pub fn object(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    fn text(&self, field: &str) -> &str {
+        self.0.get(field).and_then(Value::as_str).unwrap_or("")
+    }
+}
