@@ -6,4 +6,5 @@
 pub mod auth;
 pub mod dice;
 pub mod http;
+pub mod mcp;
 pub mod responses;

@@ -1,0 +1,121 @@
+//! What rmcp's errors mean: the one place that looks inside them.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use http::StatusCode;
+use rmcp::service::{ClientInitializeError, ServiceError};
+use rmcp::transport::DynamicTransportError;
+use rmcp::transport::streamable_http_client::StreamableHttpError;
+
+use super::http::{HttpError, Refusal};
+
+/// Why an MCP server could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server answered HTTP with a status that is no success.
+    #[error("the MCP server answered HTTP {status}")]
+    Refused {
+        status: StatusCode,
+        /// Its `WWW-Authenticate` header.
+        challenge: Option<String>,
+    },
+    /// The server answered in JSON-RPC that it will not do what was asked.
+    #[error("the MCP server answered with error {code}: {message}")]
+    Protocol { code: i64, message: String },
+    /// There was no HTTP answer: nothing listens, DNS, TLS, or the connection broke off.
+    #[error("the MCP server could not be reached")]
+    Unreachable(#[source] Box<dyn StdError + Send + Sync>),
+    /// There was an answer, and it is not MCP.
+    #[error("the MCP server's answer is not MCP: {0}")]
+    NotMcp(String),
+    #[error("the MCP server did not answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// The client for HTTP could not be made.
+    #[error("the HTTP client could not be set up")]
+    Setup(#[source] reqwest::Error),
+}
+
+impl Error {
+    /// Why connecting failed. `refusal` is what HTTP said to the last message.
+    pub(super) fn of_connecting(error: ClientInitializeError, refusal: Option<Refusal>) -> Self {
+        match error {
+            ClientInitializeError::LegacyFallbackFailed { fallback, .. } => {
+                Self::of_connecting(*fallback, refusal)
+            }
+            ClientInitializeError::TransportError { error, .. } => Self::of_transport(&error),
+            ClientInitializeError::JsonRpcError(error) => match refusal {
+                Some(refusal) => refusal.into(),
+                None => Self::Protocol {
+                    code: error.code.0.into(),
+                    message: error.message.into_owned(),
+                },
+            },
+            other => match refusal {
+                Some(refusal) => refusal.into(),
+                None => Self::NotMcp(other.to_string()),
+            },
+        }
+    }
+
+    /// Why a request on an open connection failed.
+    pub(super) fn of_request(error: ServiceError, limit: Duration) -> Self {
+        match error {
+            ServiceError::McpError(error) => Self::Protocol {
+                code: error.code.0.into(),
+                message: error.message.into_owned(),
+            },
+            ServiceError::TransportSend(error) => Self::of_transport(&error),
+            ServiceError::Timeout { .. } => Self::Timeout(limit),
+            other => Self::NotMcp(other.to_string()),
+        }
+    }
+
+    fn of_transport(error: &DynamicTransportError) -> Self {
+        // `StreamableHttpError::Client` is not in its own `source()`, so this cannot walk a chain.
+        match error.error.downcast_ref::<StreamableHttpError<HttpError>>() {
+            Some(StreamableHttpError::Client(HttpError::Refused(refusal))) => {
+                refusal.clone().into()
+            }
+            Some(StreamableHttpError::Client(HttpError::Transport(error)))
+                if error.is_timeout() =>
+            {
+                Self::Unreachable("the connection timed out".into())
+            }
+            Some(StreamableHttpError::Client(HttpError::Transport(error))) => {
+                Self::Unreachable(root_cause(error).to_string().into())
+            }
+            Some(StreamableHttpError::SessionExpired) => Self::Refused {
+                status: StatusCode::NOT_FOUND,
+                challenge: None,
+            },
+            Some(StreamableHttpError::UnexpectedContentType(Some(content_type))) => {
+                Self::NotMcp(format!("its content type is {content_type:?}"))
+            }
+            Some(StreamableHttpError::UnexpectedContentType(None)) => {
+                Self::NotMcp("it has no content type".to_owned())
+            }
+            Some(StreamableHttpError::Deserialize(error)) => Self::NotMcp(error.to_string()),
+            Some(other) => Self::NotMcp(other.to_string()),
+            None => Self::Unreachable(error.error.to_string().into()),
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused {
+            status: refusal.status,
+            challenge: refusal.challenge,
+        }
+    }
+}
+
+/// The innermost cause: what the system said, without the URL that `reqwest` puts around it.
+fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
+}
