@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod dice;
+pub mod engine;
 pub mod http;
 pub mod mcp;
 pub mod responses;

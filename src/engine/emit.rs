@@ -1,0 +1,286 @@
+//! `Emitter`: items to events; the only maker of ids, indexes and sequence numbers.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures::channel::mpsc::UnboundedSender;
+use rand::RngExt;
+use serde_json::json;
+
+use super::response::{Draft, Usage};
+use crate::responses::{
+    ApiError, Content, Event, EventKind, Item, McpApprovalRequest, McpCall, McpListTools, Message,
+    Response,
+};
+
+/// Sends the events of one response, in the order and with the keys that OpenAI was recorded with.
+pub struct Emitter {
+    sender: UnboundedSender<Event>,
+    draft: Draft,
+    sequence_number: u64,
+    /// The output so far: done items, and the first state of those that are not.
+    output: Vec<Item>,
+    /// Shared by all ids of one response.
+    id_stem: String,
+}
+
+/// An item that was added and is not done.
+#[derive(Debug, Clone)]
+pub struct Open {
+    output_index: usize,
+    pub id: String,
+}
+
+impl Emitter {
+    pub fn new(sender: UnboundedSender<Event>, mut draft: Draft) -> Self {
+        let id_stem = hex(16);
+        draft.id = new_id("resp", &id_stem);
+        draft.created_at = unix_now();
+        Self {
+            sender,
+            draft,
+            sequence_number: 0,
+            output: Vec::new(),
+            id_stem,
+        }
+    }
+
+    /// The id of the response.
+    pub fn response_id(&self) -> &str {
+        &self.draft.id
+    }
+
+    /// The items of the response so far.
+    pub fn output(&self) -> &[Item] {
+        &self.output
+    }
+
+    /// `response.created`, `response.in_progress`.
+    pub fn created(&mut self) {
+        let response = self.draft.in_progress();
+        self.send(EventKind::Created {
+            response: response.clone(),
+        });
+        self.send(EventKind::InProgress { response });
+    }
+
+    /// The list of a server's tools is asked for.
+    pub fn list_tools_started(&mut self, server_label: &str) -> Open {
+        let open = self.add("mcpl", |id| {
+            Item::McpListTools(McpListTools {
+                id,
+                server_label: server_label.to_owned(),
+                tools: Vec::new(),
+                error: None,
+            })
+        });
+        self.send(EventKind::McpListToolsInProgress {
+            output_index: open.output_index,
+            item_id: open.id.clone(),
+        });
+        open
+    }
+
+    /// The list of a server's tools is there, or has its `error`.
+    pub fn list_tools_ended(&mut self, open: &Open, list: McpListTools) {
+        let (output_index, item_id) = (open.output_index, open.id.clone());
+        self.send(if list.error.is_some() {
+            EventKind::McpListToolsFailed {
+                output_index,
+                item_id,
+            }
+        } else {
+            EventKind::McpListToolsCompleted {
+                output_index,
+                item_id,
+            }
+        });
+        self.done(open, Item::McpListTools(list));
+    }
+
+    /// A call goes out. Returns the item as it stands, for [`Self::call_ended`].
+    pub fn call_started(
+        &mut self,
+        server_label: &str,
+        name: &str,
+        arguments: &str,
+        approval_request_id: Option<&str>,
+    ) -> (Open, McpCall) {
+        let call = McpCall {
+            id: String::new(),
+            status: Some("in_progress".to_owned()),
+            approval_request_id: approval_request_id.map(str::to_owned),
+            arguments: String::new(),
+            error: None,
+            name: name.to_owned(),
+            output: None,
+            server_label: server_label.to_owned(),
+        };
+        let open = self.add("mcp", |id| Item::McpCall(McpCall { id, ..call.clone() }));
+        let (output_index, item_id) = (open.output_index, open.id.clone());
+        let in_progress = EventKind::McpCallInProgress {
+            output_index,
+            item_id: item_id.clone(),
+        };
+        self.send(in_progress.clone());
+        self.send(EventKind::McpCallArgumentsDelta {
+            output_index,
+            item_id: item_id.clone(),
+            delta: arguments.to_owned(),
+            obfuscation: String::new(),
+        });
+        // Recorded so: a call that was approved is announced a second time.
+        if approval_request_id.is_some() {
+            self.send(in_progress);
+        }
+        self.send(EventKind::McpCallArgumentsDone {
+            output_index,
+            item_id,
+            arguments: arguments.to_owned(),
+        });
+        let call = McpCall {
+            id: open.id.clone(),
+            arguments: arguments.to_owned(),
+            ..call
+        };
+        (open, call)
+    }
+
+    /// A call came back; `call` has its output, or its error and the status `failed`.
+    pub fn call_ended(&mut self, open: &Open, call: McpCall) {
+        let (output_index, item_id) = (open.output_index, open.id.clone());
+        self.send(if call.error.is_some() {
+            EventKind::McpCallFailed {
+                output_index,
+                item_id,
+            }
+        } else {
+            EventKind::McpCallCompleted {
+                output_index,
+                item_id,
+            }
+        });
+        self.done(open, Item::McpCall(call));
+    }
+
+    /// A call that waits for approval.
+    pub fn approval_request(&mut self, server_label: &str, name: &str, arguments: &str) {
+        let request = |id| {
+            Item::McpApprovalRequest(McpApprovalRequest {
+                id,
+                arguments: arguments.to_owned(),
+                name: name.to_owned(),
+                server_label: server_label.to_owned(),
+            })
+        };
+        let open = self.add("mcpr", request);
+        self.done(&open, request(open.id.clone()));
+    }
+
+    /// A message of one text.
+    pub fn message(&mut self, text: &str) {
+        let open = self.add("msg", |id| message(id, "in_progress", Vec::new()));
+        let (output_index, content_index) = (open.output_index, 0);
+        self.send(EventKind::ContentPartAdded {
+            item_id: open.id.clone(),
+            output_index,
+            content_index,
+            part: output_text(""),
+        });
+        self.send(EventKind::OutputTextDelta {
+            item_id: open.id.clone(),
+            output_index,
+            content_index,
+            delta: text.to_owned(),
+            logprobs: Vec::new(),
+            obfuscation: String::new(),
+        });
+        self.send(EventKind::OutputTextDone {
+            item_id: open.id.clone(),
+            output_index,
+            content_index,
+            text: text.to_owned(),
+            logprobs: Vec::new(),
+        });
+        self.send(EventKind::ContentPartDone {
+            item_id: open.id.clone(),
+            output_index,
+            content_index,
+            part: output_text(text),
+        });
+        let item = message(open.id.clone(), "completed", vec![output_text(text)]);
+        self.done(&open, item);
+    }
+
+    /// `response.completed`.
+    pub fn completed(&mut self, usage: Usage) {
+        let response = self.draft.completed(&self.output, unix_now(), usage);
+        self.send(EventKind::Completed { response });
+    }
+
+    /// `error`, then `response.failed`.
+    pub fn failed(&mut self, error: ApiError) {
+        let response: Response = self.draft.failed(&self.output, &error);
+        self.send(EventKind::Error { error });
+        self.send(EventKind::Failed { response });
+    }
+
+    fn add(&mut self, prefix: &str, item: impl FnOnce(String) -> Item) -> Open {
+        let open = Open {
+            output_index: self.output.len(),
+            id: new_id(prefix, &self.id_stem),
+        };
+        let item = item(open.id.clone());
+        self.output.push(item.clone());
+        self.send(EventKind::OutputItemAdded {
+            output_index: open.output_index,
+            item,
+        });
+        open
+    }
+
+    fn done(&mut self, open: &Open, item: Item) {
+        self.output[open.output_index] = item.clone();
+        self.send(EventKind::OutputItemDone {
+            output_index: open.output_index,
+            item,
+        });
+    }
+
+    fn send(&mut self, kind: EventKind) {
+        let event = Event::new(self.sequence_number, kind);
+        self.sequence_number += 1;
+        // Nobody listens any more: the turn is about to be dropped.
+        let _ = self.sender.unbounded_send(event);
+    }
+}
+
+fn message(id: String, status: &str, parts: Vec<serde_json::Value>) -> Item {
+    Item::Message(Message {
+        id: Some(id),
+        status: Some(status.to_owned()),
+        content: Content::Parts(parts),
+        role: "assistant".to_owned(),
+    })
+}
+
+fn output_text(text: &str) -> serde_json::Value {
+    json!({"type": "output_text", "annotations": [], "logprobs": [], "text": text})
+}
+
+/// `PREFIX_` and 50 hexadecimal digits: the stem of the response, the time, and chance.
+fn new_id(prefix: &str, stem: &str) -> String {
+    format!("{prefix}_{stem}00{:08x}{}", unix_now(), hex(24))
+}
+
+fn hex(digits: usize) -> String {
+    let mut rng = rand::rng();
+    (0..digits)
+        .map(|_| char::from(b"0123456789abcdef"[rng.random_range(0..16)]))
+        .collect()
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,104 @@
+//! The Responses API, seen by the server that answers it.
+
+mod emit;
+pub mod model;
+mod redact;
+mod response;
+mod store;
+mod tools;
+mod turn;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures::channel::mpsc;
+use futures::stream::{self, StreamExt};
+
+use crate::mcp::{self, ClientPool};
+use crate::responses::{self, CreateResponse, EventStream};
+
+use emit::Emitter;
+use model::Model;
+use response::Draft;
+use store::Store;
+use turn::Turn;
+
+/// Answers `responses.create` on this machine: lists the tools of the MCP servers that a request
+/// names, lets a model choose, calls what it chose. Cloning shares everything.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    model: Model,
+    clients: ClientPool,
+    store: Store,
+}
+
+impl Engine {
+    /// An engine that asks `model`.
+    pub fn new(model: Model) -> Result<Self, mcp::Error> {
+        Ok(Self {
+            inner: Arc::new(Inner {
+                model,
+                clients: ClientPool::new()?,
+                store: Store::default(),
+            }),
+        })
+    }
+
+    /// `POST /responses`, as a stream of events (Responses API, streaming events).
+    ///
+    /// A request that cannot be served as it is, is refused before the first event, with HTTP 400.
+    /// What goes wrong later is an event: a server that gives no list of tools ends the stream
+    /// with `mcp_list_tools.failed`, `error` and `response.failed`. Dropping the stream stops the
+    /// turn and cancels the call that it waits for.
+    pub fn create_stream(&self, request: CreateResponse) -> Result<EventStream, responses::Error> {
+        let servers = request
+            .mcp_tools()
+            .map(tools::Server::read)
+            .collect::<Result<Vec<_>, _>>()?;
+        refuse_duplicates(&servers)?;
+        let mut context = match &request.previous_response_id {
+            None => Vec::new(),
+            Some(id) => self.inner.store.context(id).ok_or_else(|| {
+                responses::Error::bad_request(
+                    "previous_response_id",
+                    Some("previous_response_not_found"),
+                    format!("Previous response with id '{id}' not found."),
+                )
+            })?,
+        };
+        let input = request.input.clone().into_items();
+        turn::refuse_unusable(&context, &input)?;
+        context.extend(input);
+
+        let (sender, events) = mpsc::unbounded();
+        let turn = Turn {
+            emitter: Emitter::new(sender, Draft::new(&request, self.inner.model.name())),
+            engine: Arc::clone(&self.inner),
+            servers,
+            context,
+            request,
+        };
+        // The turn is polled by whoever reads the events: nobody reads, nothing runs.
+        let turn = stream::once(turn.run()).filter_map(|()| async { None });
+        Ok(stream::select(events.map(Ok), turn).boxed())
+    }
+}
+
+fn refuse_duplicates(servers: &[tools::Server]) -> Result<(), responses::Error> {
+    let mut labels = HashSet::new();
+    match servers.iter().find(|server| !labels.insert(server.label())) {
+        None => Ok(()),
+        Some(server) => Err(responses::Error::bad_request(
+            "tools",
+            None,
+            format!(
+                "Duplicate MCP server_label '{}' found in 'tools' parameter.",
+                server.label()
+            ),
+        )),
+    }
+}

@@ -1,0 +1,175 @@
+//! The models that the engine can ask: closed, and ours, so an enum.
+
+pub mod rules;
+mod script;
+
+use serde_json::{Map, Value};
+
+use crate::responses::{Item, McpListToolsTool};
+
+pub use script::{Script, ScriptError};
+
+/// Who decides what is called and said.
+#[derive(Debug, Clone)]
+pub enum Model {
+    /// Picks tools by the words of the question. Not a language model.
+    Rules,
+    /// Plays the steps of a file.
+    Script(Script),
+}
+
+/// What a model sees when it is asked for its next step.
+pub struct View<'a> {
+    /// The conversation, oldest first, with what this response has put out so far.
+    pub items: &'a [&'a Item],
+    /// The tools that may be called.
+    pub tools: &'a [ListedTool],
+    /// `tool_choice` demands a call.
+    pub must_call: bool,
+}
+
+/// A tool, and the server that has it.
+#[derive(Debug, Clone)]
+pub struct ListedTool {
+    pub server_label: String,
+    pub tool: McpListToolsTool,
+}
+
+/// A call that a model asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCall {
+    pub server_label: String,
+    pub name: String,
+    pub arguments: Map<String, Value>,
+}
+
+impl Model {
+    /// What a response names as its model when the request named none.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Rules => "rules",
+            Self::Script(_) => "script",
+        }
+    }
+
+    /// The next step: what the model says, and what it wants called; no calls means it is done.
+    pub fn step(&self, view: &View<'_>) -> Step {
+        match self {
+            Self::Rules => rules_step(view),
+            Self::Script(script) => script.step(view),
+        }
+    }
+}
+
+/// What a model says, and what it wants called.
+#[derive(Debug, Default, PartialEq)]
+pub struct Step {
+    pub text: Option<String>,
+    pub calls: Vec<ToolCall>,
+}
+
+/// The step of the built-in rules: calls for a new question, a sentence once they have results.
+fn rules_step(view: &View<'_>) -> Step {
+    let asked = view.items.iter().rposition(|item| is_question(item));
+    let (question, since) = match asked {
+        Some(index) => (text_of(view.items[index]), &view.items[index + 1..]),
+        None => (String::new(), view.items),
+    };
+    let done = answered(since);
+    if !done.is_empty() {
+        return Step {
+            text: Some(phrase(&done)),
+            calls: Vec::new(),
+        };
+    }
+    let tools: Vec<rules::Tool<'_>> = view
+        .tools
+        .iter()
+        .map(|listed| rules::Tool {
+            name: &listed.tool.name,
+            description: listed.tool.description.as_deref(),
+            input_schema: &listed.tool.input_schema,
+        })
+        .collect();
+    match rules::plan(&question, &tools, view.must_call) {
+        rules::Plan::Say(text) => Step {
+            text: Some(text),
+            calls: Vec::new(),
+        },
+        rules::Plan::Call(calls) => Step {
+            text: None,
+            calls: calls.into_iter().map(|call| named(view, call)).collect(),
+        },
+    }
+}
+
+fn named(view: &View<'_>, call: rules::Call) -> ToolCall {
+    let listed = &view.tools[call.tool];
+    ToolCall {
+        server_label: listed.server_label.clone(),
+        name: listed.tool.name.clone(),
+        arguments: call.arguments,
+    }
+}
+
+fn is_question(item: &Item) -> bool {
+    matches!(item, Item::Message(message) if message.role == "user")
+}
+
+fn text_of(item: &Item) -> String {
+    match item {
+        Item::Message(message) => message.text(),
+        _ => String::new(),
+    }
+}
+
+/// A call that was made or denied, with its arguments read.
+struct Answered<'a> {
+    name: &'a str,
+    arguments: Map<String, Value>,
+    /// The output, or why there is none; nothing for a call that was denied.
+    result: Option<Result<&'a str, String>>,
+}
+
+fn answered<'a>(items: &[&'a Item]) -> Vec<Answered<'a>> {
+    let denied = |id: &str| {
+        items.iter().any(|item| {
+            matches!(item, Item::McpApprovalResponse(it) if it.approval_request_id == id && !it.approve)
+        })
+    };
+    items
+        .iter()
+        .filter_map(|item| match item {
+            Item::McpCall(call) => Some(Answered {
+                name: &call.name,
+                arguments: serde_json::from_str(&call.arguments).unwrap_or_default(),
+                result: Some(match &call.error {
+                    Some(error) => Err(error.text()),
+                    None => Ok(call.output.as_deref().unwrap_or_default()),
+                }),
+            }),
+            Item::McpApprovalRequest(request) if denied(&request.id) => Some(Answered {
+                name: &request.name,
+                arguments: serde_json::from_str(&request.arguments).unwrap_or_default(),
+                result: None,
+            }),
+            _ => None,
+        })
+        .collect()
+}
+
+fn phrase(calls: &[Answered<'_>]) -> String {
+    let done: Vec<rules::Done<'_>> = calls
+        .iter()
+        .map(|call| rules::Done {
+            name: call.name,
+            arguments: &call.arguments,
+            outcome: match &call.result {
+                Some(Ok(output)) => rules::Outcome::Output(output),
+                Some(Err(error)) => rules::Outcome::Failed(error),
+                None => rules::Outcome::Denied,
+            },
+        })
+        .collect();
+    rules::phrase(&done)
+}

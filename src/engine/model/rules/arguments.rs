@@ -1,0 +1,705 @@
+//! Arguments for a tool, from the words of a question and the tool's schema.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::{Map, Number, Value};
+
+use super::Tool;
+use super::numbers::{self, Found};
+use super::schema::{self, Kind};
+use super::tokens::{self, Kind as TokenKind, Token};
+use super::words::{is_stop_word, split, stem};
+
+/// How deep objects in objects are filled.
+const DEEPEST: usize = 4;
+/// Properties beyond this many are left out.
+const MOST_PROPERTIES: usize = 100;
+/// Properties that want the question itself.
+const QUESTIONS: &[&str] = &["prompt", "q", "query", "question", "search", "topic"];
+
+/// A required property that the question says nothing of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unfilled {
+    pub name: String,
+    /// The kind of value, such as `integer`.
+    pub kind: &'static str,
+}
+
+/// Fills the arguments of `tool` from `question`: first what is named (`n_dice=5`), then what is
+/// required, then what is left over.
+pub fn fill(question: &str, tool: &Tool<'_>) -> Result<Map<String, Value>, Unfilled> {
+    Reader::new(question, tool).object(tool.input_schema, 0)
+}
+
+/// A property, with its schema resolved.
+struct Property {
+    name: String,
+    schema: Value,
+    kind: Kind,
+    is_required: bool,
+}
+
+/// The question, and which parts of it have been used.
+struct Reader<'a> {
+    text: &'a str,
+    root: &'a Value,
+    tokens: Vec<Token<'a>>,
+    /// The stem of each word of each token, and the token's index.
+    stems: Vec<(String, usize)>,
+    numbers: Vec<Found>,
+    used: Vec<bool>,
+    /// The stems of the tool's own words: they say which tool, not which argument.
+    own: HashSet<String>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(question: &'a str, tool: &Tool<'a>) -> Self {
+        let tokens = tokens::tokens(question);
+        let stems = tokens
+            .iter()
+            .enumerate()
+            .filter(|(_, token)| token.kind == TokenKind::Word)
+            .flat_map(|(at, token)| split(token.text).into_iter().map(move |it| (stem(&it), at)))
+            .collect();
+        let own = split(tool.name)
+            .into_iter()
+            .chain(split(tool.description.unwrap_or("")))
+            .map(|word| stem(&word))
+            .collect();
+        Self {
+            text: question,
+            root: tool.input_schema,
+            numbers: numbers::find(&tokens),
+            used: vec![false; tokens.len()],
+            tokens,
+            stems,
+            own,
+        }
+    }
+
+    fn object(&mut self, schema: &Value, depth: usize) -> Result<Map<String, Value>, Unfilled> {
+        let properties = properties(schema, self.root);
+        let strings_wanted = properties
+            .iter()
+            .filter(|it| it.is_required && it.kind == Kind::String)
+            .filter(|it| it.schema.get("enum").is_none())
+            .count();
+
+        let mut values: HashMap<&str, Value> = HashMap::new();
+        for property in &properties {
+            if let Some(value) = self.named(property) {
+                values.insert(&property.name, value);
+            }
+        }
+        // What can be recognised by its form is not for a property that takes anything.
+        for property in &properties {
+            if !values.contains_key(property.name.as_str())
+                && let Some(value) = self.recognised(property)
+            {
+                values.insert(&property.name, value);
+            }
+        }
+        let mut arguments = Map::new();
+        for wants_required in [true, false] {
+            let wanted = properties
+                .iter()
+                .filter(|it| it.is_required == wants_required);
+            for property in wanted {
+                let value = match values.remove(property.name.as_str()) {
+                    Some(value) => Some(value),
+                    None if property.kind == Kind::Object => self.nested(property, depth)?,
+                    None => self.left_over(property, strings_wanted == 1),
+                };
+                let value = match value {
+                    None if property.is_required => Some(default(property)?),
+                    value => value,
+                };
+                if let Some(value) = value {
+                    arguments.insert(property.name.clone(), value);
+                }
+            }
+        }
+        Ok(arguments)
+    }
+
+    /// An object in an object: there if anything of it is said, or if it is required.
+    fn nested(&mut self, property: &Property, depth: usize) -> Result<Option<Value>, Unfilled> {
+        if depth == DEEPEST {
+            return Ok(None);
+        }
+        let used = self.used.clone();
+        match self.object(&property.schema, depth + 1) {
+            Ok(object) if property.is_required || !object.is_empty() => {
+                Ok(Some(Value::Object(object)))
+            }
+            Ok(_) => Ok(None),
+            Err(unfilled) => {
+                self.used = used;
+                match property.is_required && property.schema.get("default").is_none() {
+                    true => Err(Unfilled {
+                        name: format!("{}.{}", property.name, unfilled.name),
+                        ..unfilled
+                    }),
+                    false => Ok(None),
+                }
+            }
+        }
+    }
+
+    /// The value of `name=value`, `name: value`, or of a name right before a number or a quote.
+    fn named(&mut self, property: &Property) -> Option<Value> {
+        let words = split(&property.name);
+        for at in 0..self.tokens.len() {
+            let Some(length) = self.says_name(at, &property.name, &words) else {
+                continue;
+            };
+            let next = at + length;
+            let is_assigned = self.is(next, TokenKind::Assign);
+            let value_at = next + usize::from(is_assigned);
+            let Some(token) = self.tokens.get(value_at).filter(|_| !self.used[value_at]) else {
+                continue;
+            };
+            let text = token.text;
+            let number = self
+                .numbers
+                .iter()
+                .position(|it| it.at == value_at && !it.is_weak);
+            let is_quoted = token.kind == TokenKind::Quoted;
+            if !is_assigned && !is_quoted && number.is_none() {
+                continue;
+            }
+            let Some(value) = self.read(text, number, property) else {
+                continue;
+            };
+            let last = number.map_or(value_at, |it| value_at + self.numbers[it].length - 1);
+            self.used[at..=last].fill(true);
+            return Some(value);
+        }
+        None
+    }
+
+    /// How many tokens from `at` on are the name of a property, written in any way.
+    fn says_name(&self, at: usize, name: &str, words: &[String]) -> Option<usize> {
+        if !self.is(at, TokenKind::Word) || words.is_empty() {
+            return None;
+        }
+        if self.tokens[at].text.eq_ignore_ascii_case(name) {
+            return Some(1);
+        }
+        let tokens = self.tokens.get(at..at + words.len())?;
+        let says = tokens
+            .iter()
+            .zip(words)
+            .all(|(token, word)| token.text.eq_ignore_ascii_case(word));
+        says.then_some(words.len())
+    }
+
+    /// A text that stands for the value of a property, as that value.
+    fn read(&self, text: &str, number: Option<usize>, property: &Property) -> Option<Value> {
+        if let Some(options) = property.schema["enum"].as_array() {
+            let is_meant = |option: &&Value| match option {
+                Value::String(option) => option.eq_ignore_ascii_case(text),
+                other => serde_json::from_str::<Value>(text).is_ok_and(|it| it == **other),
+            };
+            return options.iter().find(is_meant).cloned();
+        }
+        let number = number.map(|it| self.numbers[it].value.clone());
+        match property.kind {
+            Kind::Integer => integer(&number?).map(Value::Number),
+            Kind::Number => number.map(Value::Number),
+            Kind::String => Some(text.into()),
+            Kind::Boolean => match text.to_lowercase().as_str() {
+                "true" | "yes" | "on" => Some(true.into()),
+                "false" | "no" | "off" => Some(false.into()),
+                _ => None,
+            },
+            Kind::Array => Some(Value::Array(
+                text.split(',')
+                    .map(str::trim)
+                    .map(|it| serde_json::from_str(it).unwrap_or_else(|_| it.into()))
+                    .collect(),
+            )),
+            Kind::Object => serde_json::from_str(text).ok().filter(Value::is_object),
+            Kind::Any => Some(number.map_or_else(|| text.into(), Value::Number)),
+        }
+    }
+
+    /// A value that shows by its form what it is: an option of an enum, a flag, an address.
+    fn recognised(&mut self, property: &Property) -> Option<Value> {
+        if let Some(options) = property.schema["enum"].as_array() {
+            return self.option(options);
+        }
+        match property.kind {
+            Kind::Boolean => self.flag(&property.name),
+            Kind::String => {
+                let looks_right = form(property)?;
+                let at = (0..self.tokens.len())
+                    .find(|&at| !self.used[at] && looks_right(self.tokens[at].text))?;
+                self.used[at] = true;
+                Some(self.tokens[at].text.into())
+            }
+            _ => None,
+        }
+    }
+
+    /// The option of an enum whose words the question says first.
+    fn option(&mut self, options: &[Value]) -> Option<Value> {
+        let mut first: Option<(usize, &Value)> = None;
+        for option in options {
+            let said = match option {
+                Value::String(text) => {
+                    let words: Vec<String> = split(text).iter().map(|it| stem(it)).collect();
+                    self.says(&words)
+                }
+                Value::Number(number) => self
+                    .numbers
+                    .iter()
+                    .find(|it| it.value == *number)
+                    .map(|it| it.at),
+                _ => None,
+            };
+            if let Some(at) = said
+                && first.is_none_or(|(before, _)| at < before)
+            {
+                first = Some((at, option));
+            }
+        }
+        let (at, option) = first?;
+        self.used[at] = true;
+        Some(option.clone())
+    }
+
+    /// True if the question says the name of a flag, false if it says so with a no before it.
+    fn flag(&mut self, name: &str) -> Option<Value> {
+        let words: Vec<String> = split(name).iter().map(|it| stem(it)).collect();
+        if words.iter().all(|word| self.own.contains(word)) {
+            return None;
+        }
+        let at = self.says(&words)?;
+        self.used[at] = true;
+        let before = at
+            .checked_sub(1)
+            .map(|it| self.tokens[it].text.to_lowercase());
+        let is_denied = matches!(
+            before.as_deref(),
+            Some("no" | "not" | "without" | "non" | "never")
+        );
+        Some((!is_denied).into())
+    }
+
+    /// The token at which the question says these words, one after the other.
+    fn says(&self, words: &[String]) -> Option<usize> {
+        if words.is_empty() {
+            return None;
+        }
+        self.stems
+            .windows(words.len())
+            .find(|said| said.iter().map(|(stem, _)| stem).eq(words))
+            .map(|said| said[0].1)
+            .filter(|at| !self.used[*at])
+    }
+
+    /// The next value of the right kind that nothing else has taken.
+    fn left_over(&mut self, property: &Property, is_only_string: bool) -> Option<Value> {
+        if let Some(constant) = property.schema.get("const") {
+            return property.is_required.then(|| constant.clone());
+        }
+        if property.schema.get("enum").is_some() {
+            return None;
+        }
+        match property.kind {
+            Kind::Integer | Kind::Number => self.number(property).map(Value::Number),
+            Kind::String => {
+                let quoted = self.quoted().map(Value::from);
+                quoted.or_else(|| {
+                    let may_guess = property.is_required && form(property).is_none();
+                    may_guess
+                        .then(|| self.guess(property, is_only_string))
+                        .flatten()
+                })
+            }
+            Kind::Boolean => (property.is_required && property.schema.get("default").is_none())
+                .then_some(false.into()),
+            Kind::Array => self.list(property),
+            Kind::Any => self
+                .quoted()
+                .map(Value::from)
+                .or_else(|| self.number(property).map(Value::Number)),
+            Kind::Object => None,
+        }
+    }
+
+    fn number(&mut self, property: &Property) -> Option<Number> {
+        let wants_integer = property.kind == Kind::Integer;
+        let usable = |found: &&Found| {
+            !self.used[found.at] && (!wants_integer || integer(&found.value).is_some())
+        };
+        let strong = self.numbers.iter().filter(|it| !it.is_weak).find(usable);
+        // "a die" is one die, if nothing else says how many.
+        let found = strong.or_else(|| {
+            let may_be_weak = wants_integer && property.is_required;
+            self.numbers.iter().filter(|_| may_be_weak).find(usable)
+        })?;
+        let range = found.at..found.at + found.length;
+        let value = match wants_integer {
+            true => integer(&found.value)?,
+            false => found.value.clone(),
+        };
+        self.used[range].fill(true);
+        Some(value)
+    }
+
+    fn quoted(&mut self) -> Option<&'a str> {
+        let at =
+            (0..self.tokens.len()).find(|&at| !self.used[at] && self.is(at, TokenKind::Quoted))?;
+        self.used[at] = true;
+        Some(self.tokens[at].text)
+    }
+
+    /// All that is left of the kind of a list's items.
+    fn list(&mut self, property: &Property) -> Option<Value> {
+        let items = schema::resolve(&property.schema["items"], self.root);
+        let most = property.schema["maxItems"].as_u64().unwrap_or(u64::MAX);
+        let item = Property {
+            name: property.name.clone(),
+            kind: schema::kind(&items),
+            schema: items,
+            is_required: false,
+        };
+        let mut list = Vec::new();
+        while (list.len() as u64) < most {
+            let value = match item.schema["enum"].as_array() {
+                Some(options) => self.option(options),
+                None if matches!(item.kind, Kind::Array | Kind::Object | Kind::Boolean) => None,
+                None => self.left_over(&item, false),
+            };
+            match value {
+                Some(value) => list.push(value),
+                None => break,
+            }
+        }
+        (!list.is_empty()).then_some(Value::Array(list))
+    }
+
+    /// What an unquoted text most likely is: the question itself where one is wanted, or else a
+    /// name, what stands behind the last preposition, the words that are left.
+    fn guess(&mut self, property: &Property, is_only_string: bool) -> Option<Value> {
+        if QUESTIONS.contains(&property.name.to_lowercase().as_str()) {
+            self.used.fill(true);
+            return Some(self.text.trim().into());
+        }
+        if !is_only_string {
+            return None;
+        }
+        let range = self
+            .proper_name()
+            .or_else(|| self.behind_preposition())
+            .or_else(|| self.rest())?;
+        self.used[range.clone()].fill(true);
+        let words: Vec<&str> = self.tokens[range].iter().map(|it| it.text).collect();
+        Some(words.join(" ").into())
+    }
+
+    /// The last run of capitalised words that are not so because a sentence begins.
+    fn proper_name(&self) -> Option<std::ops::Range<usize>> {
+        let is_part = |at: usize| {
+            let token = &self.tokens[at];
+            self.is_free_word(at)
+                && !token.begins_sentence
+                && token.text.starts_with(char::is_uppercase)
+                && !matches!(token.text, "I" | "I'd" | "I'm" | "I'll")
+        };
+        let last = (0..self.tokens.len()).rfind(|&at| is_part(at))?;
+        let first = (0..=last).rev().take_while(|&at| is_part(at)).last()?;
+        Some(first..last + 1)
+    }
+
+    /// Up to four words from the last preposition to the end of its sentence.
+    fn behind_preposition(&self) -> Option<std::ops::Range<usize>> {
+        const PREPOSITIONS: &[&str] = &[
+            "about", "called", "for", "from", "in", "named", "of", "on", "to",
+        ];
+        const ARTICLES: &[&str] = &["a", "an", "the"];
+        let preposition = self
+            .tokens
+            .iter()
+            .rposition(|token| PREPOSITIONS.contains(&token.text.to_lowercase().as_str()))?;
+        let mut first = preposition + 1;
+        while self
+            .tokens
+            .get(first)
+            .is_some_and(|it| ARTICLES.contains(&it.text))
+        {
+            first += 1;
+        }
+        let length = self.tokens[first..].iter().position(|it| it.ends_sentence);
+        let end = length.map_or(self.tokens.len(), |length| first + length + 1);
+        let is_usable =
+            (1..=4).contains(&(end - first)) && (first..end).all(|at| self.is_free_word(at));
+        is_usable.then_some(first..end)
+    }
+
+    /// The one, two or three words that are neither the tool's nor anybody's.
+    fn rest(&self) -> Option<std::ops::Range<usize>> {
+        let mut rest = (0..self.tokens.len()).filter(|&at| {
+            !self.used[at]
+                && !is_stop_word(&self.tokens[at].text.to_lowercase())
+                && !self.is_own(at)
+        });
+        let first = rest.next()?;
+        let last = rest.next_back().unwrap_or(first);
+        let is_usable = last - first < 3 && (first..=last).all(|at| self.is_free_word(at));
+        is_usable.then_some(first..last + 1)
+    }
+
+    fn is_free_word(&self, at: usize) -> bool {
+        self.is(at, TokenKind::Word) && !self.used[at] && !self.is_own(at)
+    }
+
+    fn is_own(&self, at: usize) -> bool {
+        let words = split(self.tokens[at].text);
+        words.iter().all(|word| self.own.contains(&stem(word)))
+    }
+
+    fn is(&self, at: usize, kind: TokenKind) -> bool {
+        self.tokens.get(at).is_some_and(|token| token.kind == kind)
+    }
+}
+
+fn properties(schema: &Value, root: &Value) -> Vec<Property> {
+    let schema = schema::resolve(schema, root);
+    let required: HashSet<&str> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    schema["properties"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .take(MOST_PROPERTIES)
+        .map(|(name, schema)| {
+            let schema = schema::resolve(schema, root);
+            Property {
+                name: name.clone(),
+                kind: schema::kind(&schema),
+                is_required: required.contains(name.as_str()),
+                schema,
+            }
+        })
+        .collect()
+}
+
+fn default(property: &Property) -> Result<Value, Unfilled> {
+    property
+        .schema
+        .get("default")
+        .cloned()
+        .ok_or_else(|| Unfilled {
+            name: property.name.clone(),
+            kind: property.kind.name(),
+        })
+}
+
+/// The number if it is whole: `2.0` is 2.
+fn integer(number: &Number) -> Option<Number> {
+    if number.is_i64() || number.is_u64() {
+        return Some(number.clone());
+    }
+    let value = number.as_f64()?;
+    // Beyond 2^53 a double does not say which integer was meant.
+    let is_exact = value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0;
+    is_exact.then(|| Number::from(value as i64))
+}
+
+/// How the text of a property looks, where its format or its name tells.
+fn form(property: &Property) -> Option<fn(&str) -> bool> {
+    let format = property.schema["format"].as_str().unwrap_or("");
+    let name = split(&property.name);
+    let is_called = |words: &[&str]| name.iter().any(|word| words.contains(&word.as_str()));
+    if matches!(format, "uri" | "url") || is_called(&["url", "uri", "link"]) {
+        Some(|text| text.contains("://"))
+    } else if format == "email" || is_called(&["email", "mail"]) {
+        Some(|text| {
+            text.split_once('@')
+                .is_some_and(|(_, host)| host.contains('.'))
+        })
+    } else if matches!(format, "date" | "date-time") || is_called(&["date"]) {
+        Some(is_date)
+    } else if is_called(&["path", "file", "filename", "filepath"]) {
+        Some(is_path)
+    } else if is_called(&["repo", "repository"]) {
+        Some(|text| {
+            text.split('/').filter(|part| !part.is_empty()).count() == 2 && !text.contains(':')
+        })
+    } else {
+        None
+    }
+}
+
+/// `2026-11-22`, with or without a time behind it.
+fn is_date(text: &str) -> bool {
+    let mut shape = text
+        .chars()
+        .map(|it| if it.is_ascii_digit() { '0' } else { it });
+    "0000-00-00"
+        .chars()
+        .all(|expected| shape.next() == Some(expected))
+}
+
+/// `src/main.rs`, `/etc/hosts`, `notes.txt`.
+fn is_path(text: &str) -> bool {
+    let has_extension = text.rsplit_once('.').is_some_and(|(stem, it)| {
+        !stem.is_empty() && (1..=5).contains(&it.len()) && it.chars().all(char::is_alphanumeric)
+    });
+    let is_number = text.chars().all(|it| it.is_ascii_digit() || it == '.');
+    !text.contains("://") && (text.contains('/') || has_extension) && !is_number
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn filled(question: &str, input_schema: &Value) -> Value {
+        let tool = Tool {
+            name: "do_it",
+            description: None,
+            input_schema,
+        };
+        match fill(question, &tool) {
+            Ok(arguments) => Value::Object(arguments),
+            Err(unfilled) => format!("{} ({})", unfilled.name, unfilled.kind).into(),
+        }
+    }
+
+    #[test]
+    fn each_kind_of_property_takes_what_is_of_its_kind() {
+        for (question, property, expected) in [
+            ("do it 5 times", json!({"type": "integer"}), json!(5)),
+            (
+                "do it 2.5 times or 2.0",
+                json!({"type": "integer"}),
+                json!(2),
+            ),
+            ("do it 2.5 times", json!({"type": "number"}), json!(2.5)),
+            ("do it \"so\"", json!({"type": "string"}), json!("so")),
+            ("x: so", json!({"type": "string"}), json!("so")),
+            ("do x", json!({"type": "boolean"}), json!(true)),
+            ("do it without x", json!({"type": "boolean"}), json!(false)),
+            ("do it", json!({"type": "boolean"}), json!(false)),
+            (
+                "do it",
+                json!({"type": "boolean", "default": true}),
+                json!(true),
+            ),
+            ("do it", json!({"const": "fixed"}), json!("fixed")),
+            ("do it", json!({"type": "integer", "default": 7}), json!(7)),
+            (
+                "make it bright red",
+                json!({"enum": ["dark_blue", "bright_red"]}),
+                json!("bright_red"),
+            ),
+            ("level 3", json!({"enum": [1, 2, 3]}), json!(3)),
+            (
+                "1, 2 and 3",
+                json!({"type": "array", "items": {"type": "number"}}),
+                json!([1, 2, 3]),
+            ),
+            (
+                "\"a\" and \"b\"",
+                json!({"type": "array", "items": {"type": "string"}}),
+                json!(["a", "b"]),
+            ),
+            (
+                "1 2 3",
+                json!({"type": "array", "items": {"type": "integer"}, "maxItems": 2}),
+                json!([1, 2]),
+            ),
+            (
+                "red and blue",
+                json!({"type": "array", "items": {"enum": ["blue", "red", "green"]}}),
+                json!(["red", "blue"]),
+            ),
+            (
+                "do it 4",
+                json!({"anyOf": [{"type": "null"}, {"type": "integer"}]}),
+                json!(4),
+            ),
+            ("do it 4", json!({"type": ["null", "integer"]}), json!(4)),
+            ("do it 4", json!({"$ref": "#/$defs/count"}), json!(4)),
+            (
+                "do it 4",
+                json!({"allOf": [{"type": "integer"}, {"minimum": 1}]}),
+                json!(4),
+            ),
+            (
+                "do it 4 \"a\"",
+                json!({"type": "object", "properties": {"n": {"type": "integer"}, "s": {"type": "string"}}, "required": ["n"]}),
+                json!({"n": 4, "s": "a"}),
+            ),
+            (
+                "see https://a.example/b?c=d",
+                json!({"type": "string", "format": "uri"}),
+                json!("https://a.example/b?c=d"),
+            ),
+        ] {
+            let schema = json!({
+                "type": "object", "properties": {"x": property}, "required": ["x"],
+                "$defs": {"count": {"type": "integer"}},
+            });
+            assert_eq!(
+                filled(question, &schema),
+                json!({"x": expected}),
+                "{question} for {property}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_named_goes_where_it_is_named() {
+        let schema = json!({"type": "object", "required": ["width", "height_px"], "properties": {
+            "width": {"type": "integer"}, "height_px": {"type": "integer"}, "title": {"type": "string"}}});
+        for question in [
+            "height_px=2 width=1",
+            "height px 2, width 1",
+            "a height_px of... height_px: 2 and width = 1",
+            "1 by 2",
+        ] {
+            assert_eq!(
+                filled(question, &schema),
+                json!({"width": 1, "height_px": 2}),
+                "{question}"
+            );
+        }
+        assert_eq!(
+            filled("1 by 2, title \"Box\"", &schema),
+            json!({"width": 1, "height_px": 2, "title": "Box"})
+        );
+    }
+
+    #[test]
+    fn optional_properties_are_left_out_unless_something_is_left_over() {
+        let schema = json!({"type": "object", "required": ["query"], "properties": {
+            "query": {"type": "string"}, "limit": {"type": "integer"}, "strict": {"type": "boolean"},
+            "page": {"type": "object", "properties": {"size": {"type": "integer"}}, "required": ["size"]}}});
+        assert_eq!(filled("find \"x\"", &schema), json!({"query": "x"}));
+        assert_eq!(
+            filled("find \"x\", strict, 10", &schema),
+            json!({"query": "x", "limit": 10, "strict": true})
+        );
+        assert_eq!(
+            filled("why is it so?", &schema),
+            json!({"query": "why is it so?"})
+        );
+    }
+
+    #[test]
+    fn a_required_property_without_a_value_is_named() {
+        let schema = json!({"type": "object", "required": ["at"], "properties": {
+            "at": {"type": "object", "required": ["x"], "properties": {"x": {"type": "number"}}}}});
+        assert_eq!(filled("do it", &schema), json!("at.x (number)"));
+    }
+}

@@ -1,0 +1,387 @@
+//! The built-in model: picks tools by the words of a question, fills arguments from their schemas,
+//! and puts results into a sentence. Pure functions; the same question gives the same answer.
+
+mod arguments;
+mod numbers;
+mod phrase;
+mod pick;
+mod schema;
+mod tokens;
+mod words;
+
+use serde_json::{Map, Value};
+
+pub use phrase::{Done, Outcome, phrase};
+
+use arguments::Unfilled;
+use pick::Catalogue;
+
+/// One MCP tool that the model may call.
+pub struct Tool<'a> {
+    pub name: &'a str,
+    pub description: Option<&'a str>,
+    /// The tool's `inputSchema`.
+    pub input_schema: &'a Value,
+}
+
+/// A call that the rules decided on.
+#[derive(Debug, PartialEq)]
+pub struct Call {
+    /// The index into the tools that [`plan`] was given.
+    pub tool: usize,
+    pub arguments: Map<String, Value>,
+}
+
+/// What to do with a question.
+#[derive(Debug, PartialEq)]
+pub enum Plan {
+    Call(Vec<Call>),
+    Say(String),
+}
+
+/// Decides what to do with a question: one call a clause that begins with what a tool does, or else
+/// one for the question as a whole, or a sentence that says why there is none.
+///
+/// With `must_call` the best tool is called even when no word speaks for it, as long as its
+/// arguments can be filled.
+pub fn plan(question: &str, tools: &[Tool<'_>], must_call: bool) -> Plan {
+    if tools.is_empty() {
+        return Plan::Say(
+            "I was given no tools to call, and I am not a language model: I only follow rules."
+                .to_owned(),
+        );
+    }
+    let catalogue = Catalogue::new(tools);
+    let mut calls = Vec::new();
+    let mut unfilled = None;
+    for clause in pick::clauses(question, &catalogue) {
+        // What a clause does not say, the rest of the question may.
+        let filled = arguments::fill(clause.text, &tools[clause.tool])
+            .or_else(|_| arguments::fill(question, &tools[clause.tool]));
+        match filled {
+            Ok(arguments) => calls.push(Call {
+                tool: clause.tool,
+                arguments,
+            }),
+            Err(error) => unfilled = unfilled.or(Some((clause.tool, error))),
+        }
+    }
+    if !calls.is_empty() {
+        return Plan::Call(calls);
+    }
+    let best = match unfilled {
+        Some((tool, _)) => Some(tool),
+        None => catalogue.best(question).or(must_call.then_some(0)),
+    };
+    let Some(tool) = best else {
+        return Plan::Say(no_match(tools));
+    };
+    match arguments::fill(question, &tools[tool]) {
+        Ok(arguments) => Plan::Call(vec![Call { tool, arguments }]),
+        Err(error) => Plan::Say(no_argument(tools[tool].name, &error)),
+    }
+}
+
+fn no_match(tools: &[Tool<'_>]) -> String {
+    const MOST_NAMED: usize = 10;
+    let names: Vec<String> = tools
+        .iter()
+        .take(MOST_NAMED)
+        .map(|tool| format!("`{}`", tool.name))
+        .collect();
+    let more = match tools.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "None of the tools I was given matches the words of the question. I can call {}{more}.",
+        names.join(", ")
+    )
+}
+
+fn no_argument(tool: &str, unfilled: &Unfilled) -> String {
+    let Unfilled { name, kind } = unfilled;
+    format!(
+        "I would call `{tool}`, but the question does not say what its `{name}` ({kind}) should be. \
+         Put the value in quotes, or write `{name}=...`."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Tools of unlike servers: name, description, schema.
+    fn tools() -> Vec<(&'static str, &'static str, Value)> {
+        let object = |properties: Value, required: Value| json!({"type": "object", "properties": properties, "required": required});
+        vec![
+            (
+                "roll_dice",
+                "Roll `n_dice` 6-sided dice and return the results.",
+                object(json!({"n_dice": {"type": "integer"}}), json!(["n_dice"])),
+            ),
+            (
+                "flip_coin",
+                "Flip a coin a number of times.",
+                object(
+                    json!({"times": {"type": "integer", "default": 1}}),
+                    json!([]),
+                ),
+            ),
+            (
+                "add",
+                "Add two numbers.",
+                object(
+                    json!({"a": {"type": "number"}, "b": {"type": "number"}}),
+                    json!(["a", "b"]),
+                ),
+            ),
+            (
+                "get_weather",
+                "Current weather for a city.",
+                object(
+                    json!({"city": {"type": "string"}, "units": {"enum": ["metric", "imperial"]}}),
+                    json!(["city"]),
+                ),
+            ),
+            (
+                "readFile",
+                "Read a file from disk.",
+                object(json!({"path": {"type": "string"}}), json!(["path"])),
+            ),
+            (
+                "search-issues",
+                "Search issues of a repository.",
+                object(
+                    json!({"repo": {"type": "string"}, "query": {"type": "string"}, "limit": {"type": "integer"}}),
+                    json!(["query"]),
+                ),
+            ),
+            (
+                "send_email",
+                "Send an email to somebody.",
+                object(
+                    json!({"to": {"type": "string", "format": "email"}, "subject": {"type": "string"}, "body": {"type": "string"}}),
+                    json!(["to", "subject"]),
+                ),
+            ),
+            (
+                "translate",
+                "Translate text into another language.",
+                object(
+                    json!({"text": {"type": "string"}, "language": {"type": "string", "enum": ["French", "German"]}}),
+                    json!(["text", "language"]),
+                ),
+            ),
+            (
+                "greet",
+                "Say hello to a person.",
+                object(json!({"name": {"type": "string"}}), json!(["name"])),
+            ),
+            (
+                "list_events",
+                "List the events of the calendar on a date.",
+                object(
+                    json!({"date": {"type": "string", "format": "date"}, "verbose": {"type": "boolean"}}),
+                    json!(["date"]),
+                ),
+            ),
+        ]
+    }
+
+    fn planned(question: &str) -> Plan {
+        let tools = tools();
+        let tools: Vec<Tool<'_>> = tools
+            .iter()
+            .map(|(name, description, input_schema)| Tool {
+                name,
+                description: Some(description),
+                input_schema,
+            })
+            .collect();
+        plan(question, &tools, false)
+    }
+
+    /// The calls, as `name {arguments}`.
+    fn calls(question: &str) -> Vec<String> {
+        match planned(question) {
+            Plan::Call(calls) => calls
+                .iter()
+                .map(|call| {
+                    let arguments = Value::Object(call.arguments.clone());
+                    format!("{} {arguments}", tools()[call.tool].0)
+                })
+                .collect(),
+            Plan::Say(text) => vec![text],
+        }
+    }
+
+    #[test]
+    fn a_question_calls_the_tool_that_its_words_name() {
+        for (question, call) in [
+            ("Roll a few dice!", r#"roll_dice {"n_dice":3}"#),
+            ("Roll 5 dice", r#"roll_dice {"n_dice":5}"#),
+            ("Roll 2d6", r#"roll_dice {"n_dice":2}"#),
+            ("Please roll a die.", r#"roll_dice {"n_dice":1}"#),
+            (
+                "I'd like to be rolling twenty dice",
+                r#"roll_dice {"n_dice":20}"#,
+            ),
+            ("Roll 1,000 dice", r#"roll_dice {"n_dice":1000}"#),
+            ("roll_dice n_dice=7", r#"roll_dice {"n_dice":7}"#),
+            ("Throw me six dice", r#"roll_dice {"n_dice":6}"#),
+            ("Flip a coin", "flip_coin {}"),
+            ("Flip a coin twice", r#"flip_coin {"times":2}"#),
+            ("What is 2 plus 3? Add them", r#"add {"a":2,"b":3}"#),
+            ("add 2.5 and -3", r#"add {"a":2.5,"b":-3}"#),
+            (
+                "What is the weather in Paris?",
+                r#"get_weather {"city":"Paris"}"#,
+            ),
+            (
+                "weather for New York in imperial units",
+                r#"get_weather {"city":"New York","units":"imperial"}"#,
+            ),
+            (
+                "Read the file src/main.rs",
+                r#"readFile {"path":"src/main.rs"}"#,
+            ),
+            (
+                "Search issues for \"panic on start\" in rust-lang/rust, limit 5",
+                r#"search-issues {"query":"panic on start","repo":"rust-lang/rust","limit":5}"#,
+            ),
+            (
+                "Send an email to ada@example.com with the subject 'Hello there'",
+                r#"send_email {"to":"ada@example.com","subject":"Hello there"}"#,
+            ),
+            (
+                "Translate \"good morning\" into german",
+                r#"translate {"text":"good morning","language":"German"}"#,
+            ),
+            ("Greet Ada", r#"greet {"name":"Ada"}"#),
+            ("greet ada", r#"greet {"name":"ada"}"#),
+            ("Greet Ada Lovelace!", r#"greet {"name":"Ada Lovelace"}"#),
+            (
+                "List the events on 2026-11-22",
+                r#"list_events {"date":"2026-11-22"}"#,
+            ),
+            (
+                "List verbose events on 2026-11-22",
+                r#"list_events {"date":"2026-11-22","verbose":true}"#,
+            ),
+        ] {
+            assert_eq!(calls(question), [call], "{question}");
+        }
+    }
+
+    #[test]
+    fn clauses_that_name_a_tool_each_make_a_call_each() {
+        for (question, expected) in [
+            (
+                "Roll 2 dice and flip 3 coins",
+                &[r#"roll_dice {"n_dice":2}"#, r#"flip_coin {"times":3}"#][..],
+            ),
+            (
+                "Roll 2 dice, then roll 2 dice",
+                &[r#"roll_dice {"n_dice":2}"#, r#"roll_dice {"n_dice":2}"#],
+            ),
+            ("Add 2 and 3", &[r#"add {"a":2,"b":3}"#]),
+            (
+                "Hello! Roll 4 dice. Thank you.",
+                &[r#"roll_dice {"n_dice":4}"#],
+            ),
+            ("Roll the dice. I want 5.", &[r#"roll_dice {"n_dice":5}"#]),
+            ("Roll 3 dice. I like dice.", &[r#"roll_dice {"n_dice":3}"#]),
+        ] {
+            assert_eq!(calls(question), expected, "{question}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said() {
+        for (question, said) in [
+            (
+                "Roll dice",
+                "I would call `roll_dice`, but the question does not say what its `n_dice` (integer) should be. Put the value in quotes, or write `n_dice=...`.",
+            ),
+            (
+                "Translate this into French",
+                "I would call `translate`, but the question does not say what its `text` (string) should be. Put the value in quotes, or write `text=...`.",
+            ),
+            (
+                "What is the capital of France?",
+                "None of the tools I was given matches the words of the question. I can call `roll_dice`, `flip_coin`, `add`, `get_weather`, `readFile`, `search-issues`, `send_email`, `translate`, `greet`, `list_events`.",
+            ),
+        ] {
+            assert_eq!(calls(question), [said], "{question}");
+        }
+        assert!(matches!(plan("Roll", &[], false), Plan::Say(text) if text.contains("no tools")));
+    }
+
+    #[test]
+    fn a_call_that_is_demanded_is_made_without_a_word_for_it() {
+        let schema = json!({"type": "object"});
+        let tools = [Tool {
+            name: "ping",
+            description: None,
+            input_schema: &schema,
+        }];
+        assert!(matches!(plan("Hello", &tools, false), Plan::Say(_)));
+        assert!(matches!(plan("Hello", &tools, true), Plan::Call(calls) if calls.len() == 1));
+    }
+
+    #[test]
+    fn no_question_and_no_schema_is_too_odd() {
+        let schemas = [
+            json!(true),
+            json!(null),
+            json!([1]),
+            json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}),
+            json!({"type": "object", "required": ["a"], "properties": {"a": {"$ref": "#"}}}),
+            json!({"type": "object", "required": ["a", 7], "properties": {"a": true}}),
+            json!({"anyOf": []}),
+        ];
+        for schema in &schemas {
+            let tools = [Tool {
+                name: "\u{1b}[31m\u{1f3b2}roll",
+                description: Some("\u{0}"),
+                input_schema: schema,
+            }];
+            for question in [
+                "",
+                " ",
+                "roll",
+                "roll \u{1f3b2}\u{202e}\"",
+                "'roll` =:= \"",
+                "a=\"1 roll",
+            ] {
+                let _ = plan(question, &tools, true);
+            }
+        }
+    }
+
+    #[test]
+    fn the_work_grows_linearly_with_the_question_and_the_tools() {
+        let schema =
+            json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
+        let names: Vec<String> = (0..10_000)
+            .map(|number| format!("tool_{number}_roll"))
+            .collect();
+        let tools: Vec<Tool<'_>> = names
+            .iter()
+            .map(|name| Tool {
+                name,
+                description: Some("Roll something"),
+                input_schema: &schema,
+            })
+            .collect();
+        // Quadratic work on either would take minutes.
+        let question = "roll and 5 \"x\" then (a) = ".repeat(40_000);
+        assert!(matches!(plan(&question, &tools[..1], false), Plan::Call(_)));
+        assert!(
+            matches!(plan("tool_77_roll 5", &tools, false), Plan::Call(calls) if calls[0].tool == 77)
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! The response object of the engine, with the keys that OpenAI was recorded with.
+
+use serde_json::{Map, Value, json};
+
+use super::redact;
+use crate::responses::{ApiError, CreateResponse, Item, Response};
+
+/// What a response says of its request, and of itself before it has an end.
+pub struct Draft {
+    pub id: String,
+    /// Seconds since 1970.
+    pub created_at: u64,
+    /// The fields that repeat the request.
+    echo: Map<String, Value>,
+}
+
+/// How many tokens a turn took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+}
+
+impl Draft {
+    /// A draft of the answer to `request`; `model` is named where the request names none.
+    pub fn new(request: &CreateResponse, model: &str) -> Self {
+        let given = |field: &str, default: Value| match request.rest.get(field) {
+            None | Some(Value::Null) => default,
+            Some(value) => value.clone(),
+        };
+        let tools: Vec<Value> = request.tools.iter().flatten().map(redact::echo).collect();
+        let echo = json!({
+            "instructions": request.instructions,
+            "max_output_tokens": request.max_output_tokens,
+            "max_tool_calls": request.max_tool_calls,
+            "model": request.model.as_deref().unwrap_or(model),
+            "moderation": null,
+            "output": [],
+            "parallel_tool_calls": request.parallel_tool_calls.unwrap_or(true),
+            "presence_penalty": given("presence_penalty", json!(0.0)),
+            "previous_response_id": request.previous_response_id,
+            "prompt_cache_key": given("prompt_cache_key", Value::Null),
+            "prompt_cache_retention": given("prompt_cache_retention", Value::Null),
+            "reasoning": given("reasoning", json!({"effort": null, "summary": null})),
+            "safety_identifier": given("safety_identifier", Value::Null),
+            "service_tier": "default",
+            "store": request.store.unwrap_or(true),
+            "temperature": request.temperature.unwrap_or(1.0),
+            "text": given("text", json!({"format": {"type": "text"}, "verbosity": "medium"})),
+            "tool_choice": request.tool_choice.as_ref().map_or_else(|| json!("auto"), |it| json!(it)),
+            "tools": tools,
+            "top_logprobs": given("top_logprobs", json!(0)),
+            "top_p": request.top_p.unwrap_or(1.0),
+            "truncation": given("truncation", json!("disabled")),
+            "usage": null,
+            "user": given("user", Value::Null),
+            "metadata": request.metadata.as_ref().map_or_else(|| json!({}), |it| json!(it)),
+        });
+        let Value::Object(echo) = echo else {
+            unreachable!("the echo above is an object");
+        };
+        Self {
+            id: String::new(),
+            created_at: 0,
+            echo,
+        }
+    }
+
+    /// The response that has only begun.
+    pub fn in_progress(&self) -> Response {
+        self.response("in_progress", None, &Value::Null, &[], Value::Null)
+    }
+
+    /// The response with all its output, at `completed_at` seconds since 1970.
+    pub fn completed(&self, output: &[Item], completed_at: u64, usage: Usage) -> Response {
+        let usage = json!({
+            "input_tokens": usage.input_tokens,
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "output_tokens": usage.output_tokens,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": usage.input_tokens + usage.output_tokens,
+        });
+        self.response("completed", Some(completed_at), &Value::Null, output, usage)
+    }
+
+    /// The response that failed, with what it had.
+    pub fn failed(&self, output: &[Item], error: &ApiError) -> Response {
+        let error = json!({"code": error.code, "message": error.message});
+        self.response("failed", None, &error, output, Value::Null)
+    }
+
+    fn response(
+        &self,
+        status: &str,
+        completed_at: Option<u64>,
+        error: &Value,
+        output: &[Item],
+        usage: Value,
+    ) -> Response {
+        let head = json!({
+            "id": self.id,
+            "object": "response",
+            "created_at": self.created_at,
+            "status": status,
+            "background": false,
+            "completed_at": completed_at,
+            "error": error,
+            "frequency_penalty": 0.0,
+            "incomplete_details": null,
+        });
+        let Value::Object(mut response) = head else {
+            unreachable!("the head above is an object");
+        };
+        response.extend(self.echo.clone());
+        response["output"] = json!(output);
+        response["usage"] = usage;
+        Response::new(response)
+    }
+}

@@ -1,0 +1,284 @@
+//! MCP to the Responses API and back: which server, which tools, whether to ask, what came of it.
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use rmcp::model::{CallToolResult, ContentBlock, Tool};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::auth::Secret;
+use crate::mcp;
+use crate::responses::{
+    Error, FailedDependency, MCPTool, MCPToolAllowedTools, MCPToolApprovalSetting, MCPToolFilter,
+    MCPToolRequireApproval, McpCallError, McpListToolsTool,
+};
+
+/// A tool entry of a request that this machine can serve.
+#[derive(Clone)]
+pub struct Server {
+    pub entry: MCPTool,
+    pub server: mcp::Server,
+}
+
+impl Server {
+    /// Reads an `mcp` tool entry; what it says must be usable before anything is connected.
+    pub fn read(entry: &MCPTool) -> Result<Self, Error> {
+        let refuse = |message: String| Error::bad_request("tools", None, message);
+        let label = &entry.server_label;
+        let url = entry.server_url.as_deref().ok_or_else(|| {
+            refuse(format!(
+                "MCP server '{label}' has no 'server_url'; connectors and tunnels exist at OpenAI only."
+            ))
+        })?;
+        let url = Url::parse(url)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https"))
+            .ok_or_else(|| {
+                refuse(format!(
+                    "The 'server_url' of MCP server '{label}' is not an http or https URL."
+                ))
+            })?;
+        let headers = read_headers(entry.headers.as_ref()).ok_or_else(|| {
+            refuse(format!(
+                "The 'headers' of MCP server '{label}' are not names and values of HTTP headers."
+            ))
+        })?;
+        Ok(Self {
+            server: mcp::Server {
+                url,
+                authorization: entry.authorization.clone().map(Secret::from),
+                headers,
+            },
+            entry: entry.clone(),
+        })
+    }
+
+    pub fn label(&self) -> &str {
+        &self.entry.server_label
+    }
+
+    /// Whether `allowed_tools` lets the model see this tool.
+    pub fn allows(&self, tool: &McpListToolsTool) -> bool {
+        match &self.entry.allowed_tools {
+            None => true,
+            Some(MCPToolAllowedTools::List(names)) => names.contains(&tool.name),
+            Some(MCPToolAllowedTools::Filter(filter)) => matches(filter, tool),
+        }
+    }
+
+    /// Whether a call of this tool needs a yes; a tool in neither filter does (recorded).
+    pub fn needs_approval(&self, tool: &McpListToolsTool) -> bool {
+        match &self.entry.require_approval {
+            None => true,
+            Some(MCPToolRequireApproval::ApprovalSetting(setting)) => {
+                *setting == MCPToolApprovalSetting::Always
+            }
+            Some(MCPToolRequireApproval::Filter(filter)) => {
+                let named =
+                    |it: &Option<MCPToolFilter>| it.as_ref().is_some_and(|it| matches(it, tool));
+                named(&filter.always) || !named(&filter.never)
+            }
+        }
+    }
+}
+
+fn read_headers(headers: Option<&Value>) -> Option<HeaderMap> {
+    let mut read = HeaderMap::new();
+    match headers {
+        None | Some(Value::Null) => {}
+        Some(Value::Object(headers)) => {
+            for (name, value) in headers {
+                let mut value = HeaderValue::from_str(value.as_str()?).ok()?;
+                value.set_sensitive(true);
+                read.append(HeaderName::try_from(name).ok()?, value);
+            }
+        }
+        Some(_) => return None,
+    }
+    Some(read)
+}
+
+/// Whether a filter names the tool: every condition that is set must hold, and one must be set.
+fn matches(filter: &MCPToolFilter, tool: &McpListToolsTool) -> bool {
+    let by_name = filter
+        .tool_names
+        .as_ref()
+        .map(|names| names.contains(&tool.name));
+    let by_hint = filter
+        .read_only
+        .map(|read_only| tool.is_read_only() == read_only);
+    match (by_name, by_hint) {
+        (None, None) => false,
+        (by_name, by_hint) => by_name.unwrap_or(true) && by_hint.unwrap_or(true),
+    }
+}
+
+/// An MCP tool as `mcp_list_tools` shows it. Of its annotations, only the derived `read_only` is.
+pub fn listed(tool: Tool) -> McpListToolsTool {
+    let read_only = tool.annotations.and_then(|it| it.read_only_hint);
+    McpListToolsTool {
+        annotations: json!({"read_only": read_only.unwrap_or(false)}),
+        description: tool.description.map(Into::into),
+        input_schema: Value::Object((*tool.input_schema).clone()),
+        name: tool.name.into_owned(),
+    }
+}
+
+/// What a failed `tools/list` is to the Responses API: HTTP 424.
+pub fn list_failure(server_label: &str, error: &mcp::Error) -> FailedDependency {
+    FailedDependency::listing(server_label, http_status(error), with_causes(error))
+}
+
+/// The status that the API reports: the server's own, 424 where it did not answer in HTTP.
+fn http_status(error: &mcp::Error) -> StatusCode {
+    match error {
+        mcp::Error::Refused { status, .. } => *status,
+        mcp::Error::Protocol { .. }
+        | mcp::Error::Unreachable(_)
+        | mcp::Error::NotMcp(_)
+        | mcp::Error::Timeout(_)
+        | mcp::Error::Setup(_) => StatusCode::FAILED_DEPENDENCY,
+    }
+}
+
+/// What came of a call: the output for the model, or the error in its place.
+pub fn outcome(result: Result<CallToolResult, mcp::Error>) -> Result<String, McpCallError> {
+    match result {
+        Ok(result) if result.is_error == Some(true) => Err(McpCallError::McpToolExecutionError {
+            content: json!(result.content),
+        }),
+        Ok(result) => Ok(output(&result)),
+        Err(mcp::Error::Protocol { code, message }) => {
+            Err(McpCallError::McpProtocolError { code, message })
+        }
+        Err(mcp::Error::Refused { status, .. }) => Err(McpCallError::HttpError {
+            code: status.as_u16().into(),
+            message: "An unknown error occurred while executing the tool.".to_owned(),
+        }),
+        Err(error) => Err(McpCallError::HttpError {
+            code: 424,
+            message: format!("424: {}", with_causes(&error)),
+        }),
+    }
+}
+
+/// The text of a result: its text blocks, any other block as JSON. A result that has structured
+/// content alone is given as that.
+fn output(result: &CallToolResult) -> String {
+    if let (true, Some(structured)) = (result.content.is_empty(), &result.structured_content) {
+        return structured.to_string();
+    }
+    let blocks: Vec<String> = result
+        .content
+        .iter()
+        .map(|block| match block {
+            ContentBlock::Text(text) => text.text.clone(),
+            other => json!(other).to_string(),
+        })
+        .collect();
+    blocks.join("\n")
+}
+
+fn with_causes(error: &mcp::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(entry: Value) -> Result<Server, Error> {
+        let mut entry = entry;
+        entry["server_label"] = json!("dice");
+        Server::read(&serde_json::from_value(entry).unwrap())
+    }
+
+    fn tool(name: &str, read_only: bool) -> McpListToolsTool {
+        McpListToolsTool {
+            annotations: json!({"read_only": read_only}),
+            description: None,
+            input_schema: json!({}),
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn allowed_tools_names_tools_or_what_they_do() {
+        for (allowed_tools, roll, peek) in [
+            (json!(null), true, true),
+            (json!([]), false, false),
+            (json!(["roll"]), true, false),
+            (json!({"read_only": true}), false, true),
+            (
+                json!({"tool_names": ["roll"], "read_only": true}),
+                false,
+                false,
+            ),
+        ] {
+            let server = server(json!({"server_url": "http://a/", "allowed_tools": allowed_tools}));
+            let server = server.unwrap();
+            assert_eq!(server.allows(&tool("roll", false)), roll, "{allowed_tools}");
+            assert_eq!(server.allows(&tool("peek", true)), peek, "{allowed_tools}");
+        }
+    }
+
+    #[test]
+    fn a_call_needs_approval_unless_it_is_said_that_it_does_not() {
+        for (require_approval, roll, peek) in [
+            (json!(null), true, true),
+            (json!("always"), true, true),
+            (json!("never"), false, false),
+            (json!({"never": {"tool_names": ["roll"]}}), false, true),
+            (json!({"never": {"read_only": true}}), true, false),
+            (json!({"always": {"tool_names": ["roll"]}}), true, true),
+            (
+                json!({"always": {"tool_names": ["roll"]}, "never": {"tool_names": ["roll", "peek"]}}),
+                true,
+                false,
+            ),
+            (json!({"never": {}}), true, true),
+        ] {
+            let server =
+                server(json!({"server_url": "http://a/", "require_approval": require_approval}));
+            let server = server.unwrap();
+            assert_eq!(
+                server.needs_approval(&tool("roll", false)),
+                roll,
+                "{require_approval}"
+            );
+            assert_eq!(
+                server.needs_approval(&tool("peek", true)),
+                peek,
+                "{require_approval}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_served_is_refused() {
+        for entry in [
+            json!({}),
+            json!({"connector_id": "connector_gmail"}),
+            json!({"server_url": "ftp://example.com/mcp"}),
+            json!({"server_url": "not a url"}),
+            json!({"server_url": "http://a/", "headers": {"bad name": "x"}}),
+            json!({"server_url": "http://a/", "headers": {"X": "line\nbreak"}}),
+            json!({"server_url": "http://a/", "headers": {"X": 1}}),
+            json!({"server_url": "http://a/", "headers": "X: y"}),
+        ] {
+            let Err(Error::Refused {
+                status: 400, error, ..
+            }) = server(entry.clone())
+            else {
+                panic!("{entry} was accepted");
+            };
+            assert_eq!(error.param.as_deref(), Some("tools"));
+        }
+    }
+}

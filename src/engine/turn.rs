@@ -1,0 +1,346 @@
+//! One turn: list tools, answer approvals, step the model, call or hold, repeat, complete.
+
+use std::sync::Arc;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use serde_json::{Map, Value};
+
+use super::Inner;
+use super::emit::{Emitter, Open};
+use super::model::{ListedTool, ToolCall, View};
+use super::response::Usage;
+use super::tools::{self, Server};
+use crate::responses::{
+    ApiError, CreateResponse, Error, FailedDependency, Item, McpApprovalRequest,
+    McpApprovalResponse, McpCallError, McpListTools, ToolChoice, ToolChoiceMode,
+};
+
+/// How many steps a model may take in one turn; a script or a model that never ends is cut here.
+const MOST_STEPS: usize = 64;
+
+/// Everything that one request needs until its response is complete.
+pub struct Turn {
+    pub engine: Arc<Inner>,
+    pub request: CreateResponse,
+    pub servers: Vec<Server>,
+    /// What was said so far, the request's own input included.
+    pub context: Vec<Item>,
+    pub emitter: Emitter,
+}
+
+/// Refuses input that no turn can make sense of (Responses API, HTTP 400).
+pub fn refuse_unusable(context: &[Item], input: &[Item]) -> Result<(), Error> {
+    for item in input {
+        if let Some(id) = item.id()
+            && context.iter().any(|known| known.id() == Some(id))
+        {
+            return Err(Error::bad_request(
+                "input",
+                None,
+                format!(
+                    "Duplicate item found with id {id}. Remove duplicate items from your input and try again."
+                ),
+            ));
+        }
+        if let Item::McpApprovalResponse(response) = item
+            && find_request(context.iter().chain(input), &response.approval_request_id).is_none()
+        {
+            return Err(Error::bad_request(
+                "input",
+                None,
+                format!(
+                    "The following MCP approval requests have approval responses but weren't passed as input: {}.",
+                    response.approval_request_id
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Turn {
+    /// Runs the turn to its end; all that is to be known of it goes through the emitter.
+    pub async fn run(mut self) {
+        self.emitter.created();
+        if let Err(failure) = self.list_tools().await {
+            return self.emitter.failed(failure.error);
+        }
+        self.call_approved().await;
+        if let Err(error) = self.step_model().await {
+            return self.emitter.failed(error);
+        }
+        let usage = self.usage();
+        self.emitter.completed(usage);
+        if self.request.store != Some(false) {
+            let mut context = self.context;
+            context.extend_from_slice(self.emitter.output());
+            self.engine.store.keep(self.emitter.response_id(), context);
+        }
+    }
+
+    /// Lists the tools of every server whose list is not in context, all of them at once.
+    async fn list_tools(&mut self) -> Result<(), FailedDependency> {
+        let mut open = Vec::new();
+        for server in &self.servers {
+            if !has_list(&self.context, server.label()) {
+                open.push((
+                    self.emitter.list_tools_started(server.label()),
+                    server.clone(),
+                ));
+            }
+        }
+        let engine = Arc::clone(&self.engine);
+        let mut lists: FuturesUnordered<_> = open
+            .into_iter()
+            .map(|(open, server)| {
+                let engine = Arc::clone(&engine);
+                async move {
+                    let tools = engine.clients.tools(&server.server).await;
+                    (open, server, tools)
+                }
+            })
+            .collect();
+        while let Some((open, server, tools)) = lists.next().await {
+            let mut list = McpListTools {
+                id: open.id.clone(),
+                server_label: server.label().to_owned(),
+                tools: Vec::new(),
+                error: None,
+            };
+            match tools {
+                Ok(tools) => {
+                    list.tools = tools.into_iter().map(tools::listed).collect();
+                    list.tools.retain(|tool| server.allows(tool));
+                    self.emitter.list_tools_ended(&open, list);
+                }
+                Err(error) => {
+                    let failure = tools::list_failure(server.label(), &error);
+                    list.error.clone_from(&failure.detail);
+                    self.emitter.list_tools_ended(&open, list);
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the calls that the input approves, before the model says anything.
+    async fn call_approved(&mut self) {
+        let approved: Vec<McpApprovalRequest> = answered(&self.context)
+            .filter(|(_, response)| response.approve)
+            .map(|(request, _)| request.clone())
+            .collect();
+        for request in approved {
+            self.call(
+                &request.server_label,
+                &request.name,
+                &request.arguments,
+                Some(&request.id),
+            )
+            .await;
+        }
+    }
+
+    async fn step_model(&mut self) -> Result<(), ApiError> {
+        let mut calls_left = self.request.max_tool_calls.unwrap_or(u64::MAX);
+        for _ in 0..MOST_STEPS {
+            let calls = self.step(calls_left > 0);
+            if calls.is_empty() {
+                return Ok(());
+            }
+            let mut is_held = false;
+            for call in calls {
+                if calls_left == 0 {
+                    break;
+                }
+                calls_left -= 1;
+                is_held |= self.call_or_hold(call).await;
+            }
+            if is_held {
+                return Ok(());
+            }
+        }
+        Err(ApiError {
+            message: format!("the model called tools {MOST_STEPS} times and came to no end"),
+            code: Some("server_error".to_owned()),
+            ..Default::default()
+        })
+    }
+
+    fn step(&mut self, may_call: bool) -> Vec<ToolCall> {
+        let choice = match &self.request.tool_choice {
+            Some(ToolChoice::Mode(mode)) => *mode,
+            Some(ToolChoice::Mcp(_)) => ToolChoiceMode::Required,
+            Some(ToolChoice::Other(_)) | None => ToolChoiceMode::Auto,
+        };
+        let tools = match choice {
+            ToolChoiceMode::None => Vec::new(),
+            _ if !may_call => Vec::new(),
+            _ => self.callable(),
+        };
+        let items: Vec<&Item> = self.context.iter().chain(self.emitter.output()).collect();
+        let view = View {
+            items: &items,
+            tools: &tools,
+            must_call: choice == ToolChoiceMode::Required,
+        };
+        let step = self.engine.model.step(&view);
+        if let Some(text) = step.text {
+            self.emitter.message(&text);
+        }
+        step.calls
+    }
+
+    /// The tools that the model may call: those of the lists in context that the request still
+    /// names and allows, and that `tool_choice` leaves.
+    fn callable(&self) -> Vec<ListedTool> {
+        let chosen = match &self.request.tool_choice {
+            Some(ToolChoice::Mcp(choice)) => Some(choice),
+            _ => None,
+        };
+        let lists = lists(self.context.iter().chain(self.emitter.output()));
+        let mut callable = Vec::new();
+        for server in &self.servers {
+            let Some(list) = lists
+                .iter()
+                .rfind(|list| list.server_label == server.label())
+            else {
+                continue;
+            };
+            for tool in &list.tools {
+                let is_chosen = chosen.is_none_or(|choice| {
+                    choice.server_label == server.label()
+                        && choice.name.as_ref().is_none_or(|name| *name == tool.name)
+                });
+                if is_chosen && server.allows(tool) {
+                    callable.push(ListedTool {
+                        server_label: server.label().to_owned(),
+                        tool: tool.clone(),
+                    });
+                }
+            }
+        }
+        callable
+    }
+
+    /// Makes a call, or asks for approval of it. Returns whether it is held.
+    async fn call_or_hold(&mut self, call: ToolCall) -> bool {
+        let arguments = Value::Object(call.arguments).to_string();
+        let needs_approval = self
+            .tool(&call.server_label, &call.name)
+            .is_some_and(|(server, tool)| server.needs_approval(&tool.tool));
+        if needs_approval {
+            self.emitter
+                .approval_request(&call.server_label, &call.name, &arguments);
+        } else {
+            self.call(&call.server_label, &call.name, &arguments, None)
+                .await;
+        }
+        needs_approval
+    }
+
+    async fn call(&mut self, label: &str, name: &str, arguments: &str, approved: Option<&str>) {
+        let (open, mut call): (Open, _) =
+            self.emitter.call_started(label, name, arguments, approved);
+        match self.outcome(label, name, arguments).await {
+            Ok(output) => {
+                call.status = Some("completed".to_owned());
+                call.output = Some(output);
+            }
+            Err(error) => {
+                call.status = Some("failed".to_owned());
+                call.error = Some(error);
+            }
+        }
+        self.emitter.call_ended(&open, call);
+    }
+
+    async fn outcome(
+        &self,
+        label: &str,
+        name: &str,
+        arguments: &str,
+    ) -> Result<String, McpCallError> {
+        let refuse = |message: String| McpCallError::McpProtocolError {
+            code: -32602,
+            message,
+        };
+        let Some((server, _)) = self.tool(label, name) else {
+            return Err(refuse(format!("Unknown tool: {name}")));
+        };
+        let Ok(arguments) = serde_json::from_str::<Map<String, Value>>(arguments) else {
+            return Err(refuse("the arguments are not a JSON object".to_owned()));
+        };
+        let result = self
+            .engine
+            .clients
+            .call(&server.server, name, arguments)
+            .await;
+        tools::outcome(result)
+    }
+
+    fn tool(&self, label: &str, name: &str) -> Option<(&Server, ListedTool)> {
+        let server = self.servers.iter().find(|server| server.label() == label)?;
+        let lists = lists(self.context.iter().chain(self.emitter.output()));
+        let list = lists.iter().rfind(|list| list.server_label == label)?;
+        let tool = list.tools.iter().find(|tool| tool.name == name)?;
+        server.allows(tool).then(|| {
+            let tool = ListedTool {
+                server_label: label.to_owned(),
+                tool: tool.clone(),
+            };
+            (server, tool)
+        })
+    }
+
+    /// The built-in models have no tokenizer: four bytes are taken for a token.
+    fn usage(&self) -> Usage {
+        let tokens = |items: &[Item]| {
+            let bytes = serde_json::to_vec(items).map_or(0, |it| it.len());
+            bytes.div_ceil(4) as u64
+        };
+        Usage {
+            input_tokens: tokens(&self.context),
+            output_tokens: tokens(self.emitter.output()),
+        }
+    }
+}
+
+fn has_list(context: &[Item], label: &str) -> bool {
+    lists(context).iter().any(|list| list.server_label == label)
+}
+
+fn lists<'a>(items: impl IntoIterator<Item = &'a Item>) -> Vec<&'a McpListTools> {
+    items
+        .into_iter()
+        .filter_map(|item| match item {
+            Item::McpListTools(list) if list.error.is_none() => Some(list),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The approval requests in `context` that have an answer and have not been acted on yet.
+fn answered(context: &[Item]) -> impl Iterator<Item = (&McpApprovalRequest, &McpApprovalResponse)> {
+    context.iter().filter_map(move |item| {
+        let Item::McpApprovalResponse(response) = item else {
+            return None;
+        };
+        let id = response.approval_request_id.as_str();
+        let was_called = context.iter().any(|item| {
+            matches!(item, Item::McpCall(call) if call.approval_request_id.as_deref() == Some(id))
+        });
+        let request = find_request(context, id)?;
+        (!was_called).then_some((request, response))
+    })
+}
+
+fn find_request<'a>(
+    items: impl IntoIterator<Item = &'a Item>,
+    id: &str,
+) -> Option<&'a McpApprovalRequest> {
+    items.into_iter().find_map(|item| match item {
+        Item::McpApprovalRequest(request) if request.id == id => Some(request),
+        _ => None,
+    })
+}
