@@ -3,9 +3,18 @@
 //!
 //! The rooms, from what the user types down to the wire; `docs/ARCHITECTURE.md` is the map.
 
-pub mod auth;
-pub mod dice;
+pub mod cli;
+pub mod commands;
+pub mod ui;
+
+pub mod error;
+pub mod exit;
+pub mod route;
+
 pub mod engine;
-pub mod http;
 pub mod mcp;
 pub mod responses;
+
+pub mod auth;
+pub mod dice;
+pub mod http;

@@ -1,0 +1,222 @@
+//! `mcp-cli serve`: the dice router, the bearer layer and a listener.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use axum::middleware;
+use rmcp::ServiceExt;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::Level;
+
+use super::stop_signal;
+use super::token::VerifierArgs;
+use crate::auth;
+use crate::dice::{self, DiceServer, HttpOptions, Roller};
+use crate::error::Error;
+use crate::exit::ExitStatus;
+use crate::http;
+use crate::ui::Ui;
+
+/// Run the dice server: one MCP tool, roll_dice(n_dice: int) -> list[int]
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mcp-cli serve                            http://127.0.0.1:8000/mcp, for everybody on this machine
+  mcp-cli serve --auth -p 8000             for those who have a token, see `mcp-cli token`
+  mcp-cli serve --allowed-host my.ngrok.app   reached through a tunnel under that name
+  mcp-cli serve -t stdio                   for a client that starts it itself")]
+pub struct ServeArgs {
+    /// The address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+
+    /// The port to listen on; 0 is a free one
+    #[arg(short, long, default_value_t = 8000)]
+    port: u16,
+
+    /// The path of the MCP endpoint; with a slash behind it, it is the same
+    #[arg(long, default_value = "/mcp", value_parser = path)]
+    path: String,
+
+    /// How clients connect
+    #[arg(short, long, default_value = "http")]
+    transport: Transport,
+
+    /// Demand a bearer token
+    #[arg(long)]
+    auth: bool,
+
+    #[command(flatten, next_help_heading = "With --auth")]
+    verifier: VerifierArgs,
+
+    /// Mint a token and print it; for development
+    #[arg(long)]
+    print_token: bool,
+
+    /// A host name that the server is reached under, beside loopback
+    #[arg(
+        long,
+        value_name = "HOST",
+        value_delimiter = ',',
+        env = "MCP_ALLOWED_HOSTS",
+        help_heading = "Behind a tunnel"
+    )]
+    allowed_host: Vec<String>,
+
+    /// An origin whose pages may call the server from a browser
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        value_delimiter = ',',
+        env = "MCP_ALLOWED_ORIGINS",
+        help_heading = "Behind a tunnel"
+    )]
+    allowed_origin: Vec<String>,
+
+    /// Keep sessions for clients older than MCP 2026-07-28
+    #[arg(long)]
+    sessions: bool,
+
+    /// Roll the same dice every time
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Leave the greeting out
+    #[arg(long)]
+    no_banner: bool,
+
+    /// Log this program's parts on stderr: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<Level>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Transport {
+    Http,
+    Stdio,
+}
+
+impl ServeArgs {
+    pub fn log_level(&self) -> Option<Level> {
+        self.log_level
+    }
+}
+
+pub async fn serve(args: ServeArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    let roller = args.seed.map_or_else(Roller::default, Roller::seeded);
+    let server = DiceServer::new(roller);
+    match args.transport {
+        Transport::Stdio => serve_stdio(server).await,
+        Transport::Http => serve_http(server, args, ui).await,
+    }
+}
+
+async fn serve_stdio(server: DiceServer) -> Result<ExitStatus, Error> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Stdio(error);
+    let serving = async {
+        let running = server.serve(rmcp::transport::stdio()).await;
+        let running = running.map_err(|error| failed(error.into()))?;
+        running
+            .waiting()
+            .await
+            .map_err(|error| failed(error.into()))
+    };
+    tokio::select! {
+        ended = serving => ended.map(|_| ExitStatus::Done),
+        _ = stop_signal() => Ok(ExitStatus::Done),
+    }
+}
+
+async fn serve_http(server: DiceServer, args: ServeArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    if args.print_token && !args.auth {
+        return Err(Error::NeedsAuth {
+            flag: "--print-token",
+        });
+    }
+    if args.print_token && args.verifier.has_foreign_key() {
+        return Err(Error::ForeignKey);
+    }
+    let stop = CancellationToken::new();
+    let mut router = dice::router(
+        server,
+        HttpOptions {
+            path: args.path.clone(),
+            allowed_hosts: args.allowed_host.clone(),
+            allowed_origins: args.allowed_origin.clone(),
+            sessions: args.sessions,
+            stop: stop.clone(),
+        },
+    );
+    if args.auth {
+        let verifier = Arc::new(args.verifier.load(ui)?);
+        router = router.route_layer(middleware::from_fn_with_state(
+            verifier,
+            auth::require_bearer,
+        ));
+    }
+
+    let address = resolve(&args.host, args.port)?;
+    let listen = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    greet(&args, address, ui)?;
+
+    let serving = http::serve(listener, router, stop.clone());
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => return ended.map(|()| ExitStatus::Done).map_err(Error::Serve),
+        _ = stop_signal() => stop.cancel(),
+    }
+    // Calls may finish now; a second signal ends them as well.
+    tokio::select! {
+        ended = &mut serving => ended.map(|()| ExitStatus::Done).map_err(Error::Serve),
+        _ = stop_signal() => Ok(ExitStatus::Done),
+    }
+}
+
+fn greet(args: &ServeArgs, address: SocketAddr, ui: &mut Ui) -> Result<(), Error> {
+    if !args.no_banner {
+        let who = if args.auth {
+            "those who have a token may call it"
+        } else {
+            "everybody who reaches it may call it"
+        };
+        ui.banner(&format!(
+            "Dice Roller: roll_dice(n_dice: int) -> list[int]; {who}"
+        ));
+    }
+    if args.print_token {
+        let token = args.verifier.mint(ui)?;
+        ui.print(&format!(
+            "\n---\n\n🔑 Dice Roller access token:\n\n{}\n\n---\n",
+            token.expose()
+        ))?;
+    }
+    ui.ready(&format!("listening on http://{address}{}", args.path));
+    Ok(())
+}
+
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, Error> {
+    let unknown = |source| Error::UnknownHost {
+        host: host.to_owned(),
+        source,
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    (bare, port)
+        .to_socket_addrs()
+        .map_err(unknown)?
+        .next()
+        .ok_or_else(|| unknown(std::io::ErrorKind::NotFound.into()))
+}
+
+fn path(text: &str) -> Result<String, &'static str> {
+    let is_plain = text
+        .chars()
+        .all(|it| it.is_ascii_alphanumeric() || matches!(it, '/' | '-' | '_' | '.' | '~'));
+    if text.starts_with('/') && is_plain && !text.contains("//") {
+        Ok(text.to_owned())
+    } else {
+        Err("a path begins with `/` and has letters, digits, `-`, `_`, `.` and `~`")
+    }
+}

@@ -1,0 +1,360 @@
+//! `mcp-cli token`: claims from flags, signed and printed; the key files behind them.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use directories::ProjectDirs;
+use serde_json::Value;
+
+use super::args::{self, SecretSource};
+use crate::auth::{
+    self, Algorithm, Claims, Created, KeySize, Secret, SigningKey, Verifier, VerifyingKey,
+};
+use crate::error::Error;
+use crate::exit::ExitStatus;
+use crate::ui::Ui;
+
+/// Mint a token for development, and print it
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(after_help = "\
+The key pair for development is made on first use and never leaves this machine. Do not use it for
+anything else.
+
+Examples:
+  mcp-cli token --audience dice-server            a token for `mcp-cli serve --auth`, for an hour
+  mcp-cli token --scopes dice:roll --out t.jwt    one with a scope, into a file
+  mcp-cli token public-key                        what another server needs to verify them")]
+pub struct TokenArgs {
+    #[command(subcommand)]
+    command: Option<TokenCommand>,
+
+    #[command(flatten)]
+    mint: MintArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum TokenCommand {
+    Keygen(KeygenArgs),
+    PublicKey(PublicKeyArgs),
+    Inspect(InspectArgs),
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct MintArgs {
+    #[command(flatten)]
+    key: KeyArgs,
+
+    /// Whom the token is for
+    #[arg(long, value_name = "NAME")]
+    audience: Vec<String>,
+
+    /// Who says that it minted the token
+    #[arg(long, value_name = "URL", default_value_t = Claims::default().issuer)]
+    issuer: String,
+
+    /// Whom the token speaks for
+    #[arg(long, value_name = "NAME", default_value_t = Claims::default().subject)]
+    subject: String,
+
+    /// What the token allows
+    #[arg(long, value_delimiter = ',', value_name = "SCOPE,...")]
+    scopes: Vec<String>,
+
+    /// How long the token is good
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    expires_in: Duration,
+
+    /// Another claim; it replaces one of the same name
+    #[arg(long = "claim", value_name = "NAME=JSON", value_parser = args::key_json)]
+    claims: Vec<(String, Value)>,
+
+    /// The id of the key, for the token's header
+    #[arg(long, value_name = "ID")]
+    kid: Option<String>,
+
+    /// How the token is signed: RS256, RS384, RS512, PS256, PS384 or PS512
+    #[arg(long, value_name = "NAME", default_value_t)]
+    algorithm: Algorithm,
+
+    /// Write the token to a file that only you can read
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Replace the file if it is there
+    #[arg(long, requires = "out")]
+    force: bool,
+}
+
+/// Which private key.
+#[derive(Debug, clap::Args)]
+pub struct KeyArgs {
+    /// Sign with this private key in PEM instead
+    #[arg(long, value_name = "FILE", conflicts_with = "key_dir")]
+    key: Option<PathBuf>,
+
+    /// Where the key pair for development is [default: this program's data folder]
+    #[arg(long, value_name = "DIR", env = "MCP_CLI_KEY_DIR")]
+    key_dir: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    /// The key that these arguments name; the one for development is made on first use.
+    pub fn load(&self, ui: &mut Ui) -> Result<SigningKey, Error> {
+        if let Some(path) = &self.key {
+            return Ok(SigningKey::load(path)?);
+        }
+        let folder = key_dir(self.key_dir.clone())?;
+        let (key, created) = SigningKey::load_or_create(&folder)?;
+        if created == Created::Yes {
+            let path = folder.join(auth::DEV_KEY_FILE);
+            ui.note(&format!(
+                "made a key pair for development: {}",
+                path.display()
+            ));
+        }
+        Ok(key)
+    }
+}
+
+fn key_dir(given: Option<PathBuf>) -> Result<PathBuf, Error> {
+    given
+        .or_else(|| Some(ProjectDirs::from("", "", "mcp-cli")?.data_dir().to_owned()))
+        .ok_or(Error::NoHome)
+}
+
+/// Make a new key pair for development
+#[derive(Debug, clap::Args)]
+struct KeygenArgs {
+    /// The size of the key: 2048, 3072 or 4096
+    #[arg(long, value_name = "BITS", default_value = "2048")]
+    bits: KeySize,
+
+    /// The folder to put it into [default: this program's data folder]
+    #[arg(long, value_name = "DIR", env = "MCP_CLI_KEY_DIR")]
+    key_dir: Option<PathBuf>,
+
+    /// Replace the key pair that is there; tokens that it signed are worthless then
+    #[arg(long)]
+    force: bool,
+}
+
+/// Print the public key, for a server that verifies the tokens
+#[derive(Debug, clap::Args)]
+struct PublicKeyArgs {
+    #[command(flatten)]
+    key: KeyArgs,
+
+    /// How to print it
+    #[arg(long, value_name = "FORMAT", default_value = "pem")]
+    format: PublicKeyFormat,
+
+    /// The id of the key in the JWKS [default: its thumbprint]
+    #[arg(long, value_name = "ID")]
+    kid: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum PublicKeyFormat {
+    Pem,
+    Jwks,
+}
+
+/// Show what a token says, without verifying it
+#[derive(Debug, clap::Args)]
+struct InspectArgs {
+    /// The token; `-`, or nothing, reads it from stdin, @FILE from a file
+    #[arg(value_name = "TOKEN|@FILE|-")]
+    token: Option<SecretSource>,
+}
+
+/// Verify a token as `serve --auth` would: exit 0, or 1 with the reason
+#[derive(Debug, clap::Args)]
+struct VerifyArgs {
+    /// The token; `-`, or nothing, reads it from stdin, @FILE from a file
+    #[arg(value_name = "TOKEN|@FILE|-")]
+    token: Option<SecretSource>,
+
+    #[command(flatten)]
+    verifier: VerifierArgs,
+}
+
+/// What a token must be and say, for `serve --auth` and `token verify`.
+#[derive(Debug, clap::Args)]
+pub struct VerifierArgs {
+    /// The public key in PEM that tokens are verified with [default: the key pair for development]
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
+
+    /// Where the key pair for development is [default: this program's data folder]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "MCP_CLI_KEY_DIR",
+        conflicts_with = "public_key"
+    )]
+    key_dir: Option<PathBuf>,
+
+    /// Whom a token must be for
+    #[arg(long, value_name = "NAME", default_value = "dice-server")]
+    audience: Vec<String>,
+
+    /// Who must have minted a token [default: anybody with the key]
+    #[arg(long, value_name = "URL")]
+    issuer: Vec<String>,
+
+    /// What a token must allow
+    #[arg(long, value_delimiter = ',', value_name = "SCOPE,...")]
+    required_scopes: Vec<String>,
+
+    /// How a token must be signed
+    #[arg(long, value_name = "NAME", default_value_t)]
+    algorithm: Algorithm,
+
+    /// How far the clock of the issuer may be off
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    leeway: Duration,
+}
+
+impl VerifierArgs {
+    /// The verifier that these arguments describe.
+    pub fn load(&self, ui: &mut Ui) -> Result<Verifier, Error> {
+        let key = match &self.public_key {
+            Some(path) => VerifyingKey::load(path)?,
+            None => self.signing_key(ui)?.verifying_key().clone(),
+        };
+        Ok(Verifier {
+            key,
+            algorithm: self.algorithm,
+            issuers: self.issuer.clone(),
+            audiences: self.audience.clone(),
+            required_scopes: self.required_scopes.clone(),
+            leeway: self.leeway,
+        })
+    }
+
+    /// A token that the verifier accepts, signed with the key pair for development.
+    pub fn mint(&self, ui: &mut Ui) -> Result<Secret, Error> {
+        let claims = Claims {
+            issuer: self
+                .issuer
+                .first()
+                .cloned()
+                .unwrap_or_else(|| Claims::default().issuer),
+            audience: self.audience.clone(),
+            scopes: self.required_scopes.clone(),
+            ..Claims::default()
+        };
+        let key = self.signing_key(ui)?;
+        Ok(claims.mint(&key, self.algorithm, SystemTime::now())?)
+    }
+
+    /// Whether the key is one that tokens cannot be minted with here.
+    pub fn has_foreign_key(&self) -> bool {
+        self.public_key.is_some()
+    }
+
+    fn signing_key(&self, ui: &mut Ui) -> Result<SigningKey, Error> {
+        let key = KeyArgs {
+            key: None,
+            key_dir: self.key_dir.clone(),
+        };
+        key.load(ui)
+    }
+}
+
+pub fn token(args: TokenArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    match args.command {
+        None => mint(args.mint, ui),
+        Some(TokenCommand::Keygen(args)) => keygen(args, ui),
+        Some(TokenCommand::PublicKey(args)) => public_key(&args, ui),
+        Some(TokenCommand::Inspect(args)) => inspect(args, ui),
+        Some(TokenCommand::Verify(args)) => verify(args, ui),
+    }
+}
+
+fn mint(args: MintArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    let key = args.key.load(ui)?;
+    let claims = Claims {
+        subject: args.subject,
+        issuer: args.issuer,
+        audience: args.audience,
+        scopes: args.scopes,
+        expires_in: args.expires_in,
+        additional: args.claims.into_iter().collect(),
+        kid: args.kid,
+    };
+    let token = claims.mint(&key, args.algorithm, SystemTime::now())?;
+    match args.out {
+        Some(path) => token.save(&path, args.force)?,
+        None => ui.print(token.expose())?,
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn keygen(args: KeygenArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    let path = key_dir(args.key_dir)?.join(auth::DEV_KEY_FILE);
+    SigningKey::generate(args.bits)?.save(&path, args.force)?;
+    ui.print(&path.display().to_string())?;
+    Ok(ExitStatus::Done)
+}
+
+fn public_key(args: &PublicKeyArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    let key = args.key.load(ui)?;
+    match args.format {
+        PublicKeyFormat::Pem => ui.print(key.public_pem().trim_end())?,
+        PublicKeyFormat::Jwks => ui.print(&format!("{:#}", key.jwks(args.kid.as_deref())))?,
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn inspect(args: InspectArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    let token = args
+        .token
+        .unwrap_or(SecretSource::Stdin)
+        .read("the token")?;
+    let inspection = auth::inspect(token.expose())?;
+    ui.note("nothing here is verified: anybody can write such a token");
+    ui.print(&format!(
+        "{:#}",
+        serde_json::json!({"header": inspection.header, "claims": inspection.claims})
+    ))?;
+    for (claim, meaning) in [("iat", "issued"), ("nbf", "not before"), ("exp", "expires")] {
+        if let Some(time) = inspection.claims[claim].as_f64().and_then(time_of) {
+            ui.note(&format!("{meaning} {}", told(time, SystemTime::now())));
+        }
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn verify(args: VerifyArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    let token = args
+        .token
+        .unwrap_or(SecretSource::Stdin)
+        .read("the token")?;
+    let verifier = args.verifier.load(ui)?;
+    let verified = verifier.verify(token.expose(), SystemTime::now())?;
+    let subject = verified.subject.unwrap_or_else(|| "nobody".to_owned());
+    ui.print(&format!(
+        "valid: for {subject}, expires {}",
+        told(verified.expires_at, SystemTime::now())
+    ))?;
+    Ok(ExitStatus::Done)
+}
+
+fn time_of(seconds: f64) -> Option<SystemTime> {
+    let since = Duration::try_from_secs_f64(seconds).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(since)
+}
+
+/// `2026-11-22T12:00:00Z (in 59m 12s)`.
+fn told(time: SystemTime, now: SystemTime) -> String {
+    let whole =
+        |it: Duration| humantime::format_duration(Duration::from_secs(it.as_secs())).to_string();
+    let distance = match time.duration_since(now) {
+        Ok(ahead) => format!("in {}", whole(ahead)),
+        Err(ago) => format!("{} ago", whole(ago.duration())),
+    };
+    format!("{} ({distance})", humantime::format_rfc3339_seconds(time))
+}

@@ -1,0 +1,273 @@
+//! `Error`: every failure that a verb can end with, its hint and its exit status.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::auth;
+use crate::engine::model::ScriptError;
+use crate::exit::ExitStatus;
+use crate::mcp;
+use crate::responses;
+
+/// Every failure that a verb can end with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Responses(#[from] responses::Error),
+    #[error(transparent)]
+    Auth(#[from] auth::Error),
+    /// `token verify` found the token wanting.
+    #[error(transparent)]
+    Rejected(#[from] auth::Rejection),
+    /// The MCP client could not be set up; a server that fails is a `responses::Error`.
+    #[error(transparent)]
+    Mcp(#[from] mcp::Error),
+    #[error("{} is not a script that can be played", path.display())]
+    Script { path: PathBuf, source: ScriptError },
+
+    #[error("no OPENAI_API_KEY is set")]
+    NoApiKey,
+    #[error("{0} is empty")]
+    EmptySecret(&'static str),
+    #[error("{0} has characters that no HTTP header can carry")]
+    UnusableSecret(&'static str),
+    #[error(transparent)]
+    Header(#[from] responses::UnusableHeader),
+    #[error("there is no question to ask")]
+    NoPrompt,
+    #[error("--model {model} is a model of this machine")]
+    ModelNeedsLocal { model: String },
+    #[error("--local has no model {model:?}")]
+    UnknownLocalModel { model: String },
+    #[error("{flag} has no meaning without --auth")]
+    NeedsAuth { flag: &'static str },
+    #[error("--print-token needs the private key, and --public-key names the public one")]
+    ForeignKey,
+    #[error("a {0} cannot be used on this machine")]
+    NotLocal(&'static str),
+    #[error("there is no connector {id:?}")]
+    UnknownConnector { id: String },
+    #[error("{} cannot be read", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is not text", path.display())]
+    NotText { path: PathBuf },
+    #[error("{} is larger than {limit} bytes", path.display())]
+    TooLarge { path: PathBuf, limit: u64 },
+    #[error("{} is not JSON", path.display())]
+    NotJson {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error("the folder for this program's files cannot be told, for there is no home folder")]
+    NoHome,
+
+    #[error("cannot listen on {address}")]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("{host:?} is not an address of this machine")]
+    UnknownHost { host: String, source: io::Error },
+    #[error("the server stopped")]
+    Serve(#[source] io::Error),
+    #[error("the MCP client at the other end of stdio could not be served")]
+    Stdio(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the output could not be written")]
+    Output(#[source] io::Error),
+    #[error("the asynchronous runtime could not be started")]
+    Runtime(#[source] io::Error),
+
+    #[error("`{server_label}.{name}` needs approval and there is no terminal to ask")]
+    NobodyToAsk { server_label: String, name: String },
+    #[error("no call was approved")]
+    NothingApproved,
+    #[error("stopped by Ctrl-C")]
+    Interrupted,
+    #[error("stopped by SIGTERM")]
+    Terminated,
+}
+
+impl Error {
+    /// What the shell is told.
+    pub fn exit_status(&self) -> ExitStatus {
+        match self {
+            Self::Responses(error) => status_of(error),
+            Self::NoApiKey => ExitStatus::Refused,
+            Self::EmptySecret(_)
+            | Self::UnusableSecret(_)
+            | Self::Header(_)
+            | Self::NoPrompt
+            | Self::ModelNeedsLocal { .. }
+            | Self::UnknownLocalModel { .. }
+            | Self::NeedsAuth { .. }
+            | Self::ForeignKey
+            | Self::NotLocal(_)
+            | Self::UnknownConnector { .. }
+            | Self::NotJson { .. }
+            | Self::Script { .. }
+            | Self::Read { .. }
+            | Self::NotText { .. }
+            | Self::TooLarge { .. } => ExitStatus::Usage,
+            Self::Auth(_)
+            | Self::Rejected(_)
+            | Self::Mcp(_)
+            | Self::NoHome
+            | Self::Listen { .. }
+            | Self::UnknownHost { .. }
+            | Self::Serve(_)
+            | Self::Stdio(_)
+            | Self::Output(_)
+            | Self::Runtime(_) => ExitStatus::Internal,
+            Self::NobodyToAsk { .. } | Self::NothingApproved => ExitStatus::NotApproved,
+            Self::Interrupted => ExitStatus::Interrupted,
+            Self::Terminated => ExitStatus::Terminated,
+        }
+    }
+
+    /// A word for programs: what kind of failure this is.
+    pub fn kind(&self) -> &'static str {
+        match self.exit_status() {
+            ExitStatus::Done => "done",
+            ExitStatus::Internal => "internal",
+            ExitStatus::Usage => "usage",
+            ExitStatus::Refused => "refused",
+            ExitStatus::Unreachable => "unreachable",
+            ExitStatus::BrokenAnswer => "broken_answer",
+            ExitStatus::McpServer => "mcp_server",
+            ExitStatus::NotApproved => "not_approved",
+            ExitStatus::Interrupted => "interrupted",
+            ExitStatus::Terminated => "terminated",
+        }
+    }
+
+    /// What to try next.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Responses(error) => return hint_of(error),
+            Self::NoApiKey => "set it, or ask the built-in model with --local",
+            Self::EmptySecret(_) => "@FILE reads it from a file, - from stdin",
+            Self::UnusableSecret(_) => "look for a line break or a space in it",
+            Self::NoPrompt => "write it behind the command, or pipe it in",
+            Self::ModelNeedsLocal { .. } => "add --local",
+            Self::UnknownLocalModel { .. } => "use --model rules or --model script:FILE",
+            Self::NeedsAuth { .. } => "add --auth",
+            Self::NotLocal(_) => "name the server with --server-url, or leave --local out",
+            Self::ForeignKey => "leave --public-key out, and the key pair for development signs",
+            Self::UnknownConnector { .. } => {
+                "the connectors are connector_dropbox, connector_gmail, connector_googlecalendar, connector_googledrive, connector_microsoftteams, connector_outlookcalendar, connector_outlookemail and connector_sharepoint"
+            }
+            Self::NotText { .. } => "it must be UTF-8",
+            Self::NoHome => "set HOME, or name a folder with --key-dir",
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                "another program listens there; take another port, or -p 0 for a free one"
+            }
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "ports below 1024 are the system's; take another port"
+            }
+            Self::NobodyToAsk { name, .. } => {
+                return Some(format!(
+                    "pass `--approve all`, `--approve none` or `--approve {name}`"
+                ));
+            }
+            Self::Auth(auth::Error::Exists { .. }) => "pass --force to replace it",
+            Self::Rejected(auth::Rejection::Audience { .. }) => {
+                "a token is for the audiences that it was minted for: `token --audience NAME`"
+            }
+            Self::Rejected(auth::Rejection::Signature) => {
+                "it was signed with another key, or changed since"
+            }
+            Self::Script { .. } => {
+                "a script is a JSON list of steps such as {\"calls\": [{\"name\": ..., \"arguments\": {...}}]} and {\"say\": \"...\"}"
+            }
+            Self::Auth(_)
+            | Self::Rejected(_)
+            | Self::Mcp(_)
+            | Self::Header(_)
+            | Self::Read { .. }
+            | Self::NotJson { .. }
+            | Self::TooLarge { .. }
+            | Self::Listen { .. }
+            | Self::UnknownHost { .. }
+            | Self::Serve(_)
+            | Self::Stdio(_)
+            | Self::Output(_)
+            | Self::Runtime(_)
+            | Self::NothingApproved
+            | Self::Interrupted
+            | Self::Terminated => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+fn status_of(error: &responses::Error) -> ExitStatus {
+    match error {
+        responses::Error::FailedDependency(_) => ExitStatus::McpServer,
+        responses::Error::Refused { .. } => ExitStatus::Refused,
+        responses::Error::Unreachable { .. } | responses::Error::Timeout(_) => {
+            ExitStatus::Unreachable
+        }
+        responses::Error::Failed(_)
+        | responses::Error::Incomplete { .. }
+        | responses::Error::Truncated
+        | responses::Error::BrokenOff(_)
+        | responses::Error::TooLarge(_)
+        | responses::Error::NotAResponse { .. }
+        | responses::Error::NotAnEvent { .. } => ExitStatus::BrokenAnswer,
+        responses::Error::Setup(_) => ExitStatus::Internal,
+    }
+}
+
+fn hint_of(error: &responses::Error) -> Option<String> {
+    let hint = match error {
+        responses::Error::FailedDependency(failure) => {
+            match failure.list.as_ref().map(|list| list.status) {
+                Some(401) => {
+                    "mint a token with `mcp-cli token --audience dice-server` and pass it with --authorization @FILE"
+                }
+                Some(403) => {
+                    "mint a token with the scopes that the server demands: `mcp-cli token --scopes a,b`"
+                }
+                Some(404) => "look at the path: `/mcp` and `/mcp/` are different to many servers",
+                Some(400) => {
+                    "a server on this machine is reached with --local, or through a tunnel; run it stateless"
+                }
+                Some(405 | 406 | 415) => "look at the path, and let the server accept JSON and SSE",
+                Some(421) => "add the name that the server is reached under to its list of hosts",
+                Some(307 | 308) => {
+                    "let the server answer at `/mcp` and at `/mcp/`, without a redirect"
+                }
+                Some(424) => {
+                    "see that the server runs, that its name resolves, and that the URL is that of its MCP endpoint"
+                }
+                Some(500..) => "look at the server's log",
+                _ => return None,
+            }
+        }
+        responses::Error::Refused { status: 401, .. } => "look at OPENAI_API_KEY",
+        responses::Error::Refused { status: 404, .. } => "look at --base-url and --model",
+        responses::Error::Refused { status: 429, .. } => {
+            "wait, or look at the limits of your account"
+        }
+        responses::Error::Unreachable { .. } => {
+            "look at --base-url, or ask the built-in model with --local"
+        }
+        responses::Error::Timeout(_) => "raise it with --timeout",
+        responses::Error::TooLarge(_) => "raise it with --max-bytes",
+        responses::Error::NotAResponse { .. } => {
+            "look at --base-url: it ends in /v1 for most servers"
+        }
+        responses::Error::Incomplete { reason } if reason == "max_output_tokens" => {
+            "raise it with --max-output-tokens"
+        }
+        responses::Error::Refused { .. }
+        | responses::Error::Failed(_)
+        | responses::Error::Incomplete { .. }
+        | responses::Error::Truncated
+        | responses::Error::BrokenOff(_)
+        | responses::Error::NotAnEvent { .. }
+        | responses::Error::Setup(_) => return None,
+    };
+    Some(hint.to_owned())
+}

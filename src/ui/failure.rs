@@ -1,0 +1,127 @@
+//! An error, its cause and its hint; the 424 explained.
+
+use std::error::Error as _;
+
+use serde_json::json;
+
+use super::sanitize::one_line;
+use super::{ERROR, NOTE};
+use crate::error::Error;
+use crate::responses::{self, ApiError, FailedDependency};
+
+/// The lines that tell a person how a verb failed.
+pub fn text(error: &Error) -> Vec<String> {
+    // A shell says nothing of a program that was told to stop, and neither do we.
+    if matches!(error, Error::Interrupted | Error::Terminated) {
+        return Vec::new();
+    }
+    let mut lines = vec![format!(
+        "{ERROR}error:{ERROR:#} {}",
+        one_line(&error.to_string())
+    )];
+    if let Some(api_error) = api_error(error) {
+        lines.extend(fields(api_error));
+    }
+    for cause in causes(error) {
+        lines.push(format!("{ERROR}cause:{ERROR:#} {}", one_line(&cause)));
+    }
+    if let Some(hint) = error.hint() {
+        lines.push(format!("{NOTE}hint:{NOTE:#} {}", one_line(&hint)));
+    }
+    lines
+}
+
+/// The same as one line of JSON.
+pub fn json(error: &Error) -> Vec<String> {
+    let api_error = api_error(error);
+    let list = match error {
+        Error::Responses(responses::Error::FailedDependency(failure)) => failure.list.as_ref(),
+        _ => None,
+    };
+    let status = match error {
+        Error::Responses(responses::Error::FailedDependency(_)) => Some(424),
+        Error::Responses(responses::Error::Refused { status, .. }) => Some(*status),
+        _ => None,
+    };
+    let line = json!({"error": {
+        "kind": error.kind(),
+        "exit": error.exit_status() as u8,
+        "status": status,
+        "message": api_error.map_or_else(|| error.to_string(), |it| it.message.clone()),
+        "type": api_error.and_then(|it| it.kind.as_deref()),
+        "param": api_error.and_then(|it| it.param.as_deref()),
+        "code": api_error.and_then(|it| it.code.as_deref()),
+        "server_label": list.map(|it| it.server_label.as_str()),
+        "causes": causes(error),
+        "hint": error.hint(),
+    }});
+    vec![line.to_string()]
+}
+
+fn api_error(error: &Error) -> Option<&ApiError> {
+    match error {
+        Error::Responses(responses::Error::FailedDependency(failure)) => Some(&failure.error),
+        Error::Responses(responses::Error::Refused { error, .. }) => Some(error),
+        Error::Responses(responses::Error::Failed(error)) => Some(error),
+        _ => None,
+    }
+}
+
+/// `type: ..., param: ..., code: ...`, as far as they are there.
+fn fields(error: &ApiError) -> Option<String> {
+    let fields: Vec<String> = [
+        ("type", &error.kind),
+        ("param", &error.param),
+        ("code", &error.code),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some(format!("{name}: {}", one_line(value.as_ref()?))))
+    .collect();
+    (!fields.is_empty()).then(|| format!("  {}", fields.join(", ")))
+}
+
+fn causes(error: &Error) -> Vec<String> {
+    match error {
+        Error::Responses(responses::Error::FailedDependency(failure)) => vec![why(failure)],
+        Error::Responses(responses::Error::Refused {
+            request_id: Some(id),
+            ..
+        }) => vec![format!("the API refused the request; it calls it {id}")],
+        // Of a connection that failed, only the system knows why; the rest is layers.
+        Error::Responses(responses::Error::Unreachable { .. }) => {
+            chain(error).pop().into_iter().collect()
+        }
+        _ => chain(error),
+    }
+}
+
+fn chain(error: &Error) -> Vec<String> {
+    let sources = std::iter::successors(error.source(), |&error| error.source());
+    sources.map(ToString::to_string).collect()
+}
+
+/// What the HTTP status in a 424 usually means; what this machine knows comes first.
+fn why(failure: &FailedDependency) -> String {
+    let meaning = match failure.list.as_ref().map(|list| list.status) {
+        Some(401) => "the MCP server refused the credentials that were sent with this request",
+        Some(403) => "the MCP server knows the credentials that were sent, and they do not suffice",
+        Some(404) => "the MCP server has nothing at this path, or does not know the session",
+        Some(400) => {
+            "the URL is one that only its own machine can reach, or the server demands a session on the first call"
+        }
+        Some(405 | 406 | 415) => {
+            "this path does not take a POST of JSON, or is strict about `Accept`"
+        }
+        Some(421) => "the MCP server does not know the name that it was reached under",
+        Some(307 | 308) => "the MCP server redirects, and the redirect is not followed",
+        Some(424) => "the MCP server gave no answer in HTTP, or one that is not MCP",
+        Some(500..) => "the MCP server failed",
+        _ => "an MCP server that this request names could not be used",
+    };
+    match &failure.detail {
+        Some(detail) if failure.list.as_ref().is_some_and(|list| list.status == 424) => {
+            detail.clone()
+        }
+        _ => meaning.to_owned(),
+    }
+}

@@ -1,0 +1,199 @@
+//! Everything the user reads, and the one question they are asked.
+
+mod approval;
+mod failure;
+mod jsonl;
+mod progress;
+mod sanitize;
+mod transcript;
+
+use std::io::{self, IsTerminal, Write};
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use tracing::Level;
+
+use crate::error::Error;
+use crate::responses::{Event, EventKind, McpApprovalRequest};
+
+use progress::Progress;
+use transcript::Transcript;
+
+const DIM: Style = Style::new().dimmed();
+const NOTE: Style = AnsiColor::Cyan.on_default();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+
+/// How the verbs talk to the user.
+#[derive(Debug, Clone, Copy)]
+pub struct OutputOptions {
+    /// No notes, no steps, no progress.
+    pub quiet: bool,
+    /// How often `-v` was given.
+    pub verbose: u8,
+    pub color: ColorChoice,
+}
+
+/// What the answer to a question looks like on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The text as it comes; the steps go to stderr.
+    Text,
+    /// The final response as JSON.
+    Json,
+    /// Every event as a line of JSON.
+    Jsonl,
+}
+
+/// stdout for what was asked for, stderr for the rest.
+pub struct Ui {
+    options: OutputOptions,
+    format: Format,
+    stderr: AutoStream<io::Stderr>,
+    progress: Progress,
+    transcript: Transcript,
+}
+
+impl Ui {
+    pub fn new(options: OutputOptions) -> Self {
+        Self {
+            options,
+            format: Format::Text,
+            stderr: AutoStream::new(io::stderr(), options.color),
+            progress: Progress::new(!options.quiet && io::stderr().is_terminal()),
+            transcript: Transcript::default(),
+        }
+    }
+
+    /// How the answer, and a failure, shall look.
+    pub fn set_format(&mut self, format: Format) {
+        self.format = format;
+    }
+
+    /// The log of the program's parts, for `-vv`. It never holds a request, a header or a token.
+    pub fn start_log(&self, level: Option<Level>) {
+        let level = level.or(match self.options.verbose {
+            0 | 1 => None,
+            2 => Some(Level::DEBUG),
+            _ => Some(Level::TRACE),
+        });
+        if let Some(level) = level {
+            tracing_subscriber::fmt()
+                .with_max_level(level)
+                .with_writer(io::stderr)
+                .with_ansi(self.stderr.current_choice() != ColorChoice::Never)
+                .init();
+        }
+    }
+
+    /// What was asked for, and a line end.
+    pub fn print(&mut self, text: &str) -> Result<(), Error> {
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{text}")
+            .and_then(|()| stdout.flush())
+            .map_err(Error::Output)
+    }
+
+    /// Something that is good to know.
+    pub fn note(&mut self, text: &str) {
+        if !self.options.quiet && self.format == Format::Text {
+            self.line(&format!("{NOTE}note:{NOTE:#} {text}"));
+        }
+    }
+
+    /// A line that other programs wait for, whatever else is silenced.
+    pub fn ready(&mut self, text: &str) {
+        self.line(text);
+    }
+
+    /// A line that greets; `-q` leaves it out.
+    pub fn banner(&mut self, text: &str) {
+        if !self.options.quiet {
+            self.line(text);
+        }
+    }
+
+    /// Shows who is waited for, on a terminal.
+    pub fn wait(&mut self, for_what: &str) {
+        self.progress.show(for_what);
+    }
+
+    /// Shows one event of an answer.
+    pub fn event(&mut self, event: &Event) -> Result<(), Error> {
+        match self.format {
+            Format::Text => self.show(event),
+            Format::Jsonl => self.print(&jsonl::line(event)),
+            Format::Json => match event.kind() {
+                EventKind::Completed { response }
+                | EventKind::Failed { response }
+                | EventKind::Incomplete { response } => self.print(&jsonl::document(response)),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn show(&mut self, event: &Event) -> Result<(), Error> {
+        for shown in self.transcript.show(event) {
+            match shown {
+                transcript::Shown::Waiting(text) => self.progress.show(&text),
+                transcript::Shown::Step(text) => {
+                    if !self.options.quiet {
+                        let text = self.cut(&text);
+                        self.line(&format!("{DIM}{text}{DIM:#}"));
+                    }
+                }
+                transcript::Shown::Text(text) => self.write_answer(&text)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_answer(&mut self, text: &str) -> Result<(), Error> {
+        self.progress.hide();
+        let mut stdout = io::stdout().lock();
+        let written = if stdout.is_terminal() {
+            stdout.write_all(sanitize::for_terminal(text).as_bytes())
+        } else {
+            stdout.write_all(text.as_bytes())
+        };
+        written.and_then(|()| stdout.flush()).map_err(Error::Output)
+    }
+
+    /// A step is one line, and not a screen full: `-v` shows it whole.
+    fn cut(&self, text: &str) -> String {
+        const LONGEST: usize = 300;
+        match text.char_indices().nth(LONGEST) {
+            Some((end, _)) if self.options.verbose == 0 => format!("{}...", &text[..end]),
+            _ => text.to_owned(),
+        }
+    }
+
+    /// Whether there is somebody to ask.
+    pub fn can_ask(&self) -> bool {
+        io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    /// Asks the person at the terminal whether a call may be made; the default is no.
+    pub fn ask_approval(&mut self, request: &McpApprovalRequest) -> Result<bool, Error> {
+        self.progress.hide();
+        approval::ask(&mut self.stderr, request)
+    }
+
+    /// Tells how the verb failed.
+    pub fn failure(&mut self, error: &Error) {
+        self.progress.hide();
+        let text = match self.format {
+            Format::Text => failure::text(error),
+            Format::Json | Format::Jsonl => failure::json(error),
+        };
+        for line in text {
+            self.line(&line);
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        self.progress.hide();
+        // When stderr is gone there is nobody left to tell.
+        let _ = writeln!(self.stderr, "{line}");
+        self.progress.resume();
+    }
+}
