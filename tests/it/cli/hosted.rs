@@ -1,0 +1,416 @@
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Api, KEY, McpCli, json, recordings};
+
+fn ask(api: &Api) -> McpCli {
+    McpCli::new(&[
+        "ask",
+        "--base-url",
+        &api.base_url,
+        "--server-url",
+        "https://dmcp-server.deno.dev/sse",
+        "--server-label",
+        "dmcp",
+    ])
+    .env("OPENAI_API_KEY", KEY)
+}
+
+/// All text of a recorded response: each message on lines of its own.
+fn output_text(response: &Value) -> String {
+    let items = response["output"].as_array().unwrap();
+    let messages = items.iter().filter(|item| item["type"] == "message");
+    let texts = messages.map(|item| -> String {
+        let parts = item["content"].as_array().unwrap();
+        parts
+            .iter()
+            .map(|part| part["text"].as_str().unwrap())
+            .collect()
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+fn recorded_stream_response(name: &str) -> Value {
+    let path = crate::support::fixture("recordings").join(name);
+    let text = std::fs::read_to_string(path).unwrap();
+    let last = text
+        .lines()
+        .rfind(|line| line.starts_with("data: "))
+        .unwrap();
+    serde_json::from_str::<Value>(&last[6..]).unwrap()["response"].clone()
+}
+
+#[test]
+fn a_recorded_stream_is_told_as_it_happened() {
+    let api = Api::start([Answer::recorded("dotnet-MCPToolStreamingWorks.1.sse")]);
+    let run = ask(&api)
+        .args(&["--require-approval", "never", "Roll 2d4+1"])
+        .run();
+    insta::assert_snapshot!(run, @r#"
+    exit: 0
+    ----- stdout -----
+    4
+    ----- stderr -----
+    dmcp offers roll (N ms)
+    dmcp.roll {"diceRollExpression":"2d4 + 1"} -> 4 (N ms)
+    "#);
+
+    let [request] = &api.requests()[..] else {
+        panic!("not one request");
+    };
+    assert_eq!(
+        *request,
+        json!({
+            "model": "gpt-5",
+            "input": "Roll 2d4+1",
+            "tools": [{"type": "mcp", "server_label": "dmcp", "require_approval": "never",
+                       "server_url": "https://dmcp-server.deno.dev/sse"}],
+            "stream": true,
+        })
+    );
+}
+
+#[test]
+fn the_text_of_every_recording_is_printed_whole_and_every_step_is_told() {
+    for (ending, option) in [(".sse", None), (".response.json", Some("--no-stream"))] {
+        for name in recordings(ending) {
+            let file = format!("{name}{ending}");
+            let response = match option {
+                None => recorded_stream_response(&file),
+                Some(_) => json(&format!("recordings/{file}")),
+            };
+            let approvals = response["output"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|item| item["type"] == "mcp_approval_request")
+                .count();
+            // A response that waits for approval is gone on with; here with one that says nothing.
+            let end =
+                json!({"id": "resp_2", "object": "response", "status": "completed", "output": []});
+            let api = Api::start([Answer::recorded(&file), Answer::json(200, &end)]);
+            let run = ask(&api)
+                .args(option.as_slice())
+                .args(&["--approve", "all", "Go"])
+                .run();
+
+            assert_eq!(
+                run.stdout.trim_end(),
+                output_text(&response).trim_end(),
+                "{file}"
+            );
+            assert_eq!(run.exit, Some(0), "{file}: {run}");
+            assert_eq!(api.requests().len(), 1 + approvals.min(1), "{file}");
+            for item in response["output"].as_array().unwrap() {
+                let told = match item["type"].as_str().unwrap() {
+                    "mcp_list_tools" => {
+                        format!("{} offers ", item["server_label"].as_str().unwrap())
+                    }
+                    "mcp_call" | "mcp_approval_request" => format!(
+                        "{}.{} ",
+                        item["server_label"].as_str().unwrap(),
+                        item["name"].as_str().unwrap()
+                    ),
+                    _ => continue,
+                };
+                assert!(
+                    run.stderr.contains(&told),
+                    "{file} does not tell of {told:?}: {run}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn an_approval_is_sent_as_openai_was_sent_it() {
+    let turn = "dotnet-MCPToolAlwaysRequiresApproval_True";
+    let api = Api::start([
+        Answer::recorded(&format!("{turn}.1.response.json")),
+        Answer::recorded(&format!("{turn}.2.response.json")),
+    ]);
+    let run = ask(&api)
+        .args(&[
+            "--no-stream",
+            "--require-approval",
+            "always",
+            "--approve",
+            "roll",
+        ])
+        .args(&["--authorization", "secret-token", "Roll 2d4+1"])
+        .run();
+    insta::assert_snapshot!(run, @r#"
+    exit: 0
+    ----- stdout -----
+    4
+    ----- stderr -----
+    dmcp offers roll
+    dmcp.roll {"diceRollExpression":"2d4+1"} needs approval
+    dmcp.roll {"diceRollExpression":"2d4+1"} -> 4
+    "#);
+
+    let requests = api.requests();
+    let recorded = json(&format!("recordings/{turn}.2.request.json"));
+    assert_eq!(
+        requests[1]["previous_response_id"],
+        recorded["previous_response_id"]
+    );
+    assert_eq!(requests[1]["input"], recorded["input"]);
+    assert_eq!(
+        requests[1]["tools"], requests[0]["tools"],
+        "credentials are sent again"
+    );
+    assert_eq!(requests[1]["tools"][0]["authorization"], "secret-token");
+}
+
+#[test]
+fn the_424_of_the_page_is_explained() {
+    let body = json!({"error": {
+        "message": "Error retrieving tool list from MCP server: 'dice_server'. Http status code: 401 (Unauthorized)",
+        "type": "external_connector_error", "param": "tools", "code": "http_error"}});
+    let api = Api::start([Answer::json(424, &body)]);
+    let run = ask(&api).arg("Roll a few dice!").run();
+    insta::assert_snapshot!(run, @"
+    exit: 6
+    ----- stdout -----
+    ----- stderr -----
+    error: Error code: 424 - Error retrieving tool list from MCP server: 'dice_server'. Http status code: 401 (Unauthorized)
+      type: external_connector_error, param: tools, code: http_error
+    cause: the MCP server refused the credentials that were sent with this request
+    hint: mint a token with `mcp-cli token --audience dice-server` and pass it with --authorization @FILE
+    ");
+    assert_eq!(api.requests().len(), 1);
+}
+
+#[test]
+fn a_424_inside_a_stream_is_the_same() {
+    let stream = "event: error\ndata: {\"type\":\"error\",\"sequence_number\":5,\"error\":{\"type\":\"external_connector_error\",\
+        \"code\":\"http_error\",\"message\":\"Error retrieving tool list from MCP server: 'dice_server'. Http status code: 404 (Not Found)\",\
+        \"param\":\"tools\"}}\n\n";
+    let api = Api::start([Answer::raw(200, "text/event-stream", stream)]);
+    let run = ask(&api).arg("Roll a few dice!").run();
+    insta::assert_snapshot!(run, @"
+    exit: 6
+    ----- stdout -----
+    ----- stderr -----
+    error: Error code: 424 - Error retrieving tool list from MCP server: 'dice_server'. Http status code: 404 (Not Found)
+      type: external_connector_error, param: tools, code: http_error
+    cause: the MCP server has nothing at this path, or does not know the session
+    hint: look at the path: `/mcp` and `/mcp/` are different to many servers
+    ");
+}
+
+#[test]
+fn what_goes_wrong_has_its_exit_status_and_its_words() {
+    let incomplete = json!({"id": "r", "object": "response", "status": "incomplete", "output": [],
+        "incomplete_details": {"reason": "max_output_tokens"}});
+    let failed = json!({"id": "r", "object": "response", "status": "failed", "output": [],
+        "error": {"code": "server_error", "message": "Something broke."}});
+    let half = "data: {\"type\":\"response.output_text.delta\",\"item_id\":\"m\",\"output_index\":0,\
+        \"content_index\":0,\"delta\":\"Half an ans\"}\n\n";
+    let refused = json!({"error": {"message": "No such model.", "type": "invalid_request_error",
+        "param": "model", "code": "model_not_found"}});
+    for (answer, exit, stdout, words) in [
+        (
+            Answer::json(404, &refused),
+            3,
+            "",
+            "Error code: 404 - No such model.",
+        ),
+        (
+            Answer::json(429, &json!({"error": "slow down"})),
+            3,
+            "",
+            "Error code: 429 - slow down",
+        ),
+        (
+            Answer::raw(502, "text/html", "<h1>Bad Gateway</h1>"),
+            3,
+            "",
+            "502 Bad Gateway, with text/html: <h1>Bad Gateway</h1>",
+        ),
+        (
+            Answer::raw(500, "text/plain", ""),
+            3,
+            "",
+            "500 Internal Server Error, without a body",
+        ),
+        (
+            Answer::json(200, &incomplete),
+            5,
+            "",
+            "the response is incomplete: max_output_tokens",
+        ),
+        (
+            Answer::json(200, &failed),
+            5,
+            "",
+            "the response failed: Something broke.",
+        ),
+        (
+            Answer::raw(200, "text/event-stream", half),
+            5,
+            "Half an ans",
+            "the stream ended before the response did",
+        ),
+        (
+            Answer::raw(200, "text/event-stream", "data: nonsense\n\n"),
+            5,
+            "",
+            "an event of the stream is not a JSON object: nonsense",
+        ),
+        (
+            Answer::raw(200, "text/html", "<p>Hello"),
+            5,
+            "",
+            "the answer is not a response: HTTP 200, text/html: <p>Hello",
+        ),
+        (
+            Answer::raw(200, "application/json", "[]"),
+            5,
+            "",
+            "the answer is not a response",
+        ),
+    ] {
+        let api = Api::start([answer]);
+        let run = ask(&api).arg("Go").run();
+        assert_eq!(run.exit, Some(exit), "{run}");
+        assert_eq!(run.stdout.trim_end(), stdout, "{run}");
+        assert!(run.stderr.contains(words), "{words:?} is not in {run}");
+        assert!(!run.stderr.contains(KEY), "the key was shown");
+        assert_eq!(api.requests().len(), 1);
+    }
+}
+
+#[test]
+fn a_wrong_key_is_refused_and_not_shown() {
+    let api = Api::start([]);
+    let run = ask(&api)
+        .env("OPENAI_API_KEY", "sk-wrong-canary")
+        .args(&["-vv", "Go"])
+        .run();
+    assert_eq!(run.exit, Some(3));
+    assert!(!run.stderr.contains("canary"), "{run}");
+    assert!(
+        run.stderr
+            .contains("Error code: 401 - Incorrect API key provided."),
+        "{run}"
+    );
+}
+
+#[test]
+fn every_flag_sets_the_field_of_its_name() {
+    let end = json!({"id": "resp_1", "object": "response", "status": "completed", "output": []});
+    let folder = tempfile::TempDir::new().unwrap();
+    let schema = folder.path().join("schema.json");
+    std::fs::write(&schema, r#"{"type": "object"}"#).unwrap();
+    let headers = folder.path().join("headers");
+    std::fs::write(&headers, "X-From-File: 1\n\nX-Other: 2\n").unwrap();
+
+    let api = Api::start([Answer::json(200, &end)]);
+    let run = ask(&api)
+        .args(&[
+            "-m",
+            "gpt-x",
+            "-s",
+            "Be brief.",
+            "--tool-choice",
+            "dmcp/roll",
+            "--max-tool-calls",
+            "3",
+        ])
+        .args(&[
+            "--max-output-tokens",
+            "99",
+            "--temperature",
+            "0.5",
+            "--top-p",
+            "0.9",
+        ])
+        .args(&[
+            "--reasoning-effort",
+            "low",
+            "--metadata",
+            "a=1",
+            "--metadata",
+            "b=x=y",
+            "--no-store",
+        ])
+        .args(&[
+            "--previous-response-id",
+            "resp_0",
+            "--no-stream",
+            "-H",
+            "X-Key: v",
+            "--header-file",
+        ])
+        .arg(&headers)
+        .arg("--schema")
+        .arg(&schema)
+        .args(&[
+            "--server-description",
+            "Dice",
+            "--authorization",
+            "tok",
+            "--allowed-tools",
+            "roll,peek",
+        ])
+        .args(&[
+            "--read-only",
+            "--require-approval",
+            r#"{"never":{"tool_names":["roll"]}}"#,
+        ])
+        .args(&["--defer-loading", "Go"])
+        .run();
+    assert_eq!(run.exit, Some(0), "{run}");
+    assert_eq!(
+        api.requests(),
+        [json!({
+            "model": "gpt-x",
+            "previous_response_id": "resp_0",
+            "instructions": "Be brief.",
+            "input": "Go",
+            "tools": [{
+                "type": "mcp", "server_label": "dmcp", "server_description": "Dice",
+                "server_url": "https://dmcp-server.deno.dev/sse",
+                "allowed_tools": {"read_only": true, "tool_names": ["roll", "peek"]},
+                "authorization": "tok",
+                "headers": {"X-From-File": "1", "X-Other": "2", "X-Key": "v"},
+                "require_approval": {"never": {"tool_names": ["roll"]}},
+                "defer_loading": true,
+            }],
+            "tool_choice": {"type": "mcp", "server_label": "dmcp", "name": "roll"},
+            "max_tool_calls": 3,
+            "max_output_tokens": 99,
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "metadata": {"a": "1", "b": "x=y"},
+            "store": false,
+            "stream": false,
+            "reasoning": {"effort": "low"},
+            "text": {"format": {"type": "json_schema", "name": "answer", "strict": true,
+                                "schema": {"type": "object"}}},
+        })]
+    );
+}
+
+#[test]
+fn a_connector_and_a_tunnel_take_the_place_of_a_url() {
+    let end = json!({"id": "resp_1", "object": "response", "status": "completed", "output": []});
+    for (flag, field, id) in [
+        ("--connector-id", "connector_id", "connector_gmail"),
+        (
+            "--tunnel-id",
+            "tunnel_id",
+            "tunnel_0123456789abcdef0123456789abcdef",
+        ),
+    ] {
+        let api = Api::start([Answer::json(200, &end)]);
+        let run = McpCli::new(&["ask", "--base-url", &api.base_url, flag, id, "Go"])
+            .env("OPENAI_API_KEY", KEY)
+            .run();
+        assert_eq!(run.exit, Some(0), "{run}");
+        let tool = &api.requests()[0]["tools"][0];
+        assert_eq!(tool[field], id);
+        assert_eq!(tool["server_label"], id);
+    }
+}

@@ -1,0 +1,209 @@
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::Child;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::McpCli;
+
+/// A running `mcp-cli serve`, ended with the test.
+struct Serving {
+    child: Child,
+    stderr: BufReader<std::process::ChildStderr>,
+    url: String,
+    _home: TempDir,
+}
+
+impl Serving {
+    fn start(cli: McpCli) -> Self {
+        let (mut child, home) = cli.spawn();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        let url = loop {
+            line.clear();
+            assert_ne!(
+                stderr.read_line(&mut line).unwrap(),
+                0,
+                "it ended before it was ready"
+            );
+            if let Some(url) = line.trim_end().strip_prefix("listening on ") {
+                break url.to_owned();
+            }
+        };
+        Self {
+            child,
+            stderr,
+            url,
+            _home: home,
+        }
+    }
+
+    fn ask(&self, args: &[&str]) -> crate::support::Run {
+        McpCli::new(&[
+            "ask",
+            "--local",
+            "--server-label",
+            "dice_server",
+            "--require-approval",
+            "never",
+            "--server-url",
+            &self.url,
+        ])
+        .args(args)
+        .run()
+    }
+
+    /// Sends SIGTERM and returns the exit status.
+    fn terminate(mut self) -> (Option<i32>, String) {
+        let kill = std::process::Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
+        assert!(kill.success());
+        let status = self.child.wait().unwrap();
+        let mut rest = String::new();
+        self.stderr.read_to_string(&mut rest).unwrap();
+        (status.code(), rest)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_says_where_it_listens_and_stops_when_told_to() {
+    let serving = Serving::start(McpCli::new(&["serve", "-p", "0"]));
+    assert!(
+        serving.url.starts_with("http://127.0.0.1:"),
+        "{}",
+        serving.url
+    );
+    assert!(serving.url.ends_with("/mcp"), "{}", serving.url);
+    assert!(
+        serving
+            .ask(&["Roll 2 dice"])
+            .stdout
+            .starts_with("You rolled 2 dice")
+    );
+    let (exit, _) = serving.terminate();
+    assert_eq!(exit, Some(0));
+}
+
+#[test]
+fn with_and_without_a_slash_it_is_the_same_and_below_it_there_is_nothing() {
+    let serving = Serving::start(McpCli::new(&["serve", "-p", "0"]));
+    for (suffix, exit) in [("", 0), ("/", 0), ("/x", 6)] {
+        let url = format!("{}{suffix}", serving.url);
+        let run = McpCli::new(&[
+            "ask",
+            "--local",
+            "--require-approval",
+            "never",
+            "--server-url",
+            &url,
+        ])
+        .arg("Roll 2 dice")
+        .run();
+        assert_eq!(run.exit, Some(exit), "{url}: {run}");
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_dice() {
+    let rolled = || {
+        let serving = Serving::start(McpCli::new(&["serve", "-p", "0", "--seed", "42"]));
+        serving.ask(&["Roll 20 dice"]).stdout
+    };
+    assert_eq!(rolled(), rolled());
+}
+
+#[test]
+fn the_printed_token_opens_the_server() {
+    let mut serving = Serving::start(McpCli::new(&[
+        "serve",
+        "-p",
+        "0",
+        "--auth",
+        "--print-token",
+    ]));
+    let mut stdout = BufReader::new(serving.child.stdout.take().unwrap());
+    let token = loop {
+        let mut line = String::new();
+        assert_ne!(
+            stdout.read_line(&mut line).unwrap(),
+            0,
+            "no token was printed"
+        );
+        if line.starts_with("ey") {
+            break line.trim_end().to_owned();
+        }
+    };
+    let without = serving.ask(&["Roll 2 dice"]);
+    assert_eq!(without.exit, Some(6), "{without}");
+    let with = serving.ask(&["--authorization", &token, "Roll 2 dice"]);
+    assert!(with.stdout.starts_with("You rolled 2 dice"), "{with}");
+}
+
+#[test]
+fn a_port_in_use_is_one_line_and_exit_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let run = McpCli::new(&["serve", "-p", &port]).run();
+    insta::assert_snapshot!(run, @"
+    exit: 1
+    ----- stdout -----
+    ----- stderr -----
+    error: cannot listen on 127.0.0.1:PORT
+    cause: Address already in use (os error 98)
+    hint: another program listens there; take another port, or -p 0 for a free one
+    ");
+}
+
+#[test]
+fn over_stdio_it_speaks_both_eras() {
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {}});
+    let old = [
+        json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+            "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}}),
+        json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+        json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call",
+               "params": {"name": "roll_dice", "arguments": {"n_dice": 3}}}),
+    ];
+    let new = [
+        json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": meta}}),
+        json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call",
+               "params": {"name": "roll_dice", "arguments": {"n_dice": 3}, "_meta": meta}}),
+    ];
+    for messages in [&old[..], &new[..]] {
+        let (mut child, _home) = McpCli::new(&["serve", "-t", "stdio", "--seed", "1"]).spawn();
+        let mut stdin = child.stdin.take().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut last = Value::Null;
+        for message in messages {
+            writeln!(stdin, "{message}").unwrap();
+            if message.get("id").is_some() {
+                let mut line = String::new();
+                stdout.read_line(&mut line).unwrap();
+                last = serde_json::from_str(&line).unwrap();
+                assert_eq!(last["id"], message["id"], "{last}");
+            }
+        }
+        let dice = last["result"]["structuredContent"]["result"]
+            .as_array()
+            .unwrap();
+        assert_eq!(dice.len(), 3, "{last}");
+        assert_eq!(
+            last["result"]["content"][0]["text"],
+            Value::from(dice.clone()).to_string()
+        );
+        drop(stdin);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+}

@@ -1,0 +1,209 @@
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{McpCli, Run};
+
+/// A home folder that several runs share.
+struct Home(TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn run(&self, args: &[&str]) -> Run {
+        McpCli::new(args).home(self.0.path()).run()
+    }
+
+    fn token(&self, args: &[&str]) -> String {
+        let run = self.run(&[&["-q", "token"], args].concat());
+        assert_eq!((run.exit, run.stderr.as_str()), (Some(0), ""));
+        run.stdout.trim_end().to_owned()
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn the_key_pair_is_made_on_first_use_and_is_nobody_elses() {
+    let home = Home::new();
+    let first = home.run(&["token"]);
+    assert!(
+        first
+            .stderr
+            .starts_with("note: made a key pair for development: "),
+        "{first}"
+    );
+    assert_eq!(first.stdout.lines().count(), 1);
+    let folder = home.0.path().join(".local/share/mcp-cli");
+    assert_eq!(mode(&folder), 0o700);
+    assert_eq!(mode(&folder.join("dev-key.pem")), 0o600);
+    assert_eq!(home.run(&["token"]).stderr, "", "the second use is silent");
+}
+
+#[test]
+fn a_token_says_what_it_was_told_to_say() {
+    let home = Home::new();
+    let plain = home.token(&[]);
+    let claims = |token: &str| -> Value {
+        let run = home.run(&["token", "inspect", token]);
+        serde_json::from_str(&run.stdout).unwrap()
+    };
+    let plain = claims(&plain);
+    assert_eq!(plain["claims"]["sub"], "fastmcp-user");
+    assert_eq!(plain["claims"]["iss"], "https://fastmcp.example.com");
+    assert_eq!(plain["claims"].get("aud"), None);
+    assert_eq!(plain["header"]["alg"], "RS256");
+    let lifetime =
+        plain["claims"]["exp"].as_i64().unwrap() - plain["claims"]["iat"].as_i64().unwrap();
+    assert_eq!(lifetime, 3600);
+
+    let rich = claims(&home.token(&[
+        "--audience",
+        "a",
+        "--audience",
+        "b",
+        "--issuer",
+        "https://i.example",
+        "--subject",
+        "me",
+        "--scopes",
+        "x,y",
+        "--expires-in",
+        "5m",
+        "--claim",
+        "n=[1]",
+        "--claim",
+        "sub=\"you\"",
+        "--kid",
+        "k1",
+        "--algorithm",
+        "PS256",
+    ]));
+    assert_eq!(rich["header"]["kid"], "k1");
+    assert_eq!(rich["header"]["alg"], "PS256");
+    assert_eq!(rich["claims"]["aud"], serde_json::json!(["a", "b"]));
+    assert_eq!(rich["claims"]["scope"], "x y");
+    assert_eq!(rich["claims"]["n"], serde_json::json!([1]));
+    assert_eq!(rich["claims"]["sub"], "you");
+}
+
+#[test]
+fn verify_tells_why_a_token_is_refused() {
+    let home = Home::new();
+    let good = home.token(&["--audience", "dice-server"]);
+    let run = home.run(&["token", "verify", &good]);
+    assert_eq!(run.exit, Some(0), "{run}");
+    assert!(
+        run.stdout.starts_with("valid: for fastmcp-user, expires "),
+        "{run}"
+    );
+
+    let other_key = TempDir::new().unwrap();
+    let other_key = other_key.path().to_str().unwrap();
+    for (args, words) in [
+        (
+            &["--audience", "other"][..],
+            "the token's audience is not other",
+        ),
+        (
+            &["--issuer", "https://else.example"],
+            "the token's issuer is not https://else.example",
+        ),
+        (
+            &["--required-scopes", "roll"],
+            "the token lacks the scope roll",
+        ),
+        (
+            &["--algorithm", "RS512"],
+            "the token is not signed with RS512",
+        ),
+        (
+            &["--key-dir", other_key],
+            "the token was not signed with the key that is trusted here",
+        ),
+    ] {
+        let run = home.run(&[&["token", "verify", &good], args].concat());
+        assert_eq!(run.exit, Some(1), "{run}");
+        assert!(run.stderr.contains(words), "{run}");
+        assert!(!run.stderr.contains(&good), "the token was shown");
+    }
+}
+
+#[test]
+fn a_token_goes_into_a_file_that_is_not_overwritten() {
+    let home = Home::new();
+    let file = home.0.path().join("token.jwt");
+    let path = file.to_str().unwrap();
+    let run = home.run(&["-q", "token", "--out", path]);
+    assert_eq!((run.exit, run.stdout.as_str()), (Some(0), ""), "{run}");
+    assert_eq!(mode(&file), 0o600);
+
+    let again = home.run(&["token", "--out", path]);
+    assert_eq!(again.exit, Some(1));
+    assert!(
+        again.stderr.contains("exists already\nhint: pass --force"),
+        "{again}"
+    );
+    assert_eq!(home.run(&["token", "--out", path, "--force"]).exit, Some(0));
+}
+
+#[test]
+fn the_public_key_comes_as_pem_and_as_jwks() {
+    let home = Home::new();
+    let pem = home.run(&["-q", "token", "public-key"]);
+    assert!(
+        pem.stdout.starts_with("-----BEGIN PUBLIC KEY-----\n"),
+        "{pem}"
+    );
+    assert!(pem.stdout.ends_with("-----END PUBLIC KEY-----\n"), "{pem}");
+    assert!(!pem.stdout.contains("PRIVATE"));
+
+    let jwks = home.run(&["token", "public-key", "--format", "jwks", "--kid", "k1"]);
+    let jwks: Value = serde_json::from_str(&jwks.stdout).unwrap();
+    assert_eq!(jwks["keys"][0]["kid"], "k1");
+    assert_eq!(jwks["keys"][0].get("d"), None);
+
+    let file = home.0.path().join("public.pem");
+    std::fs::write(&file, pem.stdout).unwrap();
+    let token = home.token(&["--audience", "dice-server"]);
+    let verified = home.run(&[
+        "token",
+        "verify",
+        &token,
+        "--public-key",
+        file.to_str().unwrap(),
+    ]);
+    assert_eq!(verified.exit, Some(0), "{verified}");
+}
+
+#[test]
+fn keygen_replaces_a_key_pair_only_when_told_to() {
+    let home = Home::new();
+    assert_eq!(home.run(&["token", "keygen"]).exit, Some(0));
+    let before = home.run(&["token", "public-key"]).stdout;
+    assert_eq!(home.run(&["token", "keygen"]).exit, Some(1));
+    assert_eq!(home.run(&["token", "public-key"]).stdout, before);
+    assert_eq!(
+        home.run(&["token", "keygen", "--force", "--bits", "3072"])
+            .exit,
+        Some(0)
+    );
+    assert_ne!(home.run(&["token", "public-key"]).stdout, before);
+}
+
+#[test]
+fn a_private_key_that_others_can_read_is_refused() {
+    let home = Home::new();
+    home.token(&[]);
+    let key = home.0.path().join(".local/share/mcp-cli/dev-key.pem");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let run = home.run(&["token"]);
+    assert_eq!(run.exit, Some(1));
+    assert!(run.stderr.contains("run `chmod 600 "), "{run}");
+}

@@ -1,0 +1,163 @@
+use crate::support::McpCli;
+
+/// What a user gets wrong: exit status 2 or 3, one `error:` line, and no secret in it.
+#[test]
+fn bad_input_is_named_with_its_exit_status_and_without_its_secrets() {
+    for (args, exit, words) in [
+        (&["ask", "Hello"][..], 3, "no OPENAI_API_KEY is set"),
+        (&["ask", "--local"], 2, "there is no question to ask"),
+        (
+            &["ask", "--locale", "Hello"],
+            2,
+            "unexpected argument '--locale'",
+        ),
+        (
+            &["ask", "--local", "-m", "gpt-5", "Hello"],
+            2,
+            "--local has no model \"gpt-5\"",
+        ),
+        (
+            &["ask", "-m", "rules", "Hello"],
+            2,
+            "--model rules is a model of this machine",
+        ),
+        (
+            &["ask", "--local", "-m", "script:/nowhere", "Hello"],
+            2,
+            "is not a script that can be played",
+        ),
+        (
+            &["ask", "--local", "--tunnel-id", "t", "Hello"],
+            2,
+            "a tunnel cannot be used on this machine",
+        ),
+        (
+            &["ask", "--connector-id", "gmail", "Hello", "--api-key", "k"],
+            2,
+            "there is no connector \"gmail\"",
+        ),
+        (
+            &["ask", "--local", "--server-url", "nonsense", "Hello"],
+            2,
+            "relative URL without a base",
+        ),
+        (
+            &["ask", "--local", "--server-label", "a b", "Hello"],
+            2,
+            "a label is a letter",
+        ),
+        (
+            &["ask", "--local", "--authorization", "@/nowhere", "Hello"],
+            2,
+            "/nowhere cannot be read",
+        ),
+        (
+            &["ask", "--local", "--authorization", "@/", "Hello"],
+            2,
+            "/ cannot be read",
+        ),
+        (
+            &["ask", "--local", "--authorization", "@/dev/zero", "Hello"],
+            2,
+            "/dev/zero is larger than 65536 bytes",
+        ),
+        (
+            &["ask", "--local", "--authorization", "can\nary", "Hello"],
+            2,
+            "characters that no HTTP header can carry",
+        ),
+        (
+            &["ask", "--local", "--authorization", "", "Hello"],
+            2,
+            "--authorization is empty",
+        ),
+        (
+            &["ask", "--local", "-H", "canary", "Hello"],
+            2,
+            "a header is `Name: value`",
+        ),
+        (
+            &["ask", "--local", "-H", "X: can\r\nary", "Hello"],
+            2,
+            "characters that no header can carry",
+        ),
+        (
+            &["ask", "--local", "-H", "Host: canary", "Hello"],
+            2,
+            "the header host is set by the client itself",
+        ),
+        (
+            &["ask", "--local", "--require-approval", "maybe", "Hello"],
+            2,
+            "use always, never, or JSON",
+        ),
+        (
+            &["ask", "--local", "--timeout", "soon", "Hello"],
+            2,
+            "--timeout",
+        ),
+        (
+            &["serve", "--print-token"],
+            2,
+            "--print-token has no meaning without --auth",
+        ),
+        (&["serve", "--path", "mcp"], 2, "a path begins with `/`"),
+        (
+            &["serve", "--host", "no.such.host.invalid"],
+            1,
+            "is not an address of this machine",
+        ),
+        (
+            &["serve", "--auth", "--public-key", "/nowhere"],
+            1,
+            "/nowhere cannot be read",
+        ),
+        (&["token", "verify", "canary"], 1, "three base64url parts"),
+        (&["token", "inspect", "canary"], 1, "this is not a JWT"),
+        (&["token", "--claim", "a"], 2, "use key=json"),
+        (&["token", "--claim", "a=text"], 2, "is not JSON"),
+        (&["token", "--algorithm", "HS256"], 2, "unknown algorithm"),
+        (&["token", "--expires-in", "4000years"], 1, "ten years"),
+        (
+            &["token", "--key", "/nowhere"],
+            1,
+            "/nowhere cannot be read",
+        ),
+        (&["token", "keygen", "--bits", "512"], 2, "unknown key size"),
+        (&[], 2, "Usage: mcp-cli"),
+    ] {
+        let run = McpCli::new(args).run();
+        assert_eq!(run.exit, Some(exit), "{args:?}: {run}");
+        assert!(
+            run.stderr.contains(words),
+            "{args:?}: {words:?} is not in {run}"
+        );
+        assert_eq!(run.stdout, "", "{args:?}");
+        assert!(!run.stderr.contains("panicked"), "{args:?}: {run}");
+        let is_ours = run.stderr.contains("error: ") || args.is_empty();
+        assert!(is_ours, "{args:?}: {run}");
+        let shows_secret =
+            args.iter().any(|arg| arg.contains("canary")) && run.stderr.contains("canary");
+        assert!(!shows_secret, "{args:?}: {run}");
+    }
+}
+
+#[test]
+fn help_and_version_are_answers() {
+    for args in [
+        &["--help"][..],
+        &["ask", "--help"],
+        &["serve", "--help"],
+        &["token", "--help"],
+        &["token", "verify", "--help"],
+        &["--version"],
+    ] {
+        let run = McpCli::new(args)
+            .env("OPENAI_API_KEY", "canary")
+            .env("MCP_AUTHORIZATION", "canary")
+            .run();
+        assert_eq!(run.exit, Some(0), "{args:?}: {run}");
+        assert_eq!(run.stderr, "");
+        assert!(!run.stdout.contains("canary"), "{args:?}: {run}");
+    }
+}

@@ -1,0 +1,3 @@
+//! Rooms together, without a process: the engine, its models and the real dice server.
+
+mod engine;

@@ -1,0 +1,126 @@
+//! `Api`: a stand-in for an endpoint of the Responses API. It answers from fixtures, keeps the
+//! requests, and fails those that OpenAI would not take.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::contract::assert_is_request;
+use super::fixture;
+
+/// The key that the stand-in takes.
+pub const KEY: &str = "sk-test-canary";
+
+pub struct Api {
+    pub base_url: String,
+    requests: Arc<Mutex<Vec<Value>>>,
+    stop: CancellationToken,
+}
+
+/// One answer of the stand-in.
+#[derive(Clone)]
+pub struct Answer {
+    status: u16,
+    content_type: &'static str,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// A recorded stream or response, by its file's name.
+    pub fn recorded(name: &str) -> Self {
+        Self {
+            status: 200,
+            content_type: if name.ends_with(".sse") {
+                "text/event-stream; charset=utf-8"
+            } else {
+                "application/json"
+            },
+            body: std::fs::read(fixture("recordings").join(name)).unwrap(),
+        }
+    }
+
+    pub fn json(status: u16, body: &Value) -> Self {
+        Self {
+            status,
+            content_type: "application/json",
+            body: body.to_string().into_bytes(),
+        }
+    }
+
+    pub fn raw(status: u16, content_type: &'static str, body: &str) -> Self {
+        Self {
+            status,
+            content_type,
+            body: body.as_bytes().to_vec(),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Shared {
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+    requests: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Api {
+    /// Starts a stand-in that gives these answers, one a request.
+    pub fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let shared = Shared {
+            answers: Arc::new(Mutex::new(answers.into_iter().collect())),
+            requests: Arc::default(),
+        };
+        let requests = Arc::clone(&shared.requests);
+        let router = Router::new()
+            .route("/v1/responses", post(answer))
+            .with_state(shared);
+        let (address, stop) = super::servers::start(router);
+        Self {
+            base_url: format!("http://{address}/v1"),
+            requests,
+            stop,
+        }
+    }
+
+    /// The bodies of the requests so far.
+    pub fn requests(&self) -> Vec<Value> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn answer(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    if headers.get("authorization").map(|it| it.as_bytes())
+        != Some(format!("Bearer {KEY}").as_bytes())
+    {
+        let body = json!({"error": {"message": "Incorrect API key provided.", "type": "invalid_request_error",
+            "param": null, "code": "invalid_api_key"}});
+        return (StatusCode::UNAUTHORIZED, body.to_string()).into_response();
+    }
+    assert_eq!(headers["content-type"], "application/json");
+    let request: Value = serde_json::from_slice(&body).unwrap();
+    assert_is_request(&request);
+    shared.requests.lock().unwrap().push(request);
+    let answer = shared.answers.lock().unwrap().pop_front();
+    let answer = answer.unwrap_or_else(|| {
+        Answer::json(500, &json!({"error": {"message": "one request too many"}}))
+    });
+    let status = StatusCode::from_u16(answer.status).unwrap();
+    let headers = [
+        ("content-type", answer.content_type),
+        ("x-request-id", "req_1"),
+    ];
+    (status, headers, answer.body).into_response()
+}

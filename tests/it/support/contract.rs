@@ -1,0 +1,85 @@
+//! The schema that all recorded traffic passes, and the check that what we send does too.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex};
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+static DEFINITIONS: LazyLock<Value> = LazyLock::new(|| {
+    let mut definitions = super::json("contract/responses.wire.schema.json")["$defs"].take();
+    // A word of JSON Schema 2019-09, which a validator of 2020-12 refuses.
+    definitions["CompoundFilter"]
+        .as_object_mut()
+        .unwrap()
+        .remove("$recursiveAnchor");
+    definitions
+});
+
+/// The name of the schema of each event, by the event's `type`.
+static EVENTS: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
+    let definitions = DEFINITIONS.as_object().unwrap();
+    definitions
+        .iter()
+        .filter(|(name, _)| name.ends_with("Event"))
+        .filter_map(|(name, schema)| {
+            let kind = schema["properties"]["type"]["enum"][0].as_str()?;
+            Some((kind.to_owned(), name.clone()))
+        })
+        .collect()
+});
+
+pub fn assert_is_request(request: &Value) {
+    assert_is("CreateResponse", request);
+}
+
+pub fn assert_is_response(response: &Value) {
+    assert_is("Response", response);
+}
+
+pub fn assert_is_event(event: &Value) {
+    let kind = event["type"].as_str().unwrap();
+    // The recorded form of `error` is not the documented one.
+    if kind == "error" {
+        assert!(event["error"]["message"].is_string(), "{event}");
+        return;
+    }
+    let name = EVENTS
+        .get(kind)
+        .unwrap_or_else(|| panic!("no event has the type {kind}"));
+    assert_is(name, event);
+}
+
+fn assert_is(name: &str, instance: &Value) {
+    static VALIDATORS: LazyLock<Mutex<HashMap<String, Validator>>> = LazyLock::new(Mutex::default);
+    let mut validators = VALIDATORS.lock().unwrap();
+    let validator = validators.entry(name.to_owned()).or_insert_with(|| {
+        let schema = json!({"$ref": format!("#/$defs/{name}"), "$defs": &*DEFINITIONS});
+        jsonschema::validator_for(&schema).unwrap()
+    });
+    let complaints: Vec<String> = validator
+        .iter_errors(instance)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(
+        complaints.is_empty(),
+        "not a {name}: {complaints:#?}\n{instance:#}"
+    );
+}
+
+#[test]
+fn all_recorded_traffic_passes_the_schema() {
+    for name in super::recordings(".request.json") {
+        assert_is_request(&super::json(&format!("recordings/{name}.request.json")));
+    }
+    for name in super::recordings(".response.json") {
+        assert_is_response(&super::json(&format!("recordings/{name}.response.json")));
+    }
+    for name in super::recordings(".sse") {
+        let path = super::fixture(&format!("recordings/{name}.sse"));
+        let text = std::fs::read_to_string(path).unwrap();
+        for data in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
+            assert_is_event(&serde_json::from_str(data).unwrap());
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What the tests share: the binary, a stand-in for the API, dice servers, the contract's schema.
+
+mod api;
+mod contract;
+mod mcp_cli;
+mod servers;
+
+pub use api::{Answer, Api, KEY};
+pub use contract::{assert_is_event, assert_is_response};
+pub use mcp_cli::{McpCli, Run};
+pub use servers::{Server, dice_server, dice_server_with_auth, http_server};
+
+use std::path::PathBuf;
+
+/// The path of a fixture.
+pub fn fixture(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "fixtures", name]
+        .iter()
+        .collect()
+}
+
+/// The names of the recordings that end so, without the ending.
+pub fn recordings(ends_with: &str) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(fixture("recordings"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter_map(|name| name.strip_suffix(ends_with).map(str::to_owned))
+        .collect();
+    names.sort();
+    assert!(!names.is_empty());
+    names
+}
+
+/// A fixture as JSON.
+pub fn json(name: &str) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(fixture(name)).unwrap()).unwrap()
+}
