@@ -22,7 +22,7 @@ const MAX_SMALL_FILE: u64 = 64 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "MCP server")]
 pub struct McpServerArgs {
-    /// The MCP endpoint, such as https://example.com/mcp
+    /// The MCP endpoint, such as `https://example.com/mcp`
     #[arg(long, env = "MCP_SERVER_URL", value_name = "URL", group = "server")]
     server_url: Option<Url>,
 

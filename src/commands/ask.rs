@@ -24,7 +24,7 @@ use crate::responses::{
     ToolChoice, ToolChoiceMcp, ToolChoiceMode, ToolEntry, approval,
 };
 use crate::route::Route;
-use crate::ui::{Format, Ui};
+use crate::ui::{Decision, Format, Ui};
 
 const OPENAI: &str = "https://api.openai.com/v1";
 /// What a model is asked by default where the endpoint is OpenAI's, or speaks like it.
@@ -68,15 +68,9 @@ pub struct AskArgs {
     )]
     api_key: Option<SecretSource>,
 
-    #[command(flatten)]
-    server: McpServerArgs,
-
     /// Who answers when a call needs approval: ask, all, none, read-only, or the tools to approve
     #[arg(long, value_name = "WHO", default_value = "ask")]
     approve: ApprovalPolicy,
-
-    #[command(flatten)]
-    fields: FieldArgs,
 
     /// Wait for the whole response instead of reading it as it comes
     #[arg(long)]
@@ -97,6 +91,13 @@ pub struct AskArgs {
     /// How many bytes an answer may have
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_bytes)]
     max_bytes: usize,
+
+    // Groups with a heading of their own come last: what follows them would stand below it.
+    #[command(flatten)]
+    server: McpServerArgs,
+
+    #[command(flatten)]
+    fields: FieldArgs,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -443,17 +444,27 @@ impl ApprovalPolicy {
         lists: &[McpListTools],
         ui: &mut Ui,
     ) -> Result<bool, Error> {
-        match self {
-            Self::All => Ok(true),
-            Self::None => Ok(false),
-            Self::ReadOnly => Ok(is_read_only(call, lists)),
-            Self::Tools(tools) => Ok(tools.contains(&call.name)),
-            Self::Ask if ui.can_ask() => ui.ask_approval(call),
-            Self::Ask => Err(Error::NobodyToAsk {
-                server_label: call.server_label.clone(),
-                name: call.name.clone(),
-            }),
-        }
+        let approve = match self {
+            Self::Ask if ui.can_ask() => return ui.ask_approval(call),
+            Self::Ask => {
+                ui.decided(call, Decision::Open);
+                return Err(Error::NobodyToAsk {
+                    server_label: call.server_label.clone(),
+                    name: call.name.clone(),
+                });
+            }
+            Self::All => true,
+            Self::None => false,
+            Self::ReadOnly => is_read_only(call, lists),
+            Self::Tools(tools) => tools.contains(&call.name),
+        };
+        let decision = if approve {
+            Decision::Approved
+        } else {
+            Decision::Denied
+        };
+        ui.decided(call, decision);
+        Ok(approve)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::exit::ExitStatus;
 use crate::http;
 use crate::ui::Ui;
 
-/// Run the dice server: one MCP tool, roll_dice(n_dice: int) -> list[int]
+/// Run the dice server: one MCP tool, `roll_dice(n_dice: int) -> list[int]`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -47,12 +47,25 @@ pub struct ServeArgs {
     #[arg(long)]
     auth: bool,
 
-    #[command(flatten, next_help_heading = "With --auth")]
-    verifier: VerifierArgs,
-
     /// Mint a token and print it; for development
     #[arg(long)]
     print_token: bool,
+
+    /// Keep sessions for clients older than MCP 2026-07-28
+    #[arg(long)]
+    sessions: bool,
+
+    /// Roll the same dice every time
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Leave the greeting out
+    #[arg(long)]
+    no_banner: bool,
+
+    /// Log this program's parts on stderr: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<Level>,
 
     /// A host name that the server is reached under, beside loopback
     #[arg(
@@ -74,21 +87,8 @@ pub struct ServeArgs {
     )]
     allowed_origin: Vec<String>,
 
-    /// Keep sessions for clients older than MCP 2026-07-28
-    #[arg(long)]
-    sessions: bool,
-
-    /// Roll the same dice every time
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-
-    /// Leave the greeting out
-    #[arg(long)]
-    no_banner: bool,
-
-    /// Log this program's parts on stderr: error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL")]
-    log_level: Option<Level>,
+    #[command(flatten, next_help_heading = "With --auth")]
+    verifier: VerifierArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -16,6 +16,8 @@ use tracing::Level;
 use crate::error::Error;
 use crate::responses::{Event, EventKind, McpApprovalRequest};
 
+pub use approval::Decision;
+
 use progress::Progress;
 use transcript::Transcript;
 
@@ -135,16 +137,18 @@ impl Ui {
         for shown in self.transcript.show(event) {
             match shown {
                 transcript::Shown::Waiting(text) => self.progress.show(&text),
-                transcript::Shown::Step(text) => {
-                    if !self.options.quiet {
-                        let text = self.cut(&text);
-                        self.line(&format!("{DIM}{text}{DIM:#}"));
-                    }
-                }
+                transcript::Shown::Step(text) => self.step(&text),
                 transcript::Shown::Text(text) => self.write_answer(&text)?,
             }
         }
         Ok(())
+    }
+
+    fn step(&mut self, text: &str) {
+        if !self.options.quiet && self.format == Format::Text {
+            let text = self.cut(text);
+            self.line(&format!("{DIM}{text}{DIM:#}"));
+        }
     }
 
     fn write_answer(&mut self, text: &str) -> Result<(), Error> {
@@ -176,6 +180,11 @@ impl Ui {
     pub fn ask_approval(&mut self, request: &McpApprovalRequest) -> Result<bool, Error> {
         self.progress.hide();
         approval::ask(&mut self.stderr, request)
+    }
+
+    /// Tells what became of a call that needed approval.
+    pub fn decided(&mut self, request: &McpApprovalRequest, decision: Decision) {
+        self.step(&approval::told(request, decision));
     }
 
     /// Tells how the verb failed.

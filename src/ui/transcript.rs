@@ -73,16 +73,14 @@ impl Transcript {
         match item {
             Item::McpListTools(list) => vec![Shown::Step(listed(list, took))],
             Item::McpCall(call) => vec![Shown::Step(called(call, took))],
-            Item::McpApprovalRequest(request) => vec![Shown::Step(format!(
-                "{}.{} {} needs approval",
-                one_line(&request.server_label),
-                one_line(&request.name),
-                one_line(&request.arguments)
-            ))],
             Item::Message(message) if !self.has_text.contains(&output_index) => {
                 self.text(output_index, &message.text())
             }
-            Item::Message(_) | Item::McpApprovalResponse(_) | Item::Other(_) => Vec::new(),
+            // What becomes of an approval request is told by who answers it.
+            Item::McpApprovalRequest(_)
+            | Item::McpApprovalResponse(_)
+            | Item::Message(_)
+            | Item::Other(_) => Vec::new(),
         }
     }
 
@@ -146,15 +144,17 @@ fn called(call: &McpCall, took: Option<Duration>) -> String {
     }
 }
 
-/// ` (12 ms)`, or nothing where the time is not known.
+/// ` (1.2 ms)`, or nothing where the time is not known.
 struct Took(Option<Duration>);
 
 impl std::fmt::Display for Took {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             None => Ok(()),
-            Some(it) if it < Duration::from_secs(10) => write!(f, " ({} ms)", it.as_millis()),
-            Some(it) => write!(f, " ({} s)", it.as_secs()),
+            Some(it) if it < Duration::from_secs(1) => {
+                write!(f, " ({:.1} ms)", it.as_secs_f64() * 1000.0)
+            }
+            Some(it) => write!(f, " ({:.1} s)", it.as_secs_f64()),
         }
     }
 }

@@ -144,7 +144,7 @@ fn an_approval_is_sent_as_openai_was_sent_it() {
     4
     ----- stderr -----
     dmcp offers roll
-    dmcp.roll {"diceRollExpression":"2d4+1"} needs approval
+    dmcp.roll {"diceRollExpression":"2d4+1"} approved
     dmcp.roll {"diceRollExpression":"2d4+1"} -> 4
     "#);
 

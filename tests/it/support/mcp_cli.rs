@@ -97,7 +97,7 @@ pub struct Run {
 /// Exit status and both outputs, without what differs from run to run: times and ports.
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        static TIME: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\(\d+ ms\)").unwrap());
+        static TIME: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\(\d+\.\d ms\)").unwrap());
         static PORT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"127\.0\.0\.1:\d+").unwrap());
         let exit = self.exit.map_or("signal".to_owned(), |it| it.to_string());
         let whole = format!(

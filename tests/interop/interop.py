@@ -1,0 +1,219 @@
+"""mcp-cli and FastMCP, each against the other, over real connections. Usage: interop.py PATH_OF_MCP_CLI
+
+Every function that begins with `test_` is a case; the last line counts them.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+from fastmcp import Client
+from fastmcp.client.auth import BearerAuth
+from fastmcp.client.transports import StdioTransport
+from fastmcp.server.auth.providers.jwt import RSAKeyPair
+from mcp.shared.exceptions import MCPError
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import TypeAdapter
+
+MCP_CLI = os.path.abspath(sys.argv[1])
+HERE = pathlib.Path(__file__).parent
+HOME = tempfile.TemporaryDirectory()
+ENVIRONMENT = {"HOME": HOME.name, "PATH": os.environ["PATH"]}
+UNAUTHORIZED = (
+    "error: Error code: 424 - Error retrieving tool list from MCP server: 'dice_server'. "
+    "Http status code: 401 (Unauthorized)\n"
+)
+
+
+def run(*args, status=0):
+    ended = subprocess.run(
+        [MCP_CLI, *args], env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == status, f"exit {ended.returncode}, not {status}: {ended.stderr}"
+    return ended
+
+
+def ask(url, *args, status=0):
+    return run(
+        "ask", "--local", "--server-url", url, "--server-label", "dice_server", "--require-approval", "never",
+        *args, status=status,
+    )
+
+
+def token(*args):
+    return run("-q", "token", *args).stdout.strip()
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@contextlib.contextmanager
+def fastmcp_server(public_key=None):
+    port = free_port()
+    command = [sys.executable, str(HERE / "dice.py"), str(port)]
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as key:
+        if public_key:
+            key.write(public_key)
+            key.flush()
+            command.append(key.name)
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                assert server.poll() is None and time.monotonic() < deadline, "FastMCP's server did not start"
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}/mcp"
+        finally:
+            server.terminate()
+            server.wait()
+
+
+@contextlib.contextmanager
+def our_server(*args):
+    server = subprocess.Popen(
+        [MCP_CLI, "serve", "-p", "0", *args], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        for line in server.stderr:
+            if line.startswith("listening on "):
+                break
+        yield line.removeprefix("listening on ").strip()
+    finally:
+        server.terminate()
+        assert server.wait() == 0, "serve did not end well"
+
+
+def assert_rolled(stdout, n_dice):
+    pattern = rf"You rolled {n_dice} dice and got the following results: ([1-6], ){{{n_dice - 1}}}and [1-6]!\n"
+    assert re.fullmatch(pattern, stdout), stdout
+
+
+def test_ask_calls_fastmcps_server():
+    with fastmcp_server() as url:
+        assert_rolled(ask(url, "Roll a few dice!").stdout, 3)
+        assert_rolled(ask(url + "/", "Roll 5 dice").stdout, 5)
+
+
+def test_a_script_calls_fastmcps_tool_with_any_arguments():
+    with fastmcp_server() as url, tempfile.NamedTemporaryFile("w", suffix=".json") as script:
+        call = {"name": "roll_dice", "arguments": {"n_dice": "many"}}
+        json.dump([{"calls": [call]}, {"say": "So be it."}], script)
+        script.flush()
+        ended = ask(url, "-m", f"script:{script.name}", "Go", "--json")
+        response = json.loads(ended.stdout)
+        failed = response["output"][1]
+        assert failed["error"]["type"] == "mcp_tool_execution_error", failed
+        assert "valid integer" in failed["error"]["content"][0]["text"], failed
+
+
+def test_fastmcps_verifier_takes_our_token_and_no_other():
+    public_key = run("-q", "token", "public-key").stdout
+    with fastmcp_server(public_key) as url:
+        refused = ask(url, "Roll 5 dice", status=6)
+        assert UNAUTHORIZED in refused.stderr, refused.stderr
+        good = token("--audience", "dice-server", "--scopes", "a,b", "--kid", "k")
+        assert_rolled(ask(url, "--authorization", good, "Roll 5 dice").stdout, 5)
+        assert_rolled(ask(url, "-H", f"Authorization: Bearer {good}", "Roll 5 dice").stdout, 5)
+        for bad in [token("--audience", "other"), token("--audience", "dice-server", "--expires-in", "0s"), good + "x"]:
+            refused = ask(url, "--authorization", bad, "Roll 5 dice", status=6)
+            assert UNAUTHORIZED in refused.stderr, refused.stderr
+            assert bad not in refused.stderr
+
+
+def test_our_verifier_takes_fastmcps_token_and_no_other():
+    pair = RSAKeyPair.generate()
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as key:
+        key.write(pair.public_key)
+        key.flush()
+        good = pair.create_token(audience="dice-server", scopes=["dice:roll"])
+        verified = run("token", "verify", "--public-key", key.name, "--issuer", "https://fastmcp.example.com", good)
+        assert verified.stdout.startswith("valid: for fastmcp-user"), verified.stdout
+        with our_server("--auth", "--public-key", key.name, "--required-scopes", "dice:roll") as url:
+            assert_rolled(ask(url, "--authorization", good, "Roll 5 dice").stdout, 5)
+            without_scope = pair.create_token(audience="dice-server")
+            refused = ask(url, "--authorization", without_scope, "Roll 5 dice", status=6)
+            assert "Http status code: 403 (Forbidden)" in refused.stderr, refused.stderr
+            for bad in [pair.create_token(), RSAKeyPair.generate().create_token(audience="dice-server")]:
+                refused = ask(url, "--authorization", bad, "Roll 5 dice", status=6)
+                assert UNAUTHORIZED in refused.stderr, refused.stderr
+
+
+async def call_with_fastmcp(transport, **options):
+    async with Client(transport, **options) as client:
+        [tool] = await client.list_tools()
+        assert tool.name == "roll_dice" and tool.title == "Roll Dice", tool
+        assert tool.description == "Roll `n_dice` 6-sided dice and return the results.", tool
+        result = await client.call_tool("roll_dice", {"n_dice": 7})
+        dice = result.structured_content["result"]
+        assert len(dice) == 7 and all(1 <= die <= 6 for die in dice), dice
+        assert json.loads(result.content[0].text) == dice, result
+        for n_dice in [0, 10_001, 10**12, "3"]:
+            refused = await client.call_tool("roll_dice", {"n_dice": n_dice}, raise_on_error=False)
+            assert refused.is_error and "from 1 to 10000" in refused.content[0].text, refused
+
+
+def test_fastmcps_client_calls_our_server():
+    for options in [[], ["--sessions"], ["--path", "/"]]:
+        with our_server(*options) as url:
+            asyncio.run(call_with_fastmcp(url))
+
+
+def test_fastmcps_client_calls_our_server_with_a_token_only():
+    with our_server("--auth") as url:
+        asyncio.run(call_with_fastmcp(url, auth=BearerAuth(token("--audience", "dice-server"))))
+        for nothing in [None, BearerAuth("nonsense")]:
+            try:
+                asyncio.run(call_with_fastmcp(url, auth=nothing))
+            except MCPError:
+                continue
+            raise AssertionError("the server was open")
+
+
+def test_fastmcps_client_calls_our_server_over_stdio():
+    asyncio.run(call_with_fastmcp(StdioTransport(MCP_CLI, ["serve", "-t", "stdio"])))
+
+
+def test_openais_types_read_every_event_of_the_engine():
+    events = TypeAdapter(ResponseStreamEvent)
+    response = TypeAdapter(Response)
+    with our_server() as url:
+        told = ask(url, "--format", "jsonl", "Roll 4 dice").stdout.splitlines()
+        for line in told:
+            events.validate_python(json.loads(line))
+        kept = response.validate_python(json.loads(told[-1])["response"])
+        assert kept.output_text.startswith("You rolled 4 dice"), kept.output_text
+
+
+def main():
+    cases = [(name, case) for name, case in globals().items() if name.startswith("test_")]
+    failed = 0
+    for name, case in cases:
+        started = time.monotonic()
+        try:
+            case()
+        except Exception:
+            failed += 1
+            traceback.print_exc()
+            print(f"FAILED {name}", flush=True)
+        else:
+            print(f"ok {name} ({time.monotonic() - started:.1f} s)", flush=True)
+    print(f"interop: {len(cases) - failed} passed, {failed} failed")
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
