@@ -129,10 +129,11 @@ async fn serve_stdio(server: DiceServer) -> Result<ExitStatus, Error> {
 }
 
 async fn serve_http(server: DiceServer, args: ServeArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
-    if args.print_token && !args.auth {
-        return Err(Error::NeedsAuth {
-            flag: "--print-token",
-        });
+    let demanded = args.print_token.then_some("--print-token");
+    if let Some(flag) = demanded.or(args.verifier.given())
+        && !args.auth
+    {
+        return Err(Error::NeedsAuth { flag });
     }
     if args.print_token && args.verifier.has_foreign_key() {
         return Err(Error::ForeignKey);

@@ -196,8 +196,8 @@ pub struct VerifierArgs {
     )]
     key_dir: Option<PathBuf>,
 
-    /// Whom a token must be for
-    #[arg(long, value_name = "NAME", default_value = "dice-server")]
+    /// Whom a token must be for [default: dice-server]
+    #[arg(long, value_name = "NAME")]
     audience: Vec<String>,
 
     /// Who must have minted a token [default: anybody with the key]
@@ -208,13 +208,13 @@ pub struct VerifierArgs {
     #[arg(long, value_delimiter = ',', value_name = "SCOPE,...")]
     required_scopes: Vec<String>,
 
-    /// How a token must be signed
-    #[arg(long, value_name = "NAME", default_value_t)]
-    algorithm: Algorithm,
+    /// How a token must be signed [default: RS256]
+    #[arg(long, value_name = "NAME")]
+    algorithm: Option<Algorithm>,
 
-    /// How far the clock of the issuer may be off
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
-    leeway: Duration,
+    /// How far the clock of the issuer may be off [default: 0s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    leeway: Option<Duration>,
 }
 
 impl VerifierArgs {
@@ -226,11 +226,11 @@ impl VerifierArgs {
         };
         Ok(Verifier {
             key,
-            algorithm: self.algorithm,
+            algorithm: self.algorithm.unwrap_or_default(),
             issuers: self.issuer.clone(),
-            audiences: self.audience.clone(),
+            audiences: self.audiences(),
             required_scopes: self.required_scopes.clone(),
-            leeway: self.leeway,
+            leeway: self.leeway.unwrap_or_default(),
         })
     }
 
@@ -242,12 +242,33 @@ impl VerifierArgs {
                 .first()
                 .cloned()
                 .unwrap_or_else(|| Claims::default().issuer),
-            audience: self.audience.clone(),
+            audience: self.audiences(),
             scopes: self.required_scopes.clone(),
             ..Claims::default()
         };
         let key = self.signing_key(ui)?;
-        Ok(claims.mint(&key, self.algorithm, SystemTime::now())?)
+        Ok(claims.mint(&key, self.algorithm.unwrap_or_default(), SystemTime::now())?)
+    }
+
+    /// The first of these flags that is given: without `--auth` none of them would do anything.
+    pub fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--public-key", self.public_key.is_some()),
+            ("--audience", !self.audience.is_empty()),
+            ("--issuer", !self.issuer.is_empty()),
+            ("--required-scopes", !self.required_scopes.is_empty()),
+            ("--algorithm", self.algorithm.is_some()),
+            ("--leeway", self.leeway.is_some()),
+        ];
+        let (flag, _) = given.into_iter().find(|(_, is_given)| *is_given)?;
+        Some(flag)
+    }
+
+    fn audiences(&self) -> Vec<String> {
+        match self.audience.as_slice() {
+            [] => vec!["dice-server".to_owned()],
+            given => given.to_vec(),
+        }
     }
 
     /// Whether the key is one that tokens cannot be minted with here.

@@ -101,6 +101,11 @@ fn bad_input_is_named_with_its_exit_status_and_without_its_secrets() {
             2,
             "--print-token has no meaning without --auth",
         ),
+        (
+            &["serve", "--required-scopes", "roll"],
+            2,
+            "--required-scopes has no meaning without --auth",
+        ),
         (&["serve", "--path", "mcp"], 2, "a path begins with `/`"),
         (
             &["serve", "--host", "no.such.host.invalid"],
