@@ -46,6 +46,15 @@ pub enum Error {
     ForeignKey,
     #[error("a {0} cannot be used on this machine")]
     NotLocal(&'static str),
+    #[error("server {server_label:?} is started on this machine, where OpenAI cannot reach it")]
+    NotHosted { server_label: String },
+    #[error("{} cannot be used", path.display())]
+    McpConfig {
+        path: PathBuf,
+        source: mcp::ConfigError,
+    },
+    #[error("several servers are named, and --authorization or -H is for one")]
+    WhoseCredentials,
     #[error("there is no connector {id:?}")]
     UnknownConnector { id: String },
     #[error("{} cannot be read", path.display())]
@@ -103,6 +112,9 @@ impl Error {
             | Self::NeedsAuth { .. }
             | Self::ForeignKey
             | Self::NotLocal(_)
+            | Self::NotHosted { .. }
+            | Self::McpConfig { .. }
+            | Self::WhoseCredentials
             | Self::UnknownConnector { .. }
             | Self::NotJson { .. }
             | Self::Script { .. }
@@ -152,6 +164,12 @@ impl Error {
             Self::ModelNeedsLocal { .. } => "add --local",
             Self::UnknownLocalModel { .. } => "use --model rules or --model script:FILE",
             Self::NeedsAuth { .. } => "add --auth",
+            Self::NotHosted { .. } => "add --local, or serve it over HTTP behind a tunnel",
+            Self::McpConfig {
+                source: mcp::ConfigError::Variable { .. },
+                ..
+            } => "set it, or give it a default: ${VARIABLE:-default}",
+            Self::WhoseCredentials => "write the headers into the file, or name one --server",
             Self::NotLocal(_) => "name the server with --server-url, or leave --local out",
             Self::ForeignKey => "leave --public-key out, and the key pair for development signs",
             Self::UnknownConnector { .. } => {
@@ -185,6 +203,7 @@ impl Error {
             | Self::Mcp(_)
             | Self::Header(_)
             | Self::Read { .. }
+            | Self::McpConfig { .. }
             | Self::NotJson { .. }
             | Self::TooLarge { .. }
             | Self::Listen { .. }

@@ -1,6 +1,6 @@
 //! `mcp-cli ask`: one question, its tool calls, and the approvals they need.
 
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,7 +12,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::args::{self, McpServerArgs, SecretSource};
+use super::args::{self, SecretSource};
+use super::servers::{McpServerArgs, Servers};
 use crate::dice;
 use crate::engine::Engine;
 use crate::engine::model::{Model, Script};
@@ -166,9 +167,14 @@ pub async fn ask(args: AskArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
         FormatArg::Json => Format::Json,
         FormatArg::Jsonl => Format::Jsonl,
     });
-    let route = args.route()?;
+    let mut servers = args.server.read()?;
+    let route = args.route(&mut servers)?;
     let mut request = args.request()?;
-    let bundled = args.add_servers(&mut request, ui).await?;
+    for note in args.notes(&servers) {
+        ui.note(&note);
+    }
+    let bundled = args.bundled(&mut servers).await?;
+    request.tools = Some(servers.entries).filter(|entries| !entries.is_empty());
     let answered = converse(&args, &route, request, ui).await;
     if let Some(bundled) = bundled {
         bundled.stop().await;
@@ -220,12 +226,21 @@ fn lists_of(output: Vec<Item>) -> impl Iterator<Item = McpListTools> {
 }
 
 impl AskArgs {
-    fn route(&self) -> Result<Route, Error> {
+    fn route(&self, servers: &mut Servers) -> Result<Route, Error> {
         if self.local {
             if let Some(what) = self.server.hosted_only() {
                 return Err(Error::NotLocal(what));
             }
-            return Ok(Route::InProcess(Engine::new(self.local_model()?)?));
+            let commands = std::mem::take(&mut servers.commands);
+            return Ok(Route::InProcess(Engine::new(
+                self.local_model()?,
+                commands,
+            )?));
+        }
+        if let Some(label) = servers.commands.keys().min() {
+            return Err(Error::NotHosted {
+                server_label: label.clone(),
+            });
         }
         if let Some(model) = &self.model
             && (model == "rules" || model.starts_with("script:"))
@@ -307,7 +322,7 @@ impl AskArgs {
         // What is on stdin may be the token, and a question has no business with that.
         let is_piped = !std::io::stdin().is_terminal() && !self.server.reads_stdin();
         let piped = if self.prompt.as_deref() == Some("-") || is_piped {
-            read_prompt()?
+            args::read_stdin()?
         } else {
             String::new()
         };
@@ -321,53 +336,27 @@ impl AskArgs {
         Ok(parts.join("\n\n"))
     }
 
-    /// Puts the tool entries into the request; with --local and no server named, that of the
-    /// bundled dice server, which runs until it is stopped.
-    async fn add_servers(
-        &self,
-        request: &mut CreateResponse,
-        ui: &mut Ui,
-    ) -> Result<Option<Bundled>, Error> {
-        if self.local {
-            ui.note("the built-in model follows rules; it is not a language model");
+    /// The bundled dice server, which runs until it is stopped: with --local, if no server is named.
+    async fn bundled(&self, servers: &mut Servers) -> Result<Option<Bundled>, Error> {
+        if !self.local || !servers.entries.is_empty() {
+            return Ok(None);
         }
-        match self.server.entry()? {
-            Some(entry) => {
-                request.tools = Some(vec![entry]);
-                Ok(None)
-            }
-            None if self.local => {
-                let (bundled, entry) = Bundled::start(&self.server).await?;
-                request.tools = Some(vec![entry]);
-                Ok(Some(bundled))
-            }
-            None => {
-                ui.note("no MCP server is named, so the model has no tools; see --server-url");
-                Ok(None)
-            }
-        }
+        let (bundled, entry) = Bundled::start(&self.server).await?;
+        servers.entries.push(entry);
+        Ok(Some(bundled))
     }
-}
 
-fn read_prompt() -> Result<String, Error> {
-    const LONGEST: u64 = 16 * 1024 * 1024;
-    let path = || PathBuf::from("stdin");
-    let mut bytes = Vec::new();
-    std::io::stdin()
-        .lock()
-        .take(LONGEST + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|source| Error::Read {
-            path: path(),
-            source,
-        })?;
-    if bytes.len() as u64 > LONGEST {
-        return Err(Error::TooLarge {
-            path: path(),
-            limit: LONGEST,
-        });
+    fn notes(&self, servers: &Servers) -> Vec<String> {
+        let mut notes = servers.notes.clone();
+        if self.local {
+            notes.push("the built-in model follows rules; it is not a language model".to_owned());
+        } else if servers.entries.is_empty() {
+            notes.push(
+                "no MCP server is named, so the model has no tools; see --server-url".to_owned(),
+            );
+        }
+        notes
     }
-    String::from_utf8(bytes).map_err(|_| Error::NotText { path: path() })
 }
 
 /// The dice server, for the length of a question.

@@ -3,6 +3,7 @@
 mod args;
 mod ask;
 mod serve;
+mod servers;
 mod token;
 
 use crate::error::Error;

@@ -8,7 +8,7 @@ mod store;
 mod tools;
 mod turn;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::channel::mpsc;
@@ -32,16 +32,20 @@ pub struct Engine {
 
 struct Inner {
     model: Model,
+    /// Servers that are started on this machine, by the label of the tool entry that means them.
+    commands: HashMap<String, mcp::Command>,
     clients: ClientPool,
     store: Store,
 }
 
 impl Engine {
-    /// An engine that asks `model`.
-    pub fn new(model: Model) -> Result<Self, mcp::Error> {
+    /// An engine that asks `model`. A tool entry without `server_url` whose label is in `commands`
+    /// means the server that is started so.
+    pub fn new(model: Model, commands: HashMap<String, mcp::Command>) -> Result<Self, mcp::Error> {
         Ok(Self {
             inner: Arc::new(Inner {
                 model,
+                commands,
                 clients: ClientPool::new()?,
                 store: Store::default(),
             }),
@@ -57,7 +61,7 @@ impl Engine {
     pub fn create_stream(&self, request: CreateResponse) -> Result<EventStream, responses::Error> {
         let servers = request
             .mcp_tools()
-            .map(tools::Server::read)
+            .map(|entry| tools::Server::read(entry, &self.inner.commands))
             .collect::<Result<Vec<_>, _>>()?;
         refuse_duplicates(&servers)?;
         let mut context = match &request.previous_response_id {

@@ -1,5 +1,7 @@
 //! MCP to the Responses API and back: which server, which tools, whether to ask, what came of it.
 
+use std::collections::HashMap;
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use rmcp::model::{CallToolResult, ContentBlock, Tool};
 use serde_json::{Value, json};
@@ -21,22 +23,28 @@ pub struct Server {
 
 impl Server {
     /// Reads an `mcp` tool entry; what it says must be usable before anything is connected.
-    pub fn read(entry: &MCPTool) -> Result<Self, Error> {
+    ///
+    /// `commands` are the servers that are started on this machine, by label.
+    pub fn read(entry: &MCPTool, commands: &HashMap<String, mcp::Command>) -> Result<Self, Error> {
         let refuse = |message: String| Error::bad_request("tools", None, message);
         let label = &entry.server_label;
-        let url = entry.server_url.as_deref().ok_or_else(|| {
-            refuse(format!(
-                "MCP server '{label}' has no 'server_url'; connectors and tunnels exist at OpenAI only."
-            ))
-        })?;
-        let url = Url::parse(url)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https"))
-            .ok_or_else(|| {
-                refuse(format!(
-                    "The 'server_url' of MCP server '{label}' is not an http or https URL."
-                ))
-            })?;
+        let endpoint = match (&entry.server_url, commands.get(label)) {
+            (Some(url), _) => Url::parse(url)
+                .ok()
+                .filter(|url| matches!(url.scheme(), "http" | "https"))
+                .map(mcp::Endpoint::Http)
+                .ok_or_else(|| {
+                    refuse(format!(
+                        "The 'server_url' of MCP server '{label}' is not an http or https URL."
+                    ))
+                })?,
+            (None, Some(command)) => mcp::Endpoint::Stdio(command.clone()),
+            (None, None) => {
+                return Err(refuse(format!(
+                    "MCP server '{label}' has no 'server_url'; connectors and tunnels exist at OpenAI only."
+                )));
+            }
+        };
         let headers = read_headers(entry.headers.as_ref()).ok_or_else(|| {
             refuse(format!(
                 "The 'headers' of MCP server '{label}' are not names and values of HTTP headers."
@@ -44,7 +52,7 @@ impl Server {
         })?;
         Ok(Self {
             server: mcp::Server {
-                url,
+                endpoint,
                 authorization: entry.authorization.clone().map(Secret::from),
                 headers,
             },
@@ -134,6 +142,7 @@ fn http_status(error: &mcp::Error) -> StatusCode {
         mcp::Error::Refused { status, .. } => *status,
         mcp::Error::Protocol { .. }
         | mcp::Error::Unreachable(_)
+        | mcp::Error::NotStarted { .. }
         | mcp::Error::NotMcp(_)
         | mcp::Error::Timeout(_)
         | mcp::Error::Setup(_) => StatusCode::FAILED_DEPENDENCY,
@@ -196,7 +205,7 @@ mod tests {
     fn server(entry: Value) -> Result<Server, Error> {
         let mut entry = entry;
         entry["server_label"] = json!("dice");
-        Server::read(&serde_json::from_value(entry).unwrap())
+        Server::read(&serde_json::from_value(entry).unwrap(), &HashMap::new())
     }
 
     fn tool(name: &str, read_only: bool) -> McpListToolsTool {

@@ -31,6 +31,13 @@ pub enum Error {
     NotMcp(String),
     #[error("the MCP server did not answer within {} s", .0.as_secs())]
     Timeout(Duration),
+    /// A server that is spoken to over stdio could not be started.
+    #[error("{program:?} could not be started")]
+    NotStarted {
+        program: String,
+        #[source]
+        source: std::io::Error,
+    },
     /// The client for HTTP could not be made.
     #[error("the HTTP client could not be set up")]
     Setup(#[source] reqwest::Error),

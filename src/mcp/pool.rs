@@ -9,8 +9,8 @@ use rmcp::model::{
     JsonObject, ProtocolVersion, Tool,
 };
 use rmcp::service::{ClientLifecycleMode, ClientServiceExt, RoleClient, RunningService};
-use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
+use rmcp::transport::{StreamableHttpClientTransport, TokioChildProcess};
 use tokio::sync::OnceCell;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
@@ -26,10 +26,45 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a call may take; OpenAI's connector gives up after about as long.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Where an MCP server is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Endpoint {
+    /// It listens there (MCP 2026-07-28, Streamable HTTP).
+    Http(Url),
+    /// It is started, and spoken to over its stdin and stdout (MCP 2026-07-28, stdio).
+    Stdio(Command),
+}
+
+/// How a server is started.
+#[derive(Debug, Clone)]
+pub struct Command {
+    pub program: String,
+    pub arguments: Vec<String>,
+    /// What is added to the environment of this program.
+    pub environment: Vec<(String, Secret)>,
+    /// The folder that it is started in.
+    pub folder: Option<String>,
+}
+
+impl PartialEq for Command {
+    fn eq(&self, other: &Self) -> bool {
+        let environment = |command: &Self| -> Vec<(String, String)> {
+            let variables = command.environment.iter();
+            variables
+                .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+                .collect()
+        };
+        self.program == other.program
+            && self.arguments == other.arguments
+            && self.folder == other.folder
+            && environment(self) == environment(other)
+    }
+}
+
 /// An MCP server and what it is shown of the caller.
 #[derive(Debug, Clone)]
 pub struct Server {
-    pub url: Url,
+    pub endpoint: Endpoint,
     /// Sent as `Authorization: Bearer ...`.
     pub authorization: Option<Secret>,
     /// Sent as they are; their values are marked sensitive, so that `Debug` hides them.
@@ -44,7 +79,9 @@ impl PartialEq for Server {
                 .as_ref()
                 .map(|it| it.expose().to_owned())
         };
-        self.url == other.url && self.headers == other.headers && token(self) == token(other)
+        self.endpoint == other.endpoint
+            && self.headers == other.headers
+            && token(self) == token(other)
     }
 }
 
@@ -127,22 +164,7 @@ impl ClientPool {
     }
 
     async fn connect(&self, server: &Server) -> Result<Client, Error> {
-        let mut config = StreamableHttpClientTransportConfig::with_uri(server.url.as_str())
-            .custom_headers(
-                server
-                    .headers
-                    .clone()
-                    .into_iter()
-                    .filter_map(named)
-                    .collect(),
-            );
-        if let Some(token) = &server.authorization {
-            config = config.auth_header(token.expose());
-        }
         let stop = CancellationToken::new();
-        let http = HttpClient::new(self.http.clone(), stop.clone());
-        let stop = stop.drop_guard();
-        let transport = StreamableHttpClientTransport::with_client(http.clone(), config);
         let identity = ClientConfig::new(
             ClientCapabilities::default(),
             Implementation::new("mcp-cli", env!("CARGO_PKG_VERSION")),
@@ -152,13 +174,53 @@ impl ClientPool {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
             legacy_version: Some(ProtocolVersion::V_2025_11_25),
         };
-        let service = identity.serve_with_lifecycle(transport, lifecycle).await;
-        let service = service.map_err(|error| Error::of_connecting(error, http.last_refusal()))?;
+        let guard = stop.clone().drop_guard();
+        let service = match &server.endpoint {
+            Endpoint::Http(url) => {
+                let http = HttpClient::new(self.http.clone(), stop);
+                let config = transport_config(url, server);
+                let transport = StreamableHttpClientTransport::with_client(http.clone(), config);
+                let service = identity.serve_with_lifecycle(transport, lifecycle).await;
+                service.map_err(|error| Error::of_connecting(error, http.last_refusal()))?
+            }
+            Endpoint::Stdio(command) => {
+                let service = identity
+                    .serve_with_lifecycle(start(command)?, lifecycle)
+                    .await;
+                service.map_err(|error| Error::of_connecting(error, None))?
+            }
+        };
         Ok(Client {
             service,
-            _stop: stop,
+            _stop: guard,
         })
     }
+}
+
+fn transport_config(url: &Url, server: &Server) -> StreamableHttpClientTransportConfig {
+    let headers = server.headers.clone().into_iter().filter_map(named);
+    let config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
+        .custom_headers(headers.collect());
+    match &server.authorization {
+        Some(token) => config.auth_header(token.expose()),
+        None => config,
+    }
+}
+
+/// Starts a server. What it writes to stderr is for the person, and goes where ours does.
+fn start(command: &Command) -> Result<TokioChildProcess, Error> {
+    let mut process = tokio::process::Command::new(&command.program);
+    process.args(&command.arguments);
+    for (name, value) in &command.environment {
+        process.env(name, value.expose());
+    }
+    if let Some(folder) = &command.folder {
+        process.current_dir(folder);
+    }
+    TokioChildProcess::new(process).map_err(|source| Error::NotStarted {
+        program: command.program.clone(),
+        source,
+    })
 }
 
 fn disconnected() -> Error {

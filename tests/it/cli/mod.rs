@@ -2,6 +2,7 @@
 
 mod ask;
 mod hosted;
+mod mcp_config;
 mod serve;
 mod token;
 mod usage;

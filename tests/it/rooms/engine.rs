@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::Router;
@@ -36,12 +37,12 @@ async fn answer(engine: &Engine, request: Value) -> Value {
 }
 
 fn rules() -> Engine {
-    Engine::new(Model::Rules).unwrap()
+    Engine::new(Model::Rules, HashMap::new()).unwrap()
 }
 
 fn script(steps: Value) -> Engine {
     let script: Script = serde_json::from_value(steps).unwrap();
-    Engine::new(Model::Script(script)).unwrap()
+    Engine::new(Model::Script(script), HashMap::new()).unwrap()
 }
 
 fn types(events: &[Value]) -> Vec<&str> {

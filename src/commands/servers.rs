@@ -1,0 +1,370 @@
+//! Which MCP servers a request names: the argument group, and the tool entries that it makes.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use http::HeaderMap;
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::args::{self, SecretSource};
+use crate::auth::Secret;
+use crate::error::Error;
+use crate::mcp::{self, Config, Endpoint};
+use crate::responses::{
+    self, MCPTool, MCPToolAllowedTools, MCPToolFilter, MCPToolRequireApproval, ToolEntry,
+};
+
+/// The `mcp` tool entry of a request.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "MCP server")]
+pub struct McpServerArgs {
+    /// The MCP endpoint, such as `https://example.com/mcp`
+    #[arg(long, env = "MCP_SERVER_URL", value_name = "URL", group = "endpoint")]
+    server_url: Option<Url>,
+
+    /// How the server is called in the request [default: made from the URL's host]
+    #[arg(long, env = "MCP_SERVER_LABEL", value_name = "NAME")]
+    server_label: Option<ServerLabel>,
+
+    /// What the server is for, for the model to read
+    #[arg(long, value_name = "TEXT")]
+    server_description: Option<String>,
+
+    /// A connector of OpenAI's instead of a server
+    #[arg(long, value_name = "ID", group = "endpoint")]
+    connector_id: Option<String>,
+
+    /// A Secure MCP Tunnel of OpenAI's instead of a URL
+    #[arg(long, value_name = "ID", group = "endpoint")]
+    tunnel_id: Option<String>,
+
+    /// A file that names servers: `mcp.json`, `.mcp.json`, `.vscode/mcp.json`; each makes an entry
+    #[arg(long, value_name = "FILE")]
+    mcp_config: Option<PathBuf>,
+
+    /// Of that file, only this server
+    #[arg(long, value_name = "NAME", requires = "mcp_config")]
+    server: Vec<String>,
+
+    /// A header for the server, `Name: value`; other users can read it while this runs
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    headers: Vec<Secret>,
+
+    /// A file of headers for the server, one a line
+    #[arg(long, value_name = "FILE")]
+    header_file: Option<PathBuf>,
+
+    /// A token for the server, without `Bearer`; @FILE reads it from a file, - from stdin. As
+    /// text, other users can read it while this runs
+    #[arg(
+        long,
+        env = "MCP_AUTHORIZATION",
+        hide_env_values = true,
+        value_name = "TOKEN|@FILE|-"
+    )]
+    authorization: Option<SecretSource>,
+
+    /// The only tools that the model may see
+    #[arg(long, value_delimiter = ',', value_name = "TOOL,...")]
+    allowed_tools: Option<Vec<String>>,
+
+    /// Only tools that change nothing, as the server says
+    #[arg(long)]
+    read_only: bool,
+
+    /// Which calls need a yes: always, never, or the API's filter as JSON
+    #[arg(long, value_name = "always|never|JSON")]
+    require_approval: Option<RequireApproval>,
+
+    /// Let the model look for the server's tools when it needs them
+    #[arg(long)]
+    defer_loading: bool,
+}
+
+/// The servers of a request.
+#[derive(Default)]
+pub struct Servers {
+    pub entries: Vec<ToolEntry>,
+    /// The servers that are started on this machine, by the label of their entry.
+    pub commands: HashMap<String, mcp::Command>,
+    /// What is good to know about how they were read.
+    pub notes: Vec<String>,
+}
+
+impl McpServerArgs {
+    /// The servers that these arguments name.
+    pub fn read(&self) -> Result<Servers, Error> {
+        let mut servers = Servers::default();
+        if let Some(mut entry) = self.target()? {
+            entry.server_label = self.label();
+            self.fill(&mut entry);
+            self.fill_credentials(&mut entry)?;
+            servers.entries.push(ToolEntry::Mcp(Box::new(entry)));
+        }
+        if let Some(path) = &self.mcp_config {
+            self.read_config(path, &mut servers)?;
+        }
+        Ok(servers)
+    }
+
+    /// The entry for a server that the arguments do not name: the bundled one. What they say of a
+    /// server goes for it as well.
+    pub fn entry_of(&self, url: &Url, label: &str) -> Result<ToolEntry, Error> {
+        let mut entry = MCPTool {
+            server_label: self
+                .server_label
+                .as_ref()
+                .map_or_else(|| label.to_owned(), |label| label.0.clone()),
+            server_url: Some(url.to_string()),
+            ..MCPTool::default()
+        };
+        self.fill(&mut entry);
+        self.fill_credentials(&mut entry)?;
+        if entry.require_approval.is_none() {
+            entry.require_approval = Some(RequireApproval::never());
+        }
+        Ok(ToolEntry::Mcp(Box::new(entry)))
+    }
+
+    /// Whether stdin holds the token.
+    pub fn reads_stdin(&self) -> bool {
+        matches!(self.authorization, Some(SecretSource::Stdin))
+    }
+
+    /// What is named that exists at OpenAI only.
+    pub fn hosted_only(&self) -> Option<&'static str> {
+        match (&self.connector_id, &self.tunnel_id) {
+            (Some(_), _) => Some("connector"),
+            (_, Some(_)) => Some("tunnel"),
+            (None, None) => None,
+        }
+    }
+
+    fn read_config(&self, path: &Path, servers: &mut Servers) -> Result<(), Error> {
+        let unusable = |source| Error::McpConfig {
+            path: path.to_owned(),
+            source,
+        };
+        let config = Config::read(&args::read_text_file(path)?).map_err(unusable)?;
+        if config.has_inputs {
+            servers.notes.push(format!(
+                "the inputs of {} are not asked for; a server that needs one cannot be used",
+                path.display()
+            ));
+        }
+        let names: Vec<&str> = match self.server.as_slice() {
+            [] => config.names().collect(),
+            named => named.iter().map(String::as_str).collect(),
+        };
+        // A token for one server is not for all the others.
+        let takes_credentials = names.len() == 1 && servers.entries.is_empty();
+        if !takes_credentials && servers.entries.is_empty() && self.has_credentials() {
+            return Err(Error::WhoseCredentials);
+        }
+        for name in names {
+            let server = config
+                .server(name, &|name| std::env::var(name).ok())
+                .map_err(unusable)?;
+            let mut entry = MCPTool {
+                server_label: ServerLabel::named_after(name),
+                headers: shown_headers(&server.headers),
+                ..MCPTool::default()
+            };
+            self.fill(&mut entry);
+            if takes_credentials {
+                self.fill_credentials(&mut entry)?;
+            }
+            match server.endpoint {
+                Endpoint::Http(url) => entry.server_url = Some(url.to_string()),
+                Endpoint::Stdio(command) => {
+                    servers.commands.insert(entry.server_label.clone(), command);
+                }
+            }
+            servers.entries.push(ToolEntry::Mcp(Box::new(entry)));
+        }
+        Ok(())
+    }
+
+    fn target(&self) -> Result<Option<MCPTool>, Error> {
+        let mut target = Map::new();
+        if let Some(url) = &self.server_url {
+            target.insert("server_url".to_owned(), url.as_str().into());
+        } else if let Some(id) = &self.connector_id {
+            target.insert("connector_id".to_owned(), id.as_str().into());
+        } else if let Some(id) = &self.tunnel_id {
+            target.insert("tunnel_id".to_owned(), id.as_str().into());
+        } else {
+            return Ok(None);
+        }
+        target.insert("server_label".to_owned(), "".into());
+        // `MCPTool` knows the connectors there are.
+        serde_json::from_value(Value::Object(target))
+            .map(Some)
+            .map_err(|_| Error::UnknownConnector {
+                id: self.connector_id.clone().unwrap_or_default(),
+            })
+    }
+
+    fn label(&self) -> String {
+        let named_after = || {
+            let host = self.server_url.as_ref().and_then(Url::host_str);
+            let name = host
+                .or(self.connector_id.as_deref())
+                .or(self.tunnel_id.as_deref());
+            ServerLabel::named_after(name.unwrap_or_default())
+        };
+        let given = self.server_label.as_ref().map(|label| label.0.clone());
+        given.unwrap_or_else(named_after)
+    }
+
+    /// What goes for every server of the request.
+    fn fill(&self, entry: &mut MCPTool) {
+        entry
+            .server_description
+            .clone_from(&self.server_description);
+        entry.allowed_tools = match (&self.allowed_tools, self.read_only) {
+            (None, false) => None,
+            (Some(names), false) => Some(MCPToolAllowedTools::List(names.clone())),
+            (names, true) => Some(MCPToolAllowedTools::Filter(MCPToolFilter {
+                read_only: Some(true),
+                tool_names: names.clone(),
+            })),
+        };
+        entry.require_approval = self.require_approval.as_ref().map(|it| it.0.clone());
+        entry.defer_loading = self.defer_loading.then_some(true);
+    }
+
+    fn has_credentials(&self) -> bool {
+        self.authorization.is_some() || !self.headers.is_empty() || self.header_file.is_some()
+    }
+
+    fn fill_credentials(&self, entry: &mut MCPTool) -> Result<(), Error> {
+        if let Some(source) = &self.authorization {
+            entry.authorization = Some(source.read("--authorization")?.expose().to_owned());
+        }
+        let mut lines: Vec<Secret> = Vec::new();
+        if let Some(path) = &self.header_file {
+            let text = args::read_small(path)?;
+            let filled = text.lines().filter(|line| !line.trim().is_empty());
+            lines.extend(filled.map(|line| Secret::from(line.to_owned())));
+        }
+        lines.extend_from_slice(&self.headers);
+        for line in &lines {
+            let (name, value) = responses::read_header(line.expose())?;
+            let headers = entry
+                .headers
+                .get_or_insert_with(|| Value::Object(Map::new()));
+            headers[name] = value.into();
+        }
+        Ok(())
+    }
+}
+
+/// Headers as a tool entry has them.
+fn shown_headers(headers: &HeaderMap) -> Option<Value> {
+    let pairs = headers.iter().filter_map(|(name, value)| {
+        let value = value.to_str().ok()?;
+        Some((name.to_string(), Value::from(value)))
+    });
+    let pairs: Map<String, Value> = pairs.collect();
+    (!pairs.is_empty()).then_some(Value::Object(pairs))
+}
+
+/// A label that the Responses API takes: a letter, then letters, digits, `_` and `-`.
+#[derive(Debug, Clone)]
+pub struct ServerLabel(String);
+
+impl ServerLabel {
+    fn named_after(name: &str) -> String {
+        let plain: String = name
+            .chars()
+            .map(|it| if it.is_ascii_alphanumeric() { it } else { '_' })
+            .collect();
+        let plain = plain.trim_matches('_');
+        match plain.chars().next() {
+            Some(first) if first.is_ascii_alphabetic() => plain.to_owned(),
+            _ => format!("server_{plain}"),
+        }
+    }
+}
+
+impl FromStr for ServerLabel {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let starts_well = text.starts_with(|it: char| it.is_ascii_alphabetic());
+        let goes_on_well = text
+            .chars()
+            .all(|it| it.is_ascii_alphanumeric() || matches!(it, '_' | '-'));
+        if starts_well && goes_on_well {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a label is a letter, then letters, digits, `_` and `-`")
+        }
+    }
+}
+
+/// `require_approval`, as text or as JSON.
+#[derive(Debug, Clone)]
+pub struct RequireApproval(MCPToolRequireApproval);
+
+impl RequireApproval {
+    fn never() -> MCPToolRequireApproval {
+        responses::MCPToolApprovalSetting::Never.into()
+    }
+}
+
+impl FromStr for RequireApproval {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let json = match text {
+            "always" | "never" => Value::from(text),
+            _ => serde_json::from_str(text).unwrap_or(Value::Null),
+        };
+        let is_known = match &json {
+            Value::Object(filter) => filter
+                .keys()
+                .all(|key| matches!(key.as_str(), "always" | "never")),
+            _ => true,
+        };
+        serde_json::from_value(json)
+            .ok()
+            .filter(|_| is_known)
+            .map(Self)
+            .ok_or(
+                "use always, never, or JSON such as {\"never\": {\"tool_names\": [\"roll_dice\"]}}",
+            )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_made_from_a_host() {
+        for (host, label) in [
+            ("dice.example.com", "dice_example_com"),
+            ("localhost", "localhost"),
+            ("127.0.0.1", "server_127_0_0_1"),
+            ("[::1]", "server_1"),
+        ] {
+            let made = ServerLabel::named_after(host);
+            assert_eq!(made, label);
+            assert!(made.parse::<ServerLabel>().is_ok());
+        }
+    }
+
+    #[test]
+    fn approval_is_a_word_or_a_filter() {
+        for text in ["always", "never", r#"{"never": {"tool_names": ["a"]}}"#] {
+            assert!(text.parse::<RequireApproval>().is_ok(), "{text}");
+        }
+        for text in ["sometimes", "", "{}}", "[1]", r#"{"nevr": {}}"#, "7"] {
+            assert!(text.parse::<RequireApproval>().is_err(), "{text}");
+        }
+    }
+}
