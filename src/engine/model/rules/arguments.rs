@@ -12,8 +12,9 @@ use super::words::{is_stop_word, split, stem};
 
 /// How deep objects in objects are filled.
 const DEEPEST: usize = 4;
-/// Properties beyond this many are left out.
-const MOST_PROPERTIES: usize = 100;
+/// Properties beyond this many are left out, those of objects in objects included: a schema may
+/// refer to itself in each of its properties.
+const MOST_PROPERTIES: usize = 200;
 /// Properties that want the question itself.
 const QUESTIONS: &[&str] = &["prompt", "q", "query", "question", "search", "topic"];
 
@@ -47,7 +48,11 @@ struct Reader<'a> {
     /// The stem of each word of each token, and the token's index.
     stems: Vec<(String, usize)>,
     numbers: Vec<Found>,
+    /// The number that begins at a token.
+    number_at: HashMap<usize, usize>,
     used: Vec<bool>,
+    /// How many properties may still be looked at.
+    properties_left: usize,
     /// The stems of the tool's own words: they say which tool, not which argument.
     own: HashSet<String>,
 }
@@ -66,10 +71,17 @@ impl<'a> Reader<'a> {
             .chain(split(tool.description.unwrap_or("")))
             .map(|word| stem(&word))
             .collect();
+        let numbers = numbers::find(&tokens);
         Self {
             text: question,
             root: tool.input_schema,
-            numbers: numbers::find(&tokens),
+            number_at: numbers
+                .iter()
+                .enumerate()
+                .map(|(index, it)| (it.at, index))
+                .collect(),
+            numbers,
+            properties_left: MOST_PROPERTIES,
             used: vec![false; tokens.len()],
             tokens,
             stems,
@@ -78,7 +90,8 @@ impl<'a> Reader<'a> {
     }
 
     fn object(&mut self, schema: &Value, depth: usize) -> Result<Map<String, Value>, Unfilled> {
-        let properties = properties(schema, self.root);
+        let properties = properties(schema, self.root, self.properties_left);
+        self.properties_left -= properties.len();
         let strings_wanted = properties
             .iter()
             .filter(|it| it.is_required && it.kind == Kind::String)
@@ -160,10 +173,12 @@ impl<'a> Reader<'a> {
                 continue;
             };
             let text = token.text;
-            let number = self
-                .numbers
-                .iter()
-                .position(|it| it.at == value_at && !it.is_weak);
+            if property.kind == Kind::Array && is_assigned {
+                self.used[at..value_at].fill(true);
+                return self.run(value_at);
+            }
+            let number = self.number_at.get(&value_at).copied();
+            let number = number.filter(|it| !self.numbers[*it].is_weak);
             let is_quoted = token.kind == TokenKind::Quoted;
             if !is_assigned && !is_quoted && number.is_none() {
                 continue;
@@ -176,6 +191,36 @@ impl<'a> Reader<'a> {
             return Some(value);
         }
         None
+    }
+
+    /// The numbers, quotes or words of `names: 1, 2 and 3`, one after the other from `at` on.
+    fn run(&mut self, at: usize) -> Option<Value> {
+        let mut run = Vec::new();
+        let mut next = at;
+        while let Some(token) = self.tokens.get(next) {
+            let joins = matches!(token.text.to_lowercase().as_str(), "and" | "or" | "&");
+            match self.number_at.get(&next).map(|it| &self.numbers[*it]) {
+                Some(number) if !number.is_weak => {
+                    run.push(Value::Number(
+                        integer(&number.value).unwrap_or(number.value.clone()),
+                    ));
+                    next += number.length;
+                }
+                _ if token.kind == TokenKind::Quoted => {
+                    run.push(token.text.into());
+                    next += 1;
+                }
+                _ if joins && !run.is_empty() => next += 1,
+                _ if run.is_empty() && token.kind == TokenKind::Word => {
+                    run.extend(token.text.split(',').map(Value::from));
+                    next += 1;
+                    break;
+                }
+                _ => break,
+            }
+        }
+        self.used[at..next].fill(true);
+        (!run.is_empty()).then_some(Value::Array(run))
     }
 
     /// How many tokens from `at` on are the name of a property, written in any way.
@@ -213,12 +258,7 @@ impl<'a> Reader<'a> {
                 "false" | "no" | "off" => Some(false.into()),
                 _ => None,
             },
-            Kind::Array => Some(Value::Array(
-                text.split(',')
-                    .map(str::trim)
-                    .map(|it| serde_json::from_str(it).unwrap_or_else(|_| it.into()))
-                    .collect(),
-            )),
+            Kind::Array => None,
             Kind::Object => serde_json::from_str(text).ok().filter(Value::is_object),
             Kind::Any => Some(number.map_or_else(|| text.into(), Value::Number)),
         }
@@ -466,7 +506,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn properties(schema: &Value, root: &Value) -> Vec<Property> {
+fn properties(schema: &Value, root: &Value, most: usize) -> Vec<Property> {
     let schema = schema::resolve(schema, root);
     let required: HashSet<&str> = schema["required"]
         .as_array()
@@ -478,7 +518,7 @@ fn properties(schema: &Value, root: &Value) -> Vec<Property> {
         .as_object()
         .into_iter()
         .flatten()
-        .take(MOST_PROPERTIES)
+        .take(most)
         .map(|(name, schema)| {
             let schema = schema::resolve(schema, root);
             Property {
@@ -610,6 +650,16 @@ mod tests {
             ),
             (
                 "\"a\" and \"b\"",
+                json!({"type": "array", "items": {"type": "string"}}),
+                json!(["a", "b"]),
+            ),
+            (
+                "3 numbers, x: 1, 2 and 3",
+                json!({"type": "array", "items": {"type": "number"}}),
+                json!([1, 2, 3]),
+            ),
+            (
+                "x=a,b",
                 json!({"type": "array", "items": {"type": "string"}}),
                 json!(["a", "b"]),
             ),

@@ -311,6 +311,10 @@ mod tests {
                 "I would call `translate`, but the question does not say what its `text` (string) should be. Put the value in quotes, or write `text=...`.",
             ),
             (
+                "Don't roll 3 dice!",
+                "None of the tools I was given matches the words of the question. I can call `roll_dice`, `flip_coin`, `add`, `get_weather`, `readFile`, `search-issues`, `send_email`, `translate`, `greet`, `list_events`.",
+            ),
+            (
                 "What is the capital of France?",
                 "None of the tools I was given matches the words of the question. I can call `roll_dice`, `flip_coin`, `add`, `get_weather`, `readFile`, `search-issues`, `send_email`, `translate`, `greet`, `list_events`.",
             ),
@@ -360,6 +364,20 @@ mod tests {
                 let _ = plan(question, &tools, true);
             }
         }
+    }
+
+    #[test]
+    fn a_schema_that_refers_to_itself_everywhere_ends() {
+        let properties: Map<String, Value> = (0..100)
+            .map(|number| (format!("p{number}"), json!({"$ref": "#"})))
+            .collect();
+        let schema = json!({"type": "object", "properties": properties, "required": ["p1"]});
+        let tools = [Tool {
+            name: "roll",
+            description: None,
+            input_schema: &schema,
+        }];
+        let _ = plan("roll 3 dice", &tools, true);
     }
 
     #[test]

@@ -88,8 +88,13 @@ impl Catalogue {
                 }
             }
         }
+        let forbidden = forbidden(text);
         scores
             .into_iter()
+            .filter(|(tool, _)| {
+                let verb = self.entries[*tool].verb.as_ref();
+                !verb.is_some_and(|verb| forbidden.contains(verb))
+            })
             .filter(|(_, (_, in_name, in_description))| *in_name >= 1 || *in_description >= 2)
             .map(|(tool, (score, in_name, _))| {
                 // Of `read_file` and `read_file_lines`, the shorter is meant by "read the file".
@@ -117,6 +122,26 @@ impl Catalogue {
         let says_verb = split(text).iter().any(|word| stem(word) == *verb);
         says_verb.then_some(tool)
     }
+}
+
+/// The stems of the words that a no stands before: "don't delete", "do not ever roll".
+fn forbidden(text: &str) -> HashSet<String> {
+    // `don't` is split at its apostrophe.
+    let words = split(text);
+    let is_no = |at: usize| match words[at].as_str() {
+        "not" | "never" | "dont" | "cannot" | "without" => true,
+        "t" => {
+            at > 0
+                && matches!(
+                    words[at - 1].as_str(),
+                    "don" | "didn" | "shouldn" | "mustn" | "won"
+                )
+        }
+        _ => false,
+    };
+    let nos = (0..words.len()).filter(|&at| is_no(at));
+    nos.flat_map(|at| words[at + 1..].iter().take(2).map(|word| stem(word)))
+        .collect()
 }
 
 /// The clauses of a question that say what a tool does. A question without such a clause has none;

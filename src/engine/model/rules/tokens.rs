@@ -20,6 +20,9 @@ pub enum Kind {
     Assign,
 }
 
+/// What stands behind this many tokens is not read: no question is as long.
+const MOST_TOKENS: usize = 20_000;
+
 /// Splits a question into tokens, in one pass.
 pub fn tokens(question: &str) -> Vec<Token<'_>> {
     let mut tokens: Vec<Token<'_>> = Vec::new();
@@ -27,7 +30,7 @@ pub fn tokens(question: &str) -> Vec<Token<'_>> {
     let mut begins_sentence = true;
     loop {
         rest = rest.trim_start();
-        let Some(first) = rest.chars().next() else {
+        let Some(first) = rest.chars().next().filter(|_| tokens.len() < MOST_TOKENS) else {
             return tokens;
         };
         let (kind, text, length, ends_sentence) = if let Some((text, length)) = quoted(rest) {
@@ -72,7 +75,7 @@ fn is_quote(character: char) -> bool {
 /// The quoted text that `rest` begins with, and how many bytes it takes with its quotes.
 fn quoted(rest: &str) -> Option<(&str, usize)> {
     /// A quote that is never closed must not be looked for again and again.
-    const LONGEST: usize = 4096;
+    const LONGEST: usize = 1024;
     let open = rest.chars().next()?;
     let close = match open {
         '"' | '`' | '\'' => open,
