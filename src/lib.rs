@@ -15,6 +15,7 @@ pub mod engine;
 pub mod mcp;
 pub mod responses;
 
+pub mod address;
 pub mod auth;
 pub mod dice;
 pub mod http;

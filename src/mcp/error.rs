@@ -1,6 +1,7 @@
 //! What rmcp's errors mean: the one place that looks inside them.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -14,7 +15,7 @@ use super::http::{HttpError, Refusal};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The server answered HTTP with a status that is no success.
-    #[error("the MCP server answered HTTP {status}")]
+    #[error("the MCP server answered HTTP {status}{}", Description(challenge.as_deref()))]
     Refused {
         status: StatusCode,
         /// Its `WWW-Authenticate` header.
@@ -62,6 +63,18 @@ impl Error {
                 Some(refusal) => refusal.into(),
                 None => Self::NotMcp(other.to_string()),
             },
+        }
+    }
+
+    /// Why a list could not be had on an open connection. `refusal` is what HTTP said.
+    pub(super) fn of_listing(
+        error: ServiceError,
+        refusal: Option<Refusal>,
+        limit: Duration,
+    ) -> Self {
+        match (error, refusal) {
+            (ServiceError::McpError(_), Some(refusal)) => refusal.into(),
+            (error, _) => Self::of_request(error, limit),
         }
     }
 
@@ -114,6 +127,23 @@ impl From<Refusal> for Error {
         Self::Refused {
             status: refusal.status,
             challenge: refusal.challenge,
+        }
+    }
+}
+
+/// What a challenge says of its reason (RFC 6750 section 3, `error_description`).
+struct Description<'a>(Option<&'a str>);
+
+impl fmt::Display for Description<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const FIELD: &str = "error_description=\"";
+        let description = self.0.and_then(|challenge| {
+            let (_, rest) = challenge.split_once(FIELD)?;
+            rest.split('"').next()
+        });
+        match description {
+            Some(description) => write!(f, ": {description}"),
+            None => Ok(()),
         }
     }
 }

@@ -197,17 +197,23 @@ async fn read_answer(
     }
     let session_id = header(&response, HeaderName::from_static("mcp-session-id"));
     let content_type = header(&response, CONTENT_TYPE);
-    match content_type.as_deref() {
-        Some(it) if it.starts_with(EVENT_STREAM_MIME_TYPE) => {
+    let is = |mime_type: &str| {
+        let start = content_type
+            .as_ref()
+            .and_then(|it| it.get(..mime_type.len()));
+        start.is_some_and(|start| start.eq_ignore_ascii_case(mime_type))
+    };
+    match () {
+        () if is(EVENT_STREAM_MIME_TYPE) => {
             let events = SseStream::from_bytes_stream(bounded(response));
             Ok(StreamableHttpPostResponse::Sse(events.boxed(), session_id))
         }
-        Some(it) if it.starts_with(JSON_MIME_TYPE) => {
+        () if is(JSON_MIME_TYPE) => {
             let body = read_to_end(response).await?;
             let answer = serde_json::from_slice(&body)?;
             Ok(StreamableHttpPostResponse::Json(answer, session_id))
         }
-        _ => Err(Error::UnexpectedContentType(content_type)),
+        () => Err(Error::UnexpectedContentType(content_type)),
     }
 }
 

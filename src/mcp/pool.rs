@@ -1,12 +1,13 @@
 //! `ClientPool`: one connected client per server and credential.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
 use rmcp::model::{
     CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, Implementation,
-    JsonObject, ProtocolVersion, Tool,
+    JsonObject, PaginatedRequestParams, ProtocolVersion, Tool,
 };
 use rmcp::service::{ClientLifecycleMode, ClientServiceExt, RoleClient, RunningService};
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
@@ -17,12 +18,18 @@ use url::Url;
 
 use super::Error;
 use super::http::HttpClient;
+use crate::address;
 use crate::auth::Secret;
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may take from the first message to its whole list of tools.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many tools a server may have, and how large their list may be.
+const MOST_TOOLS: usize = 20_000;
+const MOST_TOOL_BYTES: usize = 64 * 1024 * 1024;
+/// How long ending a connection may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a call may take; OpenAI's connector gives up after about as long.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -88,26 +95,57 @@ impl PartialEq for Server {
 /// A connected client. Dropping it ends the connection and what is under way on it.
 struct Client {
     service: RunningService<RoleClient, ClientConfig>,
+    /// Where the server is spoken to over HTTP: it knows the status of a refusal.
+    http: Option<HttpClient>,
     _stop: DropGuard,
+}
+
+impl Client {
+    /// All pages of `tools/list`, as long as there is an end to them.
+    async fn all_tools(&self) -> Result<Vec<Tool>, Error> {
+        let mut tools = Vec::new();
+        let mut cursors = HashSet::new();
+        let mut bytes = 0;
+        let mut cursor = None;
+        loop {
+            let page = PaginatedRequestParams::default().with_cursor(cursor);
+            let listed = self.service.list_tools(Some(page)).await;
+            let page = listed.map_err(|error| {
+                let refusal = self.http.as_ref().and_then(HttpClient::last_refusal);
+                Error::of_listing(error, refusal, LIST_TIMEOUT)
+            })?;
+            bytes += serde_json::to_vec(&page.tools).map_or(0, |page| page.len());
+            tools.extend(page.tools);
+            if tools.len() > MOST_TOOLS || bytes > MOST_TOOL_BYTES {
+                return Err(Error::NotMcp("its list of tools has no end".to_owned()));
+            }
+            match page.next_cursor {
+                None => return Ok(tools),
+                Some(next) if !cursors.insert(next.clone()) => {
+                    return Err(Error::NotMcp(
+                        "its list of tools goes round in a circle".to_owned(),
+                    ));
+                }
+                next => cursor = next,
+            }
+        }
+    }
 }
 
 /// Connected MCP clients, made when they are first needed and ended with the pool.
 pub struct ClientPool {
     http: reqwest::Client,
+    /// The one for this machine: a proxy has another loopback, and no business with tokens for ours.
+    loopback: reqwest::Client,
     clients: Mutex<Vec<(Server, Arc<OnceCell<Client>>)>>,
 }
 
 impl ClientPool {
     /// An empty pool.
     pub fn new() -> Result<Self, Error> {
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("mcp-cli/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::custom(same_origin))
-            .build()
-            .map_err(Error::Setup)?;
         Ok(Self {
-            http,
+            http: http_client().build().map_err(Error::Setup)?,
+            loopback: http_client().no_proxy().build().map_err(Error::Setup)?,
             clients: Mutex::default(),
         })
     }
@@ -117,8 +155,7 @@ impl ClientPool {
         let list = async {
             let client = self.client(server).await?;
             let client = client.get().ok_or_else(disconnected)?;
-            let tools = client.service.list_all_tools().await;
-            tools.map_err(|error| Error::of_request(error, LIST_TIMEOUT))
+            client.all_tools().await
         };
         tokio::time::timeout(LIST_TIMEOUT, list)
             .await
@@ -146,6 +183,23 @@ impl ClientPool {
             .unwrap_or(Err(Error::Timeout(CALL_TIMEOUT)))
     }
 
+    /// Ends all connections, and the sessions behind them. What is still under way is cancelled.
+    pub async fn close(&self) {
+        let clients = std::mem::take(&mut *self.lock());
+        let closing = clients.into_iter().filter_map(|(_, cell)| {
+            let mut client = Arc::into_inner(cell)?.into_inner()?;
+            Some(async move {
+                // A server that does not answer is left: it will notice.
+                let _ = client.service.close_with_timeout(CLOSE_TIMEOUT).await;
+            })
+        });
+        futures::future::join_all(closing).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Server, Arc<OnceCell<Client>>)>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn client(&self, server: &Server) -> Result<Arc<OnceCell<Client>>, Error> {
         let cell = self.cell(server);
         cell.get_or_try_init(|| self.connect(server)).await?;
@@ -153,7 +207,7 @@ impl ClientPool {
     }
 
     fn cell(&self, server: &Server) -> Arc<OnceCell<Client>> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.lock();
         clients.retain(|(_, cell)| !cell.get().is_some_and(|client| client.service.is_closed()));
         if let Some((_, cell)) = clients.iter().find(|(known, _)| known == server) {
             return Arc::clone(cell);
@@ -175,23 +229,33 @@ impl ClientPool {
             legacy_version: Some(ProtocolVersion::V_2025_11_25),
         };
         let guard = stop.clone().drop_guard();
-        let service = match &server.endpoint {
+        let (service, http) = match &server.endpoint {
             Endpoint::Http(url) => {
-                let http = HttpClient::new(self.http.clone(), stop);
+                let client = match address::is_loopback(url) {
+                    true => &self.loopback,
+                    false => &self.http,
+                };
+                let http = HttpClient::new(client.clone(), stop);
                 let config = transport_config(url, server);
                 let transport = StreamableHttpClientTransport::with_client(http.clone(), config);
                 let service = identity.serve_with_lifecycle(transport, lifecycle).await;
-                service.map_err(|error| Error::of_connecting(error, http.last_refusal()))?
+                let refusal = http.last_refusal();
+                let service = service.map_err(|error| Error::of_connecting(error, refusal))?;
+                (service, Some(http))
             }
             Endpoint::Stdio(command) => {
                 let service = identity
                     .serve_with_lifecycle(start(command)?, lifecycle)
                     .await;
-                service.map_err(|error| Error::of_connecting(error, None))?
+                (
+                    service.map_err(|error| Error::of_connecting(error, None))?,
+                    None,
+                )
             }
         };
         Ok(Client {
             service,
+            http,
             _stop: guard,
         })
     }
@@ -231,6 +295,13 @@ fn named(
     (name, value): (Option<http::HeaderName>, http::HeaderValue),
 ) -> Option<(http::HeaderName, http::HeaderValue)> {
     Some((name?, value))
+}
+
+fn http_client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("mcp-cli/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::custom(same_origin))
 }
 
 /// Follows a redirect that keeps the method, the body and the origin, and no other: a token must
