@@ -36,14 +36,24 @@ pub enum Error {
     Header(#[from] responses::UnusableHeader),
     #[error("there is no question to ask")]
     NoPrompt,
+    #[error("there is no conversation to continue")]
+    NoConversation,
     #[error("--model {model} is a model of this machine")]
     ModelNeedsLocal { model: String },
     #[error("--local has no model {model:?}")]
     UnknownLocalModel { model: String },
     #[error("{flag} has no meaning without --auth")]
     NeedsAuth { flag: &'static str },
+    #[error("{flag} has no meaning with -t stdio: whoever starts the server may call it")]
+    NeedsHttp { flag: &'static str },
     #[error("--print-token needs the private key, and --public-key names the public one")]
     ForeignKey,
+    #[error("--previous-response-id names a response that an API keeps, and --local keeps none")]
+    LocalPrevious,
+    #[error("--authorization and a header of that name are given")]
+    TwoCredentials,
+    #[error("{flag} is not an http or https URL")]
+    NotAUrl { flag: &'static str },
     #[error("a {0} cannot be used on this machine")]
     NotLocal(&'static str),
     #[error("server {server_label:?} is started on this machine, where OpenAI cannot reach it")]
@@ -59,6 +69,8 @@ pub enum Error {
     UnknownConnector { id: String },
     #[error("{} cannot be read", path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error("{} cannot be written", path.display())]
+    Write { path: PathBuf, source: io::Error },
     #[error("{} is not text", path.display())]
     NotText { path: PathBuf },
     #[error("{} is larger than {limit} bytes", path.display())]
@@ -91,6 +103,8 @@ pub enum Error {
     NobodyToAsk { server_label: String, name: String },
     #[error("no call was approved")]
     NothingApproved,
+    #[error("after {0} rounds of approvals there is no end to them")]
+    EndlessApprovals(usize),
     #[error("stopped by Ctrl-C")]
     Interrupted,
     #[error("stopped by SIGTERM")]
@@ -107,10 +121,15 @@ impl Error {
             | Self::UnusableSecret(_)
             | Self::Header(_)
             | Self::NoPrompt
+            | Self::NoConversation
             | Self::ModelNeedsLocal { .. }
             | Self::UnknownLocalModel { .. }
             | Self::NeedsAuth { .. }
+            | Self::NeedsHttp { .. }
             | Self::ForeignKey
+            | Self::LocalPrevious
+            | Self::TwoCredentials
+            | Self::NotAUrl { .. }
             | Self::NotLocal(_)
             | Self::NotHosted { .. }
             | Self::McpConfig { .. }
@@ -125,6 +144,7 @@ impl Error {
             | Self::Rejected(_)
             | Self::Mcp(_)
             | Self::NoHome
+            | Self::Write { .. }
             | Self::Listen { .. }
             | Self::UnknownHost { .. }
             | Self::Serve(_)
@@ -132,6 +152,7 @@ impl Error {
             | Self::Output(_)
             | Self::Runtime(_) => ExitStatus::Internal,
             Self::NobodyToAsk { .. } | Self::NothingApproved => ExitStatus::NotApproved,
+            Self::EndlessApprovals(_) => ExitStatus::BrokenAnswer,
             Self::Interrupted => ExitStatus::Interrupted,
             Self::Terminated => ExitStatus::Terminated,
         }
@@ -160,10 +181,17 @@ impl Error {
             Self::NoApiKey => "set it, or ask the built-in model with --local",
             Self::EmptySecret(_) => "@FILE reads it from a file, - from stdin",
             Self::UnusableSecret(_) => "look for a line break or a space in it",
+            Self::NoConversation => {
+                "the last `ask` of this user leaves one; leave -c out for a new one"
+            }
             Self::NoPrompt => "write it behind the command, or pipe it in",
             Self::ModelNeedsLocal { .. } => "add --local",
             Self::UnknownLocalModel { .. } => "use --model rules or --model script:FILE",
             Self::NeedsAuth { .. } => "add --auth",
+            Self::NeedsHttp { .. } => "serve over HTTP, or leave it out",
+            Self::LocalPrevious => "-c goes on with the last conversation",
+            Self::TwoCredentials => "leave one of them out",
+            Self::NotAUrl { .. } => "write it with http:// or https:// and a host",
             Self::NotHosted { .. } => "add --local, or serve it over HTTP behind a tunnel",
             Self::McpConfig {
                 source: mcp::ConfigError::Variable { .. },
@@ -195,14 +223,19 @@ impl Error {
             Self::Rejected(auth::Rejection::Signature) => {
                 "it was signed with another key, or changed since"
             }
-            Self::Script { .. } => {
+            Self::Script {
+                source: ScriptError::NotAScript(_),
+                ..
+            } => {
                 "a script is a JSON list of steps such as {\"calls\": [{\"name\": ..., \"arguments\": {...}}]} and {\"say\": \"...\"}"
             }
             Self::Auth(_)
             | Self::Rejected(_)
             | Self::Mcp(_)
             | Self::Header(_)
+            | Self::Script { .. }
             | Self::Read { .. }
+            | Self::Write { .. }
             | Self::McpConfig { .. }
             | Self::NotJson { .. }
             | Self::TooLarge { .. }
@@ -213,6 +246,7 @@ impl Error {
             | Self::Output(_)
             | Self::Runtime(_)
             | Self::NothingApproved
+            | Self::EndlessApprovals(_)
             | Self::Interrupted
             | Self::Terminated => return None,
         };
@@ -224,11 +258,11 @@ fn status_of(error: &responses::Error) -> ExitStatus {
     match error {
         responses::Error::FailedDependency(_) => ExitStatus::McpServer,
         responses::Error::Refused { .. } => ExitStatus::Refused,
-        responses::Error::Unreachable { .. } | responses::Error::Timeout(_) => {
-            ExitStatus::Unreachable
-        }
+        responses::Error::Unreachable { .. }
+        | responses::Error::Timeout(_)
+        | responses::Error::Idle => ExitStatus::Unreachable,
         responses::Error::Failed(_)
-        | responses::Error::Incomplete { .. }
+        | responses::Error::NotCompleted { .. }
         | responses::Error::Truncated
         | responses::Error::BrokenOff(_)
         | responses::Error::TooLarge(_)
@@ -246,7 +280,7 @@ fn hint_of(error: &responses::Error) -> Option<String> {
                     "mint a token with `mcp-cli token --audience dice-server` and pass it with --authorization @FILE"
                 }
                 Some(403) => {
-                    "mint a token with the scopes that the server demands: `mcp-cli token --scopes a,b`"
+                    "mint a token with the scopes that the server demands, or let the server answer under this host name"
                 }
                 Some(404) => "look at the path: `/mcp` and `/mcp/` are different to many servers",
                 Some(400) => {
@@ -254,7 +288,7 @@ fn hint_of(error: &responses::Error) -> Option<String> {
                 }
                 Some(405 | 406 | 415) => "look at the path, and let the server accept JSON and SSE",
                 Some(421) => "add the name that the server is reached under to its list of hosts",
-                Some(307 | 308) => {
+                Some(301 | 302 | 303 | 307 | 308) => {
                     "let the server answer at `/mcp` and at `/mcp/`, without a redirect"
                 }
                 Some(424) => {
@@ -264,6 +298,9 @@ fn hint_of(error: &responses::Error) -> Option<String> {
                 _ => return None,
             }
         }
+        responses::Error::Refused {
+            status: 300..=399, ..
+        } => "look at --base-url: redirects are not followed, for they would take the key along",
         responses::Error::Refused { status: 401, .. } => "look at OPENAI_API_KEY",
         responses::Error::Refused { status: 404, .. } => "look at --base-url and --model",
         responses::Error::Refused { status: 429, .. } => {
@@ -277,12 +314,14 @@ fn hint_of(error: &responses::Error) -> Option<String> {
         responses::Error::NotAResponse { .. } => {
             "look at --base-url: it ends in /v1 for most servers"
         }
-        responses::Error::Incomplete { reason } if reason == "max_output_tokens" => {
-            "raise it with --max-output-tokens"
-        }
+        responses::Error::Idle => "raise it with --idle-timeout",
+        responses::Error::NotCompleted {
+            reason: Some(reason),
+            ..
+        } if reason == "max_output_tokens" => "raise it with --max-output-tokens",
         responses::Error::Refused { .. }
         | responses::Error::Failed(_)
-        | responses::Error::Incomplete { .. }
+        | responses::Error::NotCompleted { .. }
         | responses::Error::Truncated
         | responses::Error::BrokenOff(_)
         | responses::Error::NotAnEvent { .. }

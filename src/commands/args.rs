@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde_json::Value;
+use url::Url;
 
 use crate::auth::Secret;
 use crate::error::Error;
@@ -62,6 +63,15 @@ impl SecretSource {
         }
         Ok(Secret::from(token.to_owned()))
     }
+}
+
+/// An http or https URL with a host. A URL can hold a password, so this is not clap's to parse,
+/// which repeats what it refuses.
+pub fn http_url(text: &str, flag: &'static str) -> Result<Url, Error> {
+    Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or(Error::NotAUrl { flag })
 }
 
 /// A text file with a secret, or with headers.

@@ -1,31 +1,29 @@
 //! `mcp-cli ask`: one question, its tool calls, and the approvals they need.
 
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::{Map, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::approve::ApprovalPolicy;
 use super::args::{self, SecretSource};
+use super::bundled::Bundled;
 use super::servers::{McpServerArgs, Servers};
-use crate::dice;
+use super::state;
+use crate::address;
 use crate::engine::Engine;
 use crate::engine::model::{Model, Script};
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::http;
 use crate::responses::{
-    self, Client, CreateResponse, Input, Item, Limits, McpApprovalRequest, McpListTools,
-    ToolChoice, ToolChoiceMcp, ToolChoiceMode, ToolEntry, approval,
+    self, Client, Conversation, CreateResponse, Input, Item, Limits, Response, Retries, Retry,
+    ToolChoice, ToolChoiceMcp, ToolChoiceMode, ToolEntry,
 };
 use crate::route::Route;
-use crate::ui::{Decision, Format, Ui};
+use crate::ui::{Format, Ui};
 
 const OPENAI: &str = "https://api.openai.com/v1";
 /// What a model is asked by default where the endpoint is OpenAI's, or speaks like it.
@@ -55,9 +53,14 @@ pub struct AskArgs {
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
 
-    /// Where the Responses API is
-    #[arg(long, env = "OPENAI_BASE_URL", value_name = "URL", default_value = OPENAI)]
-    base_url: Url,
+    /// Where the Responses API is [default: https://api.openai.com/v1]
+    #[arg(
+        long,
+        env = "OPENAI_BASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    base_url: Option<String>,
 
     /// The key for it; @FILE reads it from a file, - from stdin. As text, other users can read it
     /// while this runs
@@ -88,6 +91,18 @@ pub struct AskArgs {
     /// How long an answer may take
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
     timeout: Duration,
+
+    /// How long an answer may stop for
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
+    idle_timeout: Duration,
+
+    /// How often a request is sent again that cannot have run: no connection, 408, 409, 429
+    #[arg(long, value_name = "N", default_value_t = Retries::default().most)]
+    retries: u32,
+
+    /// Send it again after a 5xx too, though tools may have been called
+    #[arg(long)]
+    retry_5xx: bool,
 
     /// How many bytes an answer may have
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_bytes)]
@@ -155,12 +170,28 @@ struct FieldArgs {
     #[arg(long)]
     no_store: bool,
 
+    /// Go on with the last conversation; without a question, only with its approvals
+    #[arg(short, long, conflicts_with = "previous_response_id")]
+    r#continue: bool,
+
     /// The response that this question goes on from
     #[arg(long, value_name = "ID")]
     previous_response_id: Option<String>,
 }
 
-pub async fn ask(args: AskArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
+/// A question with everything that it needs.
+pub struct Question {
+    args: AskArgs,
+    route: Route,
+    servers: Servers,
+    /// The request, but for what is said and to whom.
+    template: CreateResponse,
+    conversation: Conversation,
+    prompt: Option<String>,
+}
+
+/// Reads what the arguments name: files, stdin, the environment. Nothing is asked yet.
+pub fn read(args: AskArgs, ui: &mut Ui) -> Result<Question, Error> {
     ui.set_format(match args.format {
         _ if args.json => Format::Json,
         FormatArg::Text => Format::Text,
@@ -169,60 +200,97 @@ pub async fn ask(args: AskArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
     });
     let mut servers = args.server.read()?;
     let route = args.route(&mut servers)?;
-    let mut request = args.request()?;
+    let template = args.request()?;
+    let conversation = args.conversation()?;
+    let prompt = args.prompt(!conversation.pending.is_empty())?;
     for note in args.notes(&servers) {
         ui.note(&note);
     }
-    let bundled = args.bundled(&mut servers).await?;
-    request.tools = Some(servers.entries).filter(|entries| !entries.is_empty());
-    let answered = converse(&args, &route, request, ui).await;
+    Ok(Question {
+        args,
+        route,
+        servers,
+        template,
+        conversation,
+        prompt,
+    })
+}
+
+/// Asks the question and prints the answer.
+pub async fn ask(mut question: Question, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    let bundled = question.args.bundled(&mut question.servers).await?;
+    let entries = std::mem::take(&mut question.servers.entries);
+    question.template.tools = Some(entries).filter(|entries| !entries.is_empty());
+    let answered = question.converse(ui).await;
+    question.route.close().await;
     if let Some(bundled) = bundled {
         bundled.stop().await;
     }
+    ui.end_of_answer()?;
     answered
 }
 
-/// Asks, and asks again with the approvals, until a response needs none.
-async fn converse(
-    args: &AskArgs,
-    route: &Route,
-    mut request: CreateResponse,
-    ui: &mut Ui,
-) -> Result<ExitStatus, Error> {
-    let mut lists = Vec::new();
-    let mut was_denied = false;
-    let mut has_called = false;
-    for _ in 0..MOST_ROUNDS {
-        ui.wait("waiting for the answer");
-        let events = route.create_stream(&request).await?;
-        let response = responses::read_to_end(events, |event| ui.event(event)).await?;
-        let output = response.output();
-        has_called |= output.iter().any(|item| matches!(item, Item::McpCall(_)));
-        lists.extend(lists_of(output));
-
-        let pending = response.pending_approvals();
-        if pending.is_empty() {
-            break;
+impl Question {
+    /// Asks, and asks again with the approvals, until a response needs none.
+    async fn converse(&mut self, ui: &mut Ui) -> Result<ExitStatus, Error> {
+        let mut was_denied = false;
+        let mut has_called = false;
+        for _ in 0..MOST_ROUNDS {
+            let mut answers = Vec::new();
+            for call in std::mem::take(&mut self.conversation.pending) {
+                let approve = self
+                    .args
+                    .approve
+                    .decide(&call, &self.conversation.lists, ui)?;
+                was_denied |= !approve;
+                answers.push(responses::answer(&call, approve));
+            }
+            let input = match self.prompt.take().map(Input::Text) {
+                Some(question) if answers.is_empty() => question,
+                question => {
+                    answers.extend(question.into_iter().flat_map(Input::into_items));
+                    Input::Items(answers)
+                }
+            };
+            let request = self.conversation.request(&self.template, input);
+            let response = self.respond(&request, ui).await?;
+            has_called |= response
+                .output()
+                .iter()
+                .any(|item| matches!(item, Item::McpCall(_)));
+            self.conversation.add(&request, &response);
+            self.keep(ui);
+            if self.conversation.pending.is_empty() {
+                return match was_denied && !has_called {
+                    true => Err(Error::NothingApproved),
+                    false => Ok(ExitStatus::Done),
+                };
+            }
         }
-        let mut answers = Vec::with_capacity(pending.len());
-        for call in &pending {
-            let approve = args.approve.decide(call, &lists, ui)?;
-            was_denied |= !approve;
-            answers.push(approval::answer(call, approve));
-        }
-        request = approval::follow_up(&request, &response, answers);
+        Err(Error::EndlessApprovals(MOST_ROUNDS))
     }
-    if was_denied && !has_called {
-        return Err(Error::NothingApproved);
-    }
-    Ok(ExitStatus::Done)
-}
 
-fn lists_of(output: Vec<Item>) -> impl Iterator<Item = McpListTools> {
-    output.into_iter().filter_map(|item| match item {
-        Item::McpListTools(list) => Some(list),
-        _ => None,
-    })
+    /// Sends one request and shows its answer as it comes.
+    async fn respond(&self, request: &CreateResponse, ui: &mut Ui) -> Result<Response, Error> {
+        let limit = self.args.timeout;
+        let answer = async {
+            ui.wait("waiting for the answer");
+            let on_retry = |retry: &Retry| ui.retry(retry);
+            let events = self.route.create_stream(request, on_retry).await?;
+            responses::read_to_end(events, |event| ui.event(event)).await
+        };
+        tokio::time::timeout(limit, answer)
+            .await
+            .unwrap_or(Err(responses::Error::Timeout(limit).into()))
+    }
+
+    /// Keeps the conversation for `--continue`. The answer has been given, so that it cannot be
+    /// kept is a note and no failure.
+    fn keep(&self, ui: &mut Ui) {
+        if let Err(error) = state::save(&self.conversation) {
+            ui.note(&format!("this conversation cannot be continued: {error}"));
+        }
+    }
 }
 
 impl AskArgs {
@@ -257,10 +325,20 @@ impl AskArgs {
                 other => other,
             })?;
         let limits = Limits {
-            timeout: self.timeout,
+            idle_timeout: self.idle_timeout,
             max_bytes: self.max_bytes,
         };
-        Ok(Route::Http(Client::new(&self.base_url, &api_key, limits)?))
+        let retries = Retries {
+            most: self.retries,
+            after_5xx: self.retry_5xx,
+        };
+        let client = Client::new(&self.base_url()?, &api_key, limits, retries)?;
+        Ok(Route::Http(client))
+    }
+
+    fn base_url(&self) -> Result<Url, Error> {
+        let given = self.base_url.as_deref().filter(|url| !url.is_empty());
+        args::http_url(given.unwrap_or(OPENAI), "--base-url")
     }
 
     fn local_model(&self) -> Result<Model, Error> {
@@ -293,15 +371,15 @@ impl AskArgs {
             rest.insert("text".to_owned(), json!({"format": format}));
         }
         let metadata = fields.metadata.iter().cloned().collect();
-        Ok(CreateResponse {
+        let mut request = CreateResponse {
             model: match (&self.model, self.local) {
                 (Some(model), false) => Some(model.clone()),
                 (None, false) => Some(DEFAULT_MODEL.to_owned()),
                 (_, true) => None,
             },
-            previous_response_id: fields.previous_response_id.clone(),
+            previous_response_id: None,
             instructions: fields.instructions.clone(),
-            input: Input::Text(self.prompt()?),
+            input: Input::default(),
             tools: None,
             tool_choice: fields.tool_choice.clone().map(|choice| choice.0),
             max_tool_calls: fields.max_tool_calls,
@@ -310,14 +388,20 @@ impl AskArgs {
             temperature: fields.temperature,
             top_p: fields.top_p,
             metadata: Some(metadata).filter(|it: &std::collections::BTreeMap<_, _>| !it.is_empty()),
-            store: fields.no_store.then_some(false),
+            store: None,
             stream: Some(!self.no_stream),
             rest,
-        })
+        };
+        // The engine of this process forgets with it, so the conversation is kept here.
+        if fields.no_store || self.local {
+            responses::forget(&mut request);
+        }
+        Ok(request)
     }
 
-    /// The question: the argument, then what was piped in.
-    fn prompt(&self) -> Result<String, Error> {
+    /// The question: the argument, then what was piped in. There need not be one where calls wait
+    /// for approval.
+    fn prompt(&self, may_be_missing: bool) -> Result<Option<String>, Error> {
         let argument = self.prompt.as_deref().filter(|it| *it != "-");
         // What is on stdin may be the token, and a question has no business with that.
         let is_piped = !std::io::stdin().is_terminal() && !self.server.reads_stdin();
@@ -330,10 +414,25 @@ impl AskArgs {
             .into_iter()
             .filter(|part| !part.trim().is_empty())
             .collect();
-        if parts.is_empty() {
-            return Err(Error::NoPrompt);
+        match parts.as_slice() {
+            [] if may_be_missing => Ok(None),
+            [] => Err(Error::NoPrompt),
+            parts => Ok(Some(parts.join("\n\n"))),
         }
-        Ok(parts.join("\n\n"))
+    }
+
+    /// The conversation that the question goes on with.
+    fn conversation(&self) -> Result<Conversation, Error> {
+        if self.fields.r#continue {
+            return state::load();
+        }
+        if self.local && self.fields.previous_response_id.is_some() {
+            return Err(Error::LocalPrevious);
+        }
+        Ok(Conversation {
+            previous_response_id: self.fields.previous_response_id.clone(),
+            ..Conversation::default()
+        })
     }
 
     /// The bundled dice server, which runs until it is stopped: with --local, if no server is named.
@@ -348,6 +447,14 @@ impl AskArgs {
 
     fn notes(&self, servers: &Servers) -> Vec<String> {
         let mut notes = servers.notes.clone();
+        let is_far = !self.local && self.base_url().is_ok_and(|url| !address::is_local(&url));
+        let near = servers.entries.iter().filter_map(ToolEntry::server_url);
+        for url in near.filter(|url| is_far && address::is_local(url)) {
+            notes.push(format!(
+                "{} can be reached from here only; use --local, or a tunnel",
+                address::shown(&url)
+            ));
+        }
         if self.local {
             notes.push("the built-in model follows rules; it is not a language model".to_owned());
         } else if servers.entries.is_empty() {
@@ -357,112 +464,6 @@ impl AskArgs {
         }
         notes
     }
-}
-
-/// The dice server, for the length of a question.
-struct Bundled {
-    stop: CancellationToken,
-    serving: JoinHandle<std::io::Result<()>>,
-}
-
-impl Bundled {
-    async fn start(server: &McpServerArgs) -> Result<(Self, ToolEntry), Error> {
-        let address: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let listen = |source| Error::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
-        let url =
-            Url::parse(&format!("http://{address}/mcp")).expect("a socket address makes a URL");
-        let entry = server.entry_of(&url, "dice_server")?;
-
-        let stop = CancellationToken::new();
-        let options = dice::HttpOptions {
-            stop: stop.clone(),
-            ..dice::HttpOptions::default()
-        };
-        let router = dice::router(dice::DiceServer::default(), options);
-        let serving = tokio::spawn(http::serve(listener, router, stop.clone()));
-        Ok((Self { stop, serving }, entry))
-    }
-
-    /// Nobody waits for its answers any more, so neither does it.
-    async fn stop(self) {
-        self.stop.cancel();
-        self.serving.abort();
-        let _ = self.serving.await;
-    }
-}
-
-/// Who answers approval requests.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum ApprovalPolicy {
-    Ask,
-    All,
-    None,
-    /// Tools that change nothing, as their server says.
-    ReadOnly,
-    Tools(Vec<String>),
-}
-
-impl FromStr for ApprovalPolicy {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
-            "ask" => Self::Ask,
-            "all" => Self::All,
-            "none" => Self::None,
-            "read-only" => Self::ReadOnly,
-            tools => {
-                let tools: Vec<String> = tools.split(',').map(|it| it.trim().to_owned()).collect();
-                if tools.iter().any(String::is_empty) {
-                    return Err(
-                        "use ask, all, none, read-only, or names of tools with commas between",
-                    );
-                }
-                Self::Tools(tools)
-            }
-        })
-    }
-}
-
-impl ApprovalPolicy {
-    fn decide(
-        &self,
-        call: &McpApprovalRequest,
-        lists: &[McpListTools],
-        ui: &mut Ui,
-    ) -> Result<bool, Error> {
-        let approve = match self {
-            Self::Ask if ui.can_ask() => return ui.ask_approval(call),
-            Self::Ask => {
-                ui.decided(call, Decision::Open);
-                return Err(Error::NobodyToAsk {
-                    server_label: call.server_label.clone(),
-                    name: call.name.clone(),
-                });
-            }
-            Self::All => true,
-            Self::None => false,
-            Self::ReadOnly => is_read_only(call, lists),
-            Self::Tools(tools) => tools.contains(&call.name),
-        };
-        let decision = if approve {
-            Decision::Approved
-        } else {
-            Decision::Denied
-        };
-        ui.decided(call, decision);
-        Ok(approve)
-    }
-}
-
-fn is_read_only(call: &McpApprovalRequest, lists: &[McpListTools]) -> bool {
-    lists
-        .iter()
-        .filter(|list| list.server_label == call.server_label)
-        .flat_map(|list| &list.tools)
-        .any(|tool| tool.name == call.name && tool.is_read_only())
 }
 
 /// `tool_choice`, as text.

@@ -1,9 +1,12 @@
 //! One file per verb; the only place where rooms meet.
 
+mod approve;
 mod args;
 mod ask;
+mod bundled;
 mod serve;
 mod servers;
+mod state;
 mod token;
 
 use crate::error::Error;
@@ -24,19 +27,15 @@ impl Command {
         match self {
             Self::Ask(args) => {
                 ui.start_log(None);
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .map_err(Error::Runtime)?;
-                runtime.block_on(until_stopped(ask::ask(*args, ui)))
+                // Before there is a runtime, whose signal handlers would wait while stdin is read.
+                let question = ask::read(*args, ui)?;
+                let runtime = tokio::runtime::Builder::new_current_thread();
+                block_on(runtime, until_stopped(ask::ask(question, ui)))
             }
             Self::Serve(args) => {
                 ui.start_log(args.log_level());
-                let runtime = tokio::runtime::Builder::new_multi_thread()
-                    .enable_all()
-                    .build()
-                    .map_err(Error::Runtime)?;
-                runtime.block_on(serve::serve(*args, ui))
+                let runtime = tokio::runtime::Builder::new_multi_thread();
+                block_on(runtime, serve::serve(*args, ui))
             }
             Self::Token(args) => {
                 ui.start_log(None);
@@ -44,6 +43,17 @@ impl Command {
             }
         }
     }
+}
+
+fn block_on<T>(
+    mut runtime: tokio::runtime::Builder,
+    verb: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let runtime = runtime.enable_all().build().map_err(Error::Runtime)?;
+    let ended = runtime.block_on(verb);
+    // A thread that reads stdin cannot be woken, and is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// The verb, or the signal that stopped it. Dropping the verb cancels what it waits for.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::middleware;
 use rmcp::ServiceExt;
+use rmcp::service::{QuitReason, ServerInitializeError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
@@ -107,20 +108,27 @@ pub async fn serve(args: ServeArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
     let roller = args.seed.map_or_else(Roller::default, Roller::seeded);
     let server = DiceServer::new(roller);
     match args.transport {
-        Transport::Stdio => serve_stdio(server).await,
+        Transport::Stdio => serve_stdio(server, &args).await,
         Transport::Http => serve_http(server, args, ui).await,
     }
 }
 
-async fn serve_stdio(server: DiceServer) -> Result<ExitStatus, Error> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Stdio(error);
+async fn serve_stdio(server: DiceServer, args: &ServeArgs) -> Result<ExitStatus, Error> {
+    let demanded = args.auth.then_some("--auth");
+    let demanded = demanded.or(args.print_token.then_some("--print-token"));
+    if let Some(flag) = demanded.or(args.verifier.given()) {
+        return Err(Error::NeedsHttp { flag });
+    }
     let serving = async {
-        let running = server.serve(rmcp::transport::stdio()).await;
-        let running = running.map_err(|error| failed(error.into()))?;
-        running
-            .waiting()
-            .await
-            .map_err(|error| failed(error.into()))
+        match server.serve(rmcp::transport::stdio()).await {
+            Ok(running) => running
+                .waiting()
+                .await
+                .map_err(|error| Error::Stdio(error.into())),
+            // A client that leaves before it has said anything is a client that has left.
+            Err(ServerInitializeError::ConnectionClosed(_)) => Ok(QuitReason::Closed),
+            Err(error) => Err(Error::Stdio(error.into())),
+        }
     };
     tokio::select! {
         ended = serving => ended.map(|_| ExitStatus::Done),
@@ -138,12 +146,20 @@ async fn serve_http(server: DiceServer, args: ServeArgs, ui: &mut Ui) -> Result<
     if args.print_token && args.verifier.has_foreign_key() {
         return Err(Error::ForeignKey);
     }
+    let address = resolve(&args.host, args.port)?;
+    let listen = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+
     let stop = CancellationToken::new();
+    let mut allowed_hosts = args.allowed_host.clone();
+    // An address cannot be made to mean another machine, as a name can.
+    allowed_hosts.push(address.ip().to_string());
     let mut router = dice::router(
         server,
         HttpOptions {
             path: args.path.clone(),
-            allowed_hosts: args.allowed_host.clone(),
+            allowed_hosts,
             allowed_origins: args.allowed_origin.clone(),
             sessions: args.sessions,
             stop: stop.clone(),
@@ -157,10 +173,6 @@ async fn serve_http(server: DiceServer, args: ServeArgs, ui: &mut Ui) -> Result<
         ));
     }
 
-    let address = resolve(&args.host, args.port)?;
-    let listen = |source| Error::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
     greet(&args, address, ui)?;
 
     let serving = http::serve(listener, router, stop.clone());
@@ -193,6 +205,9 @@ fn greet(args: &ServeArgs, address: SocketAddr, ui: &mut Ui) -> Result<(), Error
             "\n---\n\n🔑 Dice Roller access token:\n\n{}\n\n---\n",
             token.expose()
         ))?;
+    }
+    if address.ip().is_unspecified() && args.allowed_host.is_empty() {
+        ui.note("names other than localhost are refused; --allowed-host adds one");
     }
     ui.ready(&format!("listening on http://{address}{}", args.path));
     Ok(())

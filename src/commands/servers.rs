@@ -21,8 +21,14 @@ use crate::responses::{
 #[command(next_help_heading = "MCP server")]
 pub struct McpServerArgs {
     /// The MCP endpoint, such as `https://example.com/mcp`
-    #[arg(long, env = "MCP_SERVER_URL", value_name = "URL", group = "endpoint")]
-    server_url: Option<Url>,
+    #[arg(
+        long,
+        env = "MCP_SERVER_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        group = "endpoint"
+    )]
+    server_url: Option<String>,
 
     /// How the server is called in the request [default: made from the URL's host]
     #[arg(long, env = "MCP_SERVER_LABEL", value_name = "NAME")]
@@ -98,7 +104,7 @@ impl McpServerArgs {
     pub fn read(&self) -> Result<Servers, Error> {
         let mut servers = Servers::default();
         if let Some(mut entry) = self.target()? {
-            entry.server_label = self.label();
+            entry.server_label = self.label(&entry);
             self.fill(&mut entry);
             self.fill_credentials(&mut entry)?;
             servers.entries.push(ToolEntry::Mcp(Box::new(entry)));
@@ -189,7 +195,7 @@ impl McpServerArgs {
 
     fn target(&self) -> Result<Option<MCPTool>, Error> {
         let mut target = Map::new();
-        if let Some(url) = &self.server_url {
+        if let Some(url) = self.server_url()? {
             target.insert("server_url".to_owned(), url.as_str().into());
         } else if let Some(id) = &self.connector_id {
             target.insert("connector_id".to_owned(), id.as_str().into());
@@ -207,13 +213,22 @@ impl McpServerArgs {
             })
     }
 
-    fn label(&self) -> String {
+    fn server_url(&self) -> Result<Option<Url>, Error> {
+        let given = self.server_url.as_deref().filter(|url| !url.is_empty());
+        given
+            .map(|url| args::http_url(url, "--server-url"))
+            .transpose()
+    }
+
+    fn label(&self, entry: &MCPTool) -> String {
         let named_after = || {
-            let host = self.server_url.as_ref().and_then(Url::host_str);
-            let name = host
-                .or(self.connector_id.as_deref())
-                .or(self.tunnel_id.as_deref());
-            ServerLabel::named_after(name.unwrap_or_default())
+            let url = entry
+                .server_url
+                .as_deref()
+                .and_then(|url| Url::parse(url).ok());
+            let host = url.as_ref().and_then(Url::host_str);
+            let id = self.connector_id.as_deref().or(self.tunnel_id.as_deref());
+            ServerLabel::named_after(host.or(id).unwrap_or_default())
         };
         let given = self.server_label.as_ref().map(|label| label.0.clone());
         given.unwrap_or_else(named_after)
@@ -253,6 +268,9 @@ impl McpServerArgs {
         lines.extend_from_slice(&self.headers);
         for line in &lines {
             let (name, value) = responses::read_header(line.expose())?;
+            if entry.authorization.is_some() && name.eq_ignore_ascii_case("authorization") {
+                return Err(Error::TwoCredentials);
+            }
             let headers = entry
                 .headers
                 .get_or_insert_with(|| Value::Object(Map::new()));

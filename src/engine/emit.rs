@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::channel::mpsc::UnboundedSender;
 use rand::RngExt;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::response::{Draft, Usage};
 use crate::responses::{
@@ -71,6 +71,7 @@ impl Emitter {
                 server_label: server_label.to_owned(),
                 tools: Vec::new(),
                 error: None,
+                rest: Map::new(),
             })
         });
         self.send(EventKind::McpListToolsInProgress {
@@ -114,6 +115,7 @@ impl Emitter {
             name: name.to_owned(),
             output: None,
             server_label: server_label.to_owned(),
+            rest: Map::new(),
         };
         let open = self.add("mcp", |id| Item::McpCall(McpCall { id, ..call.clone() }));
         let (output_index, item_id) = (open.output_index, open.id.clone());
@@ -170,6 +172,7 @@ impl Emitter {
                 arguments: arguments.to_owned(),
                 name: name.to_owned(),
                 server_label: server_label.to_owned(),
+                rest: Map::new(),
             })
         };
         let open = self.add("mcpr", request);
@@ -260,6 +263,7 @@ fn message(id: String, status: &str, parts: Vec<serde_json::Value>) -> Item {
         status: Some(status.to_owned()),
         content: Content::Parts(parts),
         role: "assistant".to_owned(),
+        rest: Map::new(),
     })
 }
 

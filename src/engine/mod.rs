@@ -15,7 +15,7 @@ use futures::channel::mpsc;
 use futures::stream::{self, StreamExt};
 
 use crate::mcp::{self, ClientPool};
-use crate::responses::{self, CreateResponse, EventStream};
+use crate::responses::{self, CreateResponse, EventStream, ToolChoice, ToolEntry};
 
 use emit::Emitter;
 use model::Model;
@@ -52,6 +52,11 @@ impl Engine {
         })
     }
 
+    /// Ends the connections to MCP servers.
+    pub async fn close(&self) {
+        self.inner.clients.close().await;
+    }
+
     /// `POST /responses`, as a stream of events (Responses API, streaming events).
     ///
     /// A request that cannot be served as it is, is refused before the first event, with HTTP 400.
@@ -64,6 +69,7 @@ impl Engine {
             .map(|entry| tools::Server::read(entry, &self.inner.commands))
             .collect::<Result<Vec<_>, _>>()?;
         refuse_duplicates(&servers)?;
+        refuse_tools(&request, &servers)?;
         let mut context = match &request.previous_response_id {
             None => Vec::new(),
             Some(id) => self.inner.store.context(id).ok_or_else(|| {
@@ -89,6 +95,33 @@ impl Engine {
         // The turn is polled by whoever reads the events: nobody reads, nothing runs.
         let turn = stream::once(turn.run()).filter_map(|()| async { None });
         Ok(stream::select(events.map(Ok), turn).boxed())
+    }
+}
+
+/// Refuses an `mcp` entry that is none, and a choice of a server that is not there.
+fn refuse_tools(
+    request: &CreateResponse,
+    servers: &[tools::Server],
+) -> Result<(), responses::Error> {
+    for tool in request.tools.iter().flatten() {
+        if let ToolEntry::Other(fields) = tool
+            && fields.get("type") == Some(&"mcp".into())
+        {
+            let message = "An 'mcp' tool has no 'server_label', or a field of the wrong type.";
+            return Err(responses::Error::bad_request("tools", None, message));
+        }
+    }
+    match &request.tool_choice {
+        Some(ToolChoice::Mcp(choice))
+            if !servers
+                .iter()
+                .any(|server| server.label() == choice.server_label) =>
+        {
+            let label = &choice.server_label;
+            let message = format!("Tool choice '{label}' not found in 'tools' parameter.");
+            Err(responses::Error::bad_request("tool_choice", None, message))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -10,7 +10,8 @@ pub struct Draft {
     pub id: String,
     /// Seconds since 1970.
     pub created_at: u64,
-    /// The fields that repeat the request.
+    frequency_penalty: Value,
+    /// The other fields that repeat the request.
     echo: Map<String, Value>,
 }
 
@@ -62,6 +63,7 @@ impl Draft {
         Self {
             id: String::new(),
             created_at: 0,
+            frequency_penalty: given("frequency_penalty", json!(0.0)),
             echo,
         }
     }
@@ -105,7 +107,7 @@ impl Draft {
             "background": false,
             "completed_at": completed_at,
             "error": error,
-            "frequency_penalty": 0.0,
+            "frequency_penalty": self.frequency_penalty,
             "incomplete_details": null,
         });
         let Value::Object(mut response) = head else {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use rmcp::model::{CallToolResult, ContentBlock, Tool};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use crate::auth::Secret;
@@ -128,6 +128,7 @@ pub fn listed(tool: Tool) -> McpListToolsTool {
         description: tool.description.map(Into::into),
         input_schema: Value::Object((*tool.input_schema).clone()),
         name: tool.name.into_owned(),
+        rest: Map::new(),
     }
 }
 
@@ -214,6 +215,7 @@ mod tests {
             description: None,
             input_schema: json!({}),
             name: name.to_owned(),
+            rest: Map::new(),
         }
     }
 

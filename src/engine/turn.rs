@@ -1,5 +1,6 @@
 //! One turn: list tools, answer approvals, step the model, call or hold, repeat, complete.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -30,9 +31,12 @@ pub struct Turn {
 
 /// Refuses input that no turn can make sense of (Responses API, HTTP 400).
 pub fn refuse_unusable(context: &[Item], input: &[Item]) -> Result<(), Error> {
-    for item in input {
+    let is_reference = |item: &Item| matches!(item, Item::Other(fields) if fields.get("type") == Some(&"item_reference".into()));
+    let mut ids: HashSet<&str> = context.iter().filter_map(Item::id).collect();
+    let mut answered = HashSet::new();
+    for item in input.iter().filter(|item| !is_reference(item)) {
         if let Some(id) = item.id()
-            && context.iter().any(|known| known.id() == Some(id))
+            && !ids.insert(id)
         {
             return Err(Error::bad_request(
                 "input",
@@ -42,8 +46,10 @@ pub fn refuse_unusable(context: &[Item], input: &[Item]) -> Result<(), Error> {
                 ),
             ));
         }
+        // An answer to nothing, and a second answer to the same, are refused alike.
         if let Item::McpApprovalResponse(response) = item
-            && find_request(context.iter().chain(input), &response.approval_request_id).is_none()
+            && (find_request(context.iter().chain(input), &response.approval_request_id).is_none()
+                || !answered.insert(&response.approval_request_id))
         {
             return Err(Error::bad_request(
                 "input",
@@ -106,6 +112,7 @@ impl Turn {
                 server_label: server.label().to_owned(),
                 tools: Vec::new(),
                 error: None,
+                rest: Map::new(),
             };
             match tools {
                 Ok(tools) => {
@@ -142,10 +149,18 @@ impl Turn {
     }
 
     async fn step_model(&mut self) -> Result<(), ApiError> {
-        let mut calls_left = self.request.max_tool_calls.unwrap_or(u64::MAX);
+        // The calls that were approved are calls as well.
+        let made = self
+            .emitter
+            .output()
+            .iter()
+            .filter(|item| matches!(item, Item::McpCall(_)));
+        let most = self.request.max_tool_calls.unwrap_or(u64::MAX);
+        let mut calls_left = most.saturating_sub(made.count() as u64);
         for _ in 0..MOST_STEPS {
             let calls = self.step(calls_left > 0);
-            if calls.is_empty() {
+            // Calls beyond the limit are ignored, and a step of nothing else is the last.
+            if calls.is_empty() || calls_left == 0 {
                 return Ok(());
             }
             let mut is_held = false;
@@ -173,10 +188,10 @@ impl Turn {
             Some(ToolChoice::Mcp(_)) => ToolChoiceMode::Required,
             Some(ToolChoice::Other(_)) | None => ToolChoiceMode::Auto,
         };
-        let tools = match choice {
-            ToolChoiceMode::None => Vec::new(),
-            _ if !may_call => Vec::new(),
-            _ => self.callable(),
+        let tools = if may_call {
+            self.callable()
+        } else {
+            Vec::new()
         };
         let items: Vec<&Item> = self.context.iter().chain(self.emitter.output()).collect();
         let view = View {
@@ -194,6 +209,9 @@ impl Turn {
     /// The tools that the model may call: those of the lists in context that the request still
     /// names and allows, and that `tool_choice` leaves.
     fn callable(&self) -> Vec<ListedTool> {
+        if self.request.tool_choice == Some(ToolChoice::Mode(ToolChoiceMode::None)) {
+            return Vec::new();
+        }
         let chosen = match &self.request.tool_choice {
             Some(ToolChoice::Mcp(choice)) => Some(choice),
             _ => None,
@@ -242,7 +260,10 @@ impl Turn {
     async fn call(&mut self, label: &str, name: &str, arguments: &str, approved: Option<&str>) {
         let (open, mut call): (Open, _) =
             self.emitter.call_started(label, name, arguments, approved);
-        match self.outcome(label, name, arguments).await {
+        match self
+            .outcome(label, name, arguments, approved.is_some())
+            .await
+        {
             Ok(output) => {
                 call.status = Some("completed".to_owned());
                 call.output = Some(output);
@@ -260,12 +281,19 @@ impl Turn {
         label: &str,
         name: &str,
         arguments: &str,
+        approved: bool,
     ) -> Result<String, McpCallError> {
         let refuse = |message: String| McpCallError::McpProtocolError {
             code: -32602,
             message,
         };
-        let Some((server, _)) = self.tool(label, name) else {
+        // What is not listed, not allowed, or not to be chosen is not called, whoever asks for it.
+        let may_choose = approved
+            || self
+                .callable()
+                .iter()
+                .any(|it| it.tool.name == name && it.server_label == label);
+        let Some((server, _)) = self.tool(label, name).filter(|_| may_choose) else {
             return Err(refuse(format!("Unknown tool: {name}")));
         };
         let Ok(arguments) = serde_json::from_str::<Map<String, Value>>(arguments) else {

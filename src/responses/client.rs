@@ -1,6 +1,6 @@
 //! `Client`: sends a request to an endpoint of the Responses API and reads the answer.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::stream::{self, StreamExt};
 use http::header::CONTENT_TYPE;
@@ -9,15 +9,19 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::EventStream;
-use super::error::{ApiError, Error};
+use super::error::{ApiError, Body, Error};
 use super::event::Event;
 use super::request::CreateResponse;
 use super::response::Response;
-use super::sse;
+use super::retry::{self, Retries, Retry};
+use super::sse::{self, Bounds};
+use crate::address;
 use crate::auth::Secret;
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most bytes of one event: the last one repeats the whole answer.
+const MAX_EVENT: usize = 128 * 1024 * 1024;
 /// The most bytes that are read of a refusal.
 const MAX_REFUSAL: usize = 64 * 1024;
 
@@ -26,13 +30,14 @@ pub struct Client {
     http: reqwest::Client,
     url: Url,
     limits: Limits,
+    retries: Retries,
 }
 
 /// What an answer may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// From the request to the last byte of the answer.
-    pub timeout: Duration,
+    /// Between two bytes of the answer; a model may think for a while.
+    pub idle_timeout: Duration,
     /// Bytes of the whole answer.
     pub max_bytes: usize,
 }
@@ -40,7 +45,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            timeout: Duration::from_secs(600),
+            idle_timeout: Duration::from_secs(300),
             max_bytes: 256 * 1024 * 1024,
         }
     }
@@ -49,7 +54,12 @@ impl Default for Limits {
 impl Client {
     /// A client for `base_url`, such as `https://api.openai.com/v1`, with or without a slash at
     /// its end. Redirects are not followed: a key must not travel to a host that nobody named.
-    pub fn new(base_url: &Url, api_key: &Secret, limits: Limits) -> Result<Self, Error> {
+    pub fn new(
+        base_url: &Url,
+        api_key: &Secret,
+        limits: Limits,
+        retries: Retries,
+    ) -> Result<Self, Error> {
         let mut url = base_url.clone();
         let path = format!("{}/responses", base_url.path().trim_end_matches('/'));
         url.set_path(&path);
@@ -59,46 +69,95 @@ impl Client {
             bearer.set_sensitive(true);
             headers.insert(http::header::AUTHORIZATION, bearer);
         }
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder();
+        // A proxy has another loopback than this machine, and no business with what is said on ours.
+        if address::is_loopback(base_url) {
+            http = http.no_proxy();
+        }
+        let http = http
             .user_agent(concat!("mcp-cli/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(limits.timeout)
+            .read_timeout(limits.idle_timeout)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(Error::Setup)?;
-        Ok(Self { http, url, limits })
+        Ok(Self {
+            http,
+            url,
+            limits,
+            retries,
+        })
     }
 
     /// `POST /responses`. A response that is not streamed comes as a stream of one event.
-    pub async fn create_stream(&self, request: &CreateResponse) -> Result<EventStream, Error> {
-        let sent = self.http.post(self.url.clone()).json(request).send().await;
-        let response = sent.map_err(|error| self.of_transport(error))?;
-        if !response.status().is_success() {
-            return Err(read_refusal(response).await);
+    ///
+    /// A failure before anything can have run is tried again ([`Retries`]); `on_retry` hears of it
+    /// before the wait.
+    pub async fn create_stream(
+        &self,
+        request: &CreateResponse,
+        mut on_retry: impl FnMut(&Retry),
+    ) -> Result<EventStream, Error> {
+        for attempt in 0.. {
+            let (error, headers) = match self.http.post(self.url.clone()).json(request).send().await
+            {
+                Ok(response) if response.status().is_success() => return self.read(response).await,
+                Ok(response) => {
+                    let headers = response.headers().clone();
+                    let may_retry = self.retries.allows(response.status());
+                    let error = read_refusal(response).await;
+                    if !may_retry {
+                        return Err(error);
+                    }
+                    (error, Some(headers))
+                }
+                Err(error) if error.is_connect() => (self.of_transport(error), None),
+                Err(error) => return Err(self.of_transport(error)),
+            };
+            if attempt == self.retries.most {
+                return Err(error);
+            }
+            let after = retry::wait(headers.as_ref(), attempt, SystemTime::now());
+            let why = error.to_string();
+            on_retry(&Retry { why, after });
+            tokio::time::sleep(after).await;
         }
+        unreachable!("the last attempt returns")
+    }
+
+    async fn read(&self, response: reqwest::Response) -> Result<EventStream, Error> {
+        let request_id = request_id(response.headers());
         let content_type = header(response.headers(), CONTENT_TYPE.as_str());
-        if content_type.starts_with("text/event-stream") {
-            return Ok(sse::events(response.bytes_stream(), self.limits.max_bytes));
+        if content_type
+            .to_ascii_lowercase()
+            .starts_with("text/event-stream")
+        {
+            let bounds = Bounds {
+                max_bytes: self.limits.max_bytes,
+                max_event: MAX_EVENT,
+            };
+            return Ok(sse::events(response.bytes_stream(), bounds));
         }
         let status = response.status().as_u16();
-        let body = read(response, self.limits.max_bytes).await?;
+        let body = read_body(response, self.limits.max_bytes).await?;
         match serde_json::from_slice::<Map<String, Value>>(&body).map(Response::read) {
             Ok(Some(response)) => Ok(stream::iter([Ok(Event::whole(response))]).boxed()),
             _ => Err(Error::NotAResponse {
                 status,
                 content_type,
                 start: start_of(&body),
+                request_id,
             }),
         }
     }
 
     fn of_transport(&self, error: reqwest::Error) -> Error {
         if error.is_timeout() && !error.is_connect() {
-            Error::Timeout(self.limits.timeout)
+            Error::Idle
         } else {
             Error::Unreachable {
-                url: self.url.to_string(),
+                url: address::shown(&self.url),
                 source: error.without_url().into(),
             }
         }
@@ -107,29 +166,45 @@ impl Client {
 
 async fn read_refusal(response: reqwest::Response) -> Error {
     let status = response.status();
-    let request_id = header(response.headers(), "x-request-id");
+    let request_id = request_id(response.headers());
     let content_type = header(response.headers(), CONTENT_TYPE.as_str());
-    let body = read(response, MAX_REFUSAL).await.unwrap_or_default();
+    let body = read_start(response, MAX_REFUSAL).await;
     let error = match serde_json::from_slice::<Map<String, Value>>(&body) {
         Ok(object) => ApiError::read(&object),
         // A proxy's page, or nothing: the status is all that is known.
         Err(_) => ApiError {
-            message: match start_of(&body).as_str() {
-                "" => format!("{status}, without a body"),
-                start => format!("{status}, with {content_type}: {start}"),
-            },
+            message: format!(
+                "{status}, {}",
+                Body {
+                    content_type: &content_type,
+                    start: &start_of(&body)
+                }
+            ),
             ..ApiError::default()
         },
     };
-    let request_id = Some(request_id).filter(|it| !it.is_empty());
     Error::of_refusal(status.as_u16(), error, request_id)
 }
 
-async fn read(response: reqwest::Response, max_bytes: usize) -> Result<Vec<u8>, Error> {
+/// The first bytes of a body; what comes after a failure of the connection is not missed.
+async fn read_start(response: reqwest::Response, most: usize) -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(Ok(chunk)) = chunks.next().await {
+        let room = most - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if body.len() == most {
+            break;
+        }
+    }
+    body
+}
+
+async fn read_body(response: reqwest::Response, max_bytes: usize) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
     let mut chunks = response.bytes_stream();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| Error::BrokenOff(error.without_url().into()))?;
+        let chunk = chunk.map_err(|error| sse::broken_off(error.without_url().into()))?;
         if body.len() + chunk.len() > max_bytes {
             return Err(Error::TooLarge(max_bytes));
         }
@@ -146,6 +221,11 @@ fn start_of(body: &[u8]) -> String {
         .chars()
         .take(120)
         .collect()
+}
+
+/// What OpenAI's support asks for.
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    Some(header(headers, "x-request-id")).filter(|id| !id.is_empty())
 }
 
 fn header(headers: &HeaderMap, name: &str) -> String {

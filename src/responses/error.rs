@@ -1,5 +1,6 @@
 //! Why a request to the Responses API gave no response; where an HTTP 424 gets its name.
 
+use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -23,17 +24,25 @@ pub enum Error {
     /// The stream ended with an `error` event, or the response has the status `failed`.
     #[error("the response failed: {}", .0.message)]
     Failed(ApiError),
-    /// The response has the status `incomplete`.
-    #[error("the response is incomplete: {reason}")]
-    Incomplete { reason: String },
+    /// The response ended in another way than `completed` and `failed`.
+    #[error("the response is {status}{}", reason.as_ref().map(|it| format!(": {it}")).unwrap_or_default())]
+    NotCompleted {
+        /// `incomplete`, `cancelled`, `queued`, or none of those that are known.
+        status: String,
+        /// Why it is incomplete, such as `max_output_tokens`.
+        reason: Option<String>,
+    },
     #[error("the Responses API could not be reached at {url}")]
     Unreachable {
         url: String,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    #[error("no answer from the Responses API within {}", humantime::format_duration(*.0))]
+    #[error("the answer was not complete within {}", humantime::format_duration(*.0))]
     Timeout(Duration),
+    /// No byte came for as long as was to be waited.
+    #[error("the Responses API fell silent")]
+    Idle,
     /// The stream ended without `response.completed`, `.failed` or `.incomplete`.
     #[error("the stream ended before the response did")]
     Truncated,
@@ -41,11 +50,13 @@ pub enum Error {
     BrokenOff(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
-    #[error("the answer is not a response: HTTP {status}, {content_type}: {start}")]
+    #[error("the answer is not a response: HTTP {status}, {}", Body { content_type, start })]
     NotAResponse {
         status: u16,
         content_type: String,
+        /// The first characters of the body.
         start: String,
+        request_id: Option<String>,
     },
     #[error("an event of the stream is not a JSON object: {start}")]
     NotAnEvent { start: String },
@@ -92,6 +103,22 @@ impl Error {
                 code: code.map(str::to_owned),
             }),
             request_id: None,
+        }
+    }
+}
+
+/// What a body is, for a message.
+pub(super) struct Body<'a> {
+    pub content_type: &'a str,
+    pub start: &'a str,
+}
+
+impl fmt::Display for Body<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.content_type, self.start) {
+            (_, "") => f.write_str("without a body"),
+            ("", start) => write!(f, "without a content type: {start}"),
+            (content_type, start) => write!(f, "with {content_type}: {start}"),
         }
     }
 }

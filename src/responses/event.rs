@@ -43,9 +43,9 @@ impl Event {
     /// The one event of a response that was not streamed.
     pub(crate) fn whole(response: Response) -> Self {
         let kind = match response.status() {
+            "completed" => EventKind::Completed { response },
             "failed" => EventKind::Failed { response },
-            "incomplete" => EventKind::Incomplete { response },
-            _ => EventKind::Completed { response },
+            _ => EventKind::Incomplete { response },
         };
         Self::new(0, kind)
     }

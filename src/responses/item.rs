@@ -1,5 +1,6 @@
 //! The items of a conversation: what goes into a response and what comes out of it.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -34,21 +35,24 @@ impl Item {
 impl<'de> Deserialize<'de> for Item {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let item = Map::deserialize(deserializer)?;
-        let known = match item.get("type").and_then(Value::as_str) {
+        let mut fields = item.clone();
+        let kind = fields.shift_remove("type");
+        let item_type = kind.as_ref().map_or(Some("message"), Value::as_str);
+        let known = match item_type {
             // An input message may leave its type out (Responses API, EasyInputMessage).
-            Some("message") | None => read(&item).map(Self::Message),
-            Some("mcp_list_tools") => read(&item).map(Self::McpListTools),
-            Some("mcp_call") => read(&item).map(Self::McpCall),
-            Some("mcp_approval_request") => read(&item).map(Self::McpApprovalRequest),
-            Some("mcp_approval_response") => read(&item).map(Self::McpApprovalResponse),
-            Some(_) => None,
+            Some("message") => read(fields).map(Self::Message),
+            Some("mcp_list_tools") => read(fields).map(Self::McpListTools),
+            Some("mcp_call") => read(fields).map(Self::McpCall),
+            Some("mcp_approval_request") => read(fields).map(Self::McpApprovalRequest),
+            Some("mcp_approval_response") => read(fields).map(Self::McpApprovalResponse),
+            Some(_) | None => None,
         };
         Ok(known.unwrap_or(Self::Other(item)))
     }
 }
 
-fn read<'a, T: Deserialize<'a>>(item: &'a Map<String, Value>) -> Option<T> {
-    T::deserialize(item).ok()
+fn read<T: DeserializeOwned>(fields: Map<String, Value>) -> Option<T> {
+    serde_json::from_value(Value::Object(fields)).ok()
 }
 
 /// What a person, a developer or the model said.
@@ -60,6 +64,9 @@ pub struct Message {
     pub status: Option<String>,
     pub role: String,
     pub content: Content,
+    /// The fields that this program does not know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 impl Message {
@@ -73,6 +80,20 @@ impl Message {
                 .filter_map(|part| part["text"].as_str())
                 .collect(),
         }
+    }
+}
+
+impl Message {
+    /// Why the model will not answer, if it says so instead of answering.
+    pub fn refusal(&self) -> Option<String> {
+        let Content::Parts(parts) = &self.content else {
+            return None;
+        };
+        let refusals: Vec<&str> = parts
+            .iter()
+            .filter_map(|part| part["refusal"].as_str())
+            .collect();
+        (!refusals.is_empty()).then(|| refusals.concat())
     }
 }
 
@@ -94,6 +115,9 @@ pub struct McpListTools {
     /// Why the list could not be had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The fields that this program does not know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 /// One tool of an `mcp_list_tools` item.
@@ -106,6 +130,9 @@ pub struct McpListToolsTool {
     #[serde(default)]
     pub input_schema: Value,
     pub name: String,
+    /// The fields that this program does not know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 impl McpListToolsTool {
@@ -132,6 +159,9 @@ pub struct McpCall {
     #[serde(default)]
     pub output: Option<String>,
     pub server_label: String,
+    /// The fields that this program does not know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 /// Why a call gave no output.
@@ -177,17 +207,20 @@ fn text_of(content: &Value) -> String {
 }
 
 /// `mcp_approval_request`: a call that waits for a yes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct McpApprovalRequest {
     pub id: String,
     /// A JSON object, as text.
     pub arguments: String,
     pub name: String,
     pub server_label: String,
+    /// The fields that this program does not know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 /// `mcp_approval_response`: the yes or the no.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct McpApprovalResponse {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -195,6 +228,9 @@ pub struct McpApprovalResponse {
     pub approve: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The fields that this program does not know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 #[cfg(test)]
@@ -219,6 +255,24 @@ mod tests {
     fn an_item_of_a_known_type_in_an_unknown_shape_is_carried_too() {
         let odd = json!({"type": "mcp_call", "id": 7});
         assert!(matches!(item(odd.clone()), Item::Other(map) if Value::Object(map.clone()) == odd));
+    }
+
+    #[test]
+    fn a_known_item_keeps_the_fields_that_are_new() {
+        for known in [
+            json!({"type": "message", "role": "assistant", "content": "a", "phase": "final"}),
+            json!({"type": "mcp_call", "id": "mcp_1", "status": null, "approval_request_id": null,
+                   "arguments": "{}", "error": null, "name": "n", "output": "o", "server_label": "s",
+                   "caller": {"type": "direct"}}),
+            json!({"type": "mcp_approval_request", "id": "mcpr_1", "arguments": "{}", "name": "n",
+                   "server_label": "s", "new": 1}),
+            json!({"type": "mcp_list_tools", "id": "mcpl_1", "server_label": "s", "new": 1, "tools": [
+                   {"annotations": null, "description": null, "input_schema": {}, "name": "n", "new": 2}]}),
+        ] {
+            let read = item(known.clone());
+            assert!(!matches!(read, Item::Other(_)), "{known}");
+            assert_eq!(serde_json::to_value(read).unwrap(), known);
+        }
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! The Responses API, seen by a client.
 
-pub mod approval;
 mod client;
+mod conversation;
 mod error;
 mod event;
 mod header;
 mod item;
 mod request;
 mod response;
+mod retry;
 mod sse;
 
 use futures::stream::{BoxStream, StreamExt};
@@ -18,6 +19,7 @@ pub use async_openai::types::mcp::{
 };
 
 pub use client::{Client, Limits};
+pub use conversation::{Conversation, answer, forget};
 pub use error::{ApiError, Error, FailedDependency, ListFailure};
 pub use event::{Event, EventKind};
 pub use header::{UnusableHeader, read_header};
@@ -27,6 +29,7 @@ pub use item::{
 };
 pub use request::{CreateResponse, Input, ToolChoice, ToolChoiceMcp, ToolChoiceMode, ToolEntry};
 pub use response::Response;
+pub use retry::{Retries, Retry};
 
 /// The events of one response, in order. Dropping it stops whoever answers.
 pub type EventStream = BoxStream<'static, Result<Event, Error>>;
@@ -48,8 +51,14 @@ pub async fn read_to_end<E: From<Error>>(
         match event.kind() {
             EventKind::Completed { response } => return Ok(response.clone()),
             EventKind::Incomplete { response } => {
-                let reason = response.incomplete_reason().unwrap_or("unknown").to_owned();
-                return Err(Error::Incomplete { reason }.into());
+                let error = Error::NotCompleted {
+                    status: match response.status() {
+                        "" => "without a status".to_owned(),
+                        status => status.to_owned(),
+                    },
+                    reason: response.incomplete_reason().map(str::to_owned),
+                };
+                return Err(error.into());
             }
             EventKind::Failed { response } => {
                 let error = error_event.or_else(|| response.error()).unwrap_or_default();

@@ -6,6 +6,7 @@ use std::fmt;
 use async_openai::types::mcp::MCPTool;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use url::Url;
 
 use super::item::{Content, Item, Message};
 
@@ -90,6 +91,7 @@ impl Input {
                 status: None,
                 role: "user".to_owned(),
                 content: Content::Text(text),
+                rest: Map::new(),
             })],
         }
     }
@@ -102,6 +104,16 @@ pub enum ToolEntry {
     Mcp(#[serde(with = "mcp")] Box<MCPTool>),
     /// Any other tool: carried, and never run here.
     Other(Map<String, Value>),
+}
+
+impl ToolEntry {
+    /// Where the entry's MCP server is, if it says so in a URL.
+    pub fn server_url(&self) -> Option<Url> {
+        match self {
+            Self::Mcp(tool) => Url::parse(tool.server_url.as_ref()?).ok(),
+            Self::Other(_) => None,
+        }
+    }
 }
 
 // `Debug` of `MCPTool` prints the token.

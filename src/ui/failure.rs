@@ -82,11 +82,15 @@ fn fields(error: &ApiError) -> Option<String> {
 
 fn causes(error: &Error) -> Vec<String> {
     match error {
-        Error::Responses(responses::Error::FailedDependency(failure)) => vec![why(failure)],
-        Error::Responses(responses::Error::Refused {
-            request_id: Some(id),
-            ..
-        }) => vec![format!("the API refused the request; it calls it {id}")],
+        Error::Responses(responses::Error::FailedDependency(failure)) => why(failure),
+        Error::Responses(
+            responses::Error::Refused { request_id, .. }
+            | responses::Error::NotAResponse { request_id, .. },
+        ) => {
+            let id = request_id.iter();
+            id.map(|id| format!("the API knows the request as {id}"))
+                .collect()
+        }
         // Of a connection that failed, only the system knows why; the rest is layers.
         Error::Responses(responses::Error::Unreachable { .. }) => {
             chain(error).pop().into_iter().collect()
@@ -100,11 +104,13 @@ fn chain(error: &Error) -> Vec<String> {
     sources.map(ToString::to_string).collect()
 }
 
-/// What the HTTP status in a 424 usually means; what this machine knows comes first.
-fn why(failure: &FailedDependency) -> String {
+/// What the HTTP status in a 424 usually means, and what this machine knows of it.
+fn why(failure: &FailedDependency) -> Vec<String> {
     let meaning = match failure.list.as_ref().map(|list| list.status) {
         Some(401) => "the MCP server refused the credentials that were sent with this request",
-        Some(403) => "the MCP server knows the credentials that were sent, and they do not suffice",
+        Some(403) => {
+            "the MCP server knows the credentials and they do not suffice, or it does not serve this host name"
+        }
         Some(404) => "the MCP server has nothing at this path, or does not know the session",
         Some(400) => {
             "the URL is one that only its own machine can reach, or the server demands a session on the first call"
@@ -113,15 +119,18 @@ fn why(failure: &FailedDependency) -> String {
             "this path does not take a POST of JSON, or is strict about `Accept`"
         }
         Some(421) => "the MCP server does not know the name that it was reached under",
-        Some(307 | 308) => "the MCP server redirects, and the redirect is not followed",
+        Some(301 | 302 | 303 | 307 | 308) => {
+            "the MCP server redirects, and the request or its token was lost on the way"
+        }
         Some(424) => "the MCP server gave no answer in HTTP, or one that is not MCP",
         Some(500..) => "the MCP server failed",
         _ => "an MCP server that this request names could not be used",
     };
+    let status = failure.list.as_ref().map(|list| list.status);
     match &failure.detail {
-        Some(detail) if failure.list.as_ref().is_some_and(|list| list.status == 424) => {
-            detail.clone()
-        }
-        _ => meaning.to_owned(),
+        // Where this machine was the client, it knows better than to guess.
+        Some(detail) if matches!(status, Some(400 | 424)) => vec![detail.clone()],
+        Some(detail) if detail.contains(": ") => vec![meaning.to_owned(), detail.clone()],
+        _ => vec![meaning.to_owned()],
     }
 }

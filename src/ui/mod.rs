@@ -14,7 +14,7 @@ use anstyle::{AnsiColor, Style};
 use tracing::Level;
 
 use crate::error::Error;
-use crate::responses::{Event, EventKind, McpApprovalRequest};
+use crate::responses::{Event, EventKind, McpApprovalRequest, Response, Retry};
 
 pub use approval::Decision;
 
@@ -53,6 +53,7 @@ pub struct Ui {
     stderr: AutoStream<io::Stderr>,
     progress: Progress,
     transcript: Transcript,
+    last: Option<Response>,
 }
 
 impl Ui {
@@ -63,6 +64,7 @@ impl Ui {
             stderr: AutoStream::new(io::stderr(), options.color),
             progress: Progress::new(!options.quiet && io::stderr().is_terminal()),
             transcript: Transcript::default(),
+            last: None,
         }
     }
 
@@ -119,6 +121,13 @@ impl Ui {
         self.progress.show(for_what);
     }
 
+    /// Tells that a request is about to be sent again.
+    pub fn retry(&mut self, retry: &Retry) {
+        let why = sanitize::one_line(&retry.why);
+        let after = humantime::format_duration(retry.after);
+        self.note(&format!("{why}; trying again in {after}"));
+    }
+
     /// Shows one event of an answer.
     pub fn event(&mut self, event: &Event) -> Result<(), Error> {
         match self.format {
@@ -127,9 +136,20 @@ impl Ui {
             Format::Json => match event.kind() {
                 EventKind::Completed { response }
                 | EventKind::Failed { response }
-                | EventKind::Incomplete { response } => self.print(&jsonl::document(response)),
+                | EventKind::Incomplete { response } => {
+                    self.last = Some(response.clone());
+                    Ok(())
+                }
                 _ => Ok(()),
             },
+        }
+    }
+
+    /// The answer is over: with [`Format::Json`], the last response is printed.
+    pub fn end_of_answer(&mut self) -> Result<(), Error> {
+        match self.last.take() {
+            Some(response) => self.print(&jsonl::document(&response)),
+            None => Ok(()),
         }
     }
 
@@ -139,6 +159,10 @@ impl Ui {
                 transcript::Shown::Waiting(text) => self.progress.show(&text),
                 transcript::Shown::Step(text) => self.step(&text),
                 transcript::Shown::Text(text) => self.write_answer(&text)?,
+                transcript::Shown::Refusal(text) => {
+                    let text = sanitize::one_line(&text);
+                    self.line(&format!("{ERROR}refused:{ERROR:#} {text}"));
+                }
             }
         }
         Ok(())

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value};
+
 use super::sanitize::one_line;
 use crate::responses::{Event, EventKind, Item, McpCall, McpListTools, Response};
 
@@ -11,6 +13,8 @@ use crate::responses::{Event, EventKind, Item, McpCall, McpListTools, Response};
 pub enum Shown {
     /// A part of the answer.
     Text(String),
+    /// The model will not answer, and says why.
+    Refusal(String),
     /// A step on the way: one line.
     Step(String),
     /// What is waited for from now on.
@@ -73,14 +77,17 @@ impl Transcript {
         match item {
             Item::McpListTools(list) => vec![Shown::Step(listed(list, took))],
             Item::McpCall(call) => vec![Shown::Step(called(call, took))],
-            Item::Message(message) if !self.has_text.contains(&output_index) => {
-                self.text(output_index, &message.text())
+            Item::Message(message) => {
+                let mut shown = Vec::new();
+                if !self.has_text.contains(&output_index) {
+                    shown.extend(self.text(output_index, &message.text()));
+                }
+                shown.extend(message.refusal().map(Shown::Refusal));
+                shown
             }
+            Item::Other(fields) => other(fields).map(Shown::Step).into_iter().collect(),
             // What becomes of an approval request is told by who answers it.
-            Item::McpApprovalRequest(_)
-            | Item::McpApprovalResponse(_)
-            | Item::Message(_)
-            | Item::Other(_) => Vec::new(),
+            Item::McpApprovalRequest(_) | Item::McpApprovalResponse(_) => Vec::new(),
         }
     }
 
@@ -144,6 +151,16 @@ fn called(call: &McpCall, took: Option<Duration>) -> String {
     }
 }
 
+/// An item that this program does not know, by its type; how a model thought is not a step.
+fn other(fields: &Map<String, Value>) -> Option<String> {
+    let item_type = fields
+        .get("type")?
+        .as_str()
+        .filter(|it| *it != "reasoning")?;
+    let status = fields.get("status").and_then(Value::as_str).unwrap_or("");
+    Some(one_line(format!("{item_type} {status}").trim_end()))
+}
+
 /// ` (1.2 ms)`, or nothing where the time is not known.
 struct Took(Option<Duration>);
 
@@ -161,8 +178,6 @@ impl std::fmt::Display for Took {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Map, Value};
-
     use super::*;
 
     fn events(body: &[u8]) -> Vec<Event> {

@@ -170,11 +170,12 @@ fn a_missing_scope_is_a_403() {
     ----- stdout -----
     ----- stderr -----
     note: the built-in model follows rules; it is not a language model
-    dice_server gave no list of tools: the MCP server answered HTTP 403 Forbidden (N ms)
+    dice_server gave no list of tools: the MCP server answered HTTP 403 Forbidden: the token lacks the scope dice:roll (N ms)
     error: Error code: 424 - Error retrieving tool list from MCP server: 'dice_server'. Http status code: 403 (Forbidden)
       type: external_connector_error, param: tools, code: http_error
-    cause: the MCP server knows the credentials that were sent, and they do not suffice
-    hint: mint a token with the scopes that the server demands: `mcp-cli token --scopes a,b`
+    cause: the MCP server knows the credentials and they do not suffice, or it does not serve this host name
+    cause: the MCP server answered HTTP 403 Forbidden: the token lacks the scope dice:roll
+    hint: mint a token with the scopes that the server demands, or let the server answer under this host name
     ");
 }
 
@@ -201,6 +202,69 @@ fn a_server_that_is_not_there_is_named_with_its_cause() {
     cause: the MCP server could not be reached: Connection refused (os error 111)
     hint: see that the server runs, that its name resolves, and that the URL is that of its MCP endpoint
     ");
+}
+
+#[test]
+fn a_proxy_is_not_asked_for_what_is_on_this_machine() {
+    let run = McpCli::new(&["ask", "--local", "Roll 2 dice"])
+        .env("HTTP_PROXY", "http://127.0.0.1:9")
+        .env("http_proxy", "http://127.0.0.1:9")
+        .run();
+    assert_eq!(run.exit, Some(0), "{run}");
+}
+
+#[test]
+fn a_local_conversation_can_be_continued() {
+    let server = dice_server();
+    let home = TempDir::new().unwrap();
+    let ask = |args: &[&str]| {
+        McpCli::new(&[
+            "ask",
+            "--local",
+            "--server-url",
+            &server.url,
+            "--server-label",
+            "dice",
+        ])
+        .home(home.path())
+        .args(args)
+        .run()
+    };
+    let first = ask(&["Roll 3 dice"]);
+    assert_eq!(first.exit, Some(7), "{first}");
+    let second = ask(&["-c", "--approve", "read-only"]);
+    assert!(second.stdout.starts_with("You rolled 3 dice"), "{second}");
+    assert!(
+        !second.stderr.contains("offers"),
+        "nothing is listed again: {second}"
+    );
+}
+
+#[test]
+fn an_answer_that_takes_too_long_is_given_up() {
+    use axum::routing::post;
+
+    let hangs = || async {
+        std::future::pending::<()>().await;
+    };
+    let server = crate::support::http_server(axum::Router::new().route("/mcp", post(hangs)));
+    let url = format!("{}/mcp", server.url);
+    let run = McpCli::new(&[
+        "ask",
+        "--local",
+        "--timeout",
+        "300ms",
+        "--server-url",
+        &url,
+        "Go",
+    ])
+    .run();
+    assert_eq!(run.exit, Some(4), "{run}");
+    assert!(
+        run.stderr
+            .contains("the answer was not complete within 300ms"),
+        "{run}"
+    );
 }
 
 #[test]

@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Api, KEY, McpCli, json, recordings};
@@ -262,7 +264,7 @@ fn what_goes_wrong_has_its_exit_status_and_its_words() {
             Answer::raw(200, "text/html", "<p>Hello"),
             5,
             "",
-            "the answer is not a response: HTTP 200, text/html: <p>Hello",
+            "the answer is not a response: HTTP 200, with text/html: <p>Hello",
         ),
         (
             Answer::raw(200, "application/json", "[]"),
@@ -272,13 +274,191 @@ fn what_goes_wrong_has_its_exit_status_and_its_words() {
         ),
     ] {
         let api = Api::start([answer]);
-        let run = ask(&api).arg("Go").run();
+        let run = ask(&api).args(&["--retries", "0", "Go"]).run();
         assert_eq!(run.exit, Some(exit), "{run}");
         assert_eq!(run.stdout.trim_end(), stdout, "{run}");
         assert!(run.stderr.contains(words), "{words:?} is not in {run}");
         assert!(!run.stderr.contains(KEY), "the key was shown");
         assert_eq!(api.requests().len(), 1);
     }
+}
+
+#[test]
+fn only_what_cannot_have_run_is_sent_again_when_the_server_says() {
+    let end = json!({"id": "resp_1", "object": "response", "status": "completed", "output": []});
+    let busy = |status| Answer::json(status, &json!({"error": "busy"})).header("retry-after", "0");
+    for (status, options, exit, requests) in [
+        (429, &[][..], 0, 2),
+        (408, &[], 0, 2),
+        (409, &[], 0, 2),
+        (500, &[], 3, 1),
+        (503, &["--retry-5xx"], 0, 2),
+        (400, &["--retry-5xx"], 3, 1),
+        (429, &["--retries", "0"], 3, 1),
+    ] {
+        let api = Api::start([busy(status), Answer::json(200, &end)]);
+        let run = ask(&api).args(options).arg("Go").run();
+        assert_eq!(run.exit, Some(exit), "{status}: {run}");
+        assert_eq!(api.requests().len(), requests, "{status}: {run}");
+        let noted = run.stderr.contains("busy; trying again in 0s");
+        assert_eq!(noted, requests == 2, "{status}: {run}");
+    }
+    let api = Api::start([busy(429), busy(429), busy(429), busy(429)]);
+    let run = ask(&api).arg("Go").run();
+    assert_eq!((run.exit, api.requests().len()), (Some(3), 3), "{run}");
+}
+
+#[test]
+fn a_refusal_of_the_model_is_told_even_when_all_else_is_quiet() {
+    let parts = json!([{"type": "refusal", "refusal": "I will not roll those."}]);
+    let refused = json!({"id": "resp_1", "object": "response", "status": "completed", "output": [
+        {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": parts}]});
+    let api = Api::start([Answer::json(200, &refused)]);
+    let run = ask(&api).args(&["-q", "Go"]).run();
+    assert_eq!(run.stderr, "refused: I will not roll those.\n");
+}
+
+#[test]
+fn a_response_that_has_not_completed_is_not_taken_for_one_that_has() {
+    for (response, words) in [
+        (
+            json!({"object": "response", "status": "queued", "output": []}),
+            "the response is queued",
+        ),
+        (
+            json!({"object": "response", "status": "cancelled", "output": []}),
+            "the response is cancelled",
+        ),
+        (
+            json!({"object": "response", "output": []}),
+            "the response is without a status",
+        ),
+    ] {
+        let api = Api::start([Answer::json(200, &response)]);
+        let run = ask(&api).arg("Go").run();
+        assert_eq!(run.exit, Some(5), "{run}");
+        assert!(run.stderr.contains(words), "{run}");
+    }
+}
+
+#[test]
+fn without_a_store_the_approval_brings_everything_along() {
+    let turn = "dotnet-MCPToolAlwaysRequiresApproval_True";
+    let api = Api::start([
+        Answer::recorded(&format!("{turn}.1.response.json")),
+        Answer::recorded(&format!("{turn}.2.response.json")),
+    ]);
+    let run = ask(&api)
+        .args(&["--no-store", "--approve", "all", "Roll 2d4+1"])
+        .run();
+    assert_eq!(run.exit, Some(0), "{run}");
+    let second = &api.requests()[1];
+    assert_eq!(second.get("previous_response_id"), None);
+    assert_eq!(second["store"], false);
+    let types: Vec<&Value> = second["input"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["type"])
+        .collect();
+    assert_eq!(
+        types,
+        [
+            "message",
+            "mcp_list_tools",
+            "reasoning",
+            "mcp_approval_request",
+            "mcp_approval_response"
+        ]
+    );
+}
+
+#[test]
+fn json_is_one_document_however_many_rounds_it_took() {
+    let turn = "dotnet-MCPToolAlwaysRequiresApproval_True";
+    let api = Api::start([
+        Answer::recorded(&format!("{turn}.1.response.json")),
+        Answer::recorded(&format!("{turn}.2.response.json")),
+    ]);
+    let run = ask(&api)
+        .args(&["--json", "--approve", "all", "Roll 2d4+1"])
+        .run();
+    let printed: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(
+        printed,
+        json(&format!("recordings/{turn}.2.response.json")),
+        "it is as it came"
+    );
+}
+
+#[test]
+fn what_waits_for_approval_can_be_continued() {
+    let turn = "dotnet-MCPToolAlwaysRequiresApproval_True";
+    let api = Api::start([
+        Answer::recorded(&format!("{turn}.1.response.json")),
+        Answer::recorded(&format!("{turn}.2.response.json")),
+        Answer::recorded(&format!("{turn}.2.response.json")),
+    ]);
+    let home = tempfile::TempDir::new().unwrap();
+    let first = ask(&api).home(home.path()).arg("Roll 2d4+1").run();
+    assert_eq!(first.exit, Some(7), "{first}");
+    let second = ask(&api)
+        .home(home.path())
+        .args(&["-c", "--approve", "all"])
+        .run();
+    assert_eq!(
+        (second.exit, second.stdout.as_str()),
+        (Some(0), "4\n"),
+        "{second}"
+    );
+    let third = ask(&api)
+        .home(home.path())
+        .args(&["-c", "And again?"])
+        .run();
+    assert_eq!(third.exit, Some(0), "{third}");
+
+    let requests = api.requests();
+    let recorded = json(&format!("recordings/{turn}.2.request.json"));
+    assert_eq!(requests[1]["input"], recorded["input"]);
+    assert_eq!(
+        requests[1]["previous_response_id"],
+        recorded["previous_response_id"]
+    );
+    assert_eq!(requests[2]["input"], "And again?");
+    let answered = json(&format!("recordings/{turn}.2.response.json"));
+    assert_eq!(requests[2]["previous_response_id"], answered["id"]);
+
+    let state = home
+        .path()
+        .join(".local/state/mcp-cli/last-conversation.json");
+    let permissions = std::fs::metadata(&state).unwrap().permissions();
+    assert_eq!(permissions.mode() & 0o777, 0o600);
+    let none = ask(&api).args(&["-c", "Go"]).run();
+    assert_eq!(none.exit, Some(2), "{none}");
+}
+
+#[test]
+fn a_server_that_only_this_machine_can_reach_is_noted() {
+    // Nothing is sent: the name does not resolve.
+    let run = McpCli::new(&[
+        "ask",
+        "--base-url",
+        "http://api.invalid/v1",
+        "--retries",
+        "0",
+    ])
+    .args(&[
+        "--server-url",
+        "http://user:canary@127.0.0.1:8000/mcp?key=canary",
+        "Go",
+    ])
+    .env("OPENAI_API_KEY", KEY)
+    .run();
+    assert_eq!(run.exit, Some(4), "{run}");
+    let note =
+        "note: http://127.0.0.1:8000/mcp can be reached from here only; use --local, or a tunnel";
+    assert!(run.stderr.contains(note), "{run}");
+    assert!(!run.stderr.contains("canary"), "{run}");
 }
 
 #[test]
@@ -386,6 +566,7 @@ fn every_flag_sets_the_field_of_its_name() {
             "metadata": {"a": "1", "b": "x=y"},
             "store": false,
             "stream": false,
+            "include": ["reasoning.encrypted_content"],
             "reasoning": {"effort": "low"},
             "text": {"format": {"type": "json_schema", "name": "answer", "strict": true,
                                 "schema": {"type": "object"}}},

@@ -165,6 +165,25 @@ fn a_port_in_use_is_one_line_and_exit_1() {
 }
 
 #[test]
+fn over_stdio_it_ends_with_its_client_and_when_told_to() {
+    let left = McpCli::new(&["serve", "-t", "stdio"]).run();
+    assert_eq!((left.exit, left.stderr.as_str()), (Some(0), ""), "{left}");
+
+    let (mut child, _home) = McpCli::new(&["serve", "-t", "stdio"]).spawn();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let kill = std::process::Command::new("kill")
+        .arg(child.id().to_string())
+        .status()
+        .unwrap();
+    assert!(kill.success());
+    assert_eq!(
+        child.wait().unwrap().code(),
+        Some(0),
+        "it waits for stdin to close"
+    );
+}
+
+#[test]
 fn over_stdio_it_speaks_both_eras() {
     let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},

@@ -39,7 +39,7 @@ fn bad_input_is_named_with_its_exit_status_and_without_its_secrets() {
         (
             &["ask", "--local", "--server-url", "nonsense", "Hello"],
             2,
-            "relative URL without a base",
+            "--server-url is not an http or https URL",
         ),
         (
             &["ask", "--local", "--server-label", "a b", "Hello"],
@@ -105,6 +105,60 @@ fn bad_input_is_named_with_its_exit_status_and_without_its_secrets() {
             &["serve", "--required-scopes", "roll"],
             2,
             "--required-scopes has no meaning without --auth",
+        ),
+        (
+            &[
+                "ask",
+                "--local",
+                "--server-url",
+                "localhost:8000/canary",
+                "Hello",
+            ],
+            2,
+            "--server-url is not an http or https URL",
+        ),
+        (
+            &[
+                "ask",
+                "--api-key",
+                "k",
+                "--base-url",
+                "ftp://user:canary@a/",
+                "Hello",
+            ],
+            2,
+            "--base-url is not an http or https URL",
+        ),
+        (
+            &[
+                "ask",
+                "--local",
+                "--authorization",
+                "canary",
+                "-H",
+                "authorization: canary",
+                "--server-url",
+                "http://127.0.0.1:1/",
+                "Hello",
+            ],
+            2,
+            "--authorization and a header of that name are given",
+        ),
+        (
+            &[
+                "ask",
+                "--local",
+                "--previous-response-id",
+                "resp_1",
+                "Hello",
+            ],
+            2,
+            "--local keeps none",
+        ),
+        (
+            &["serve", "-t", "stdio", "--auth"],
+            2,
+            "--auth has no meaning with -t stdio",
         ),
         (&["serve", "--path", "mcp"], 2, "a path begins with `/`"),
         (

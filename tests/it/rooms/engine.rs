@@ -274,6 +274,26 @@ async fn requests_that_no_turn_can_serve_are_refused_as_openai_refuses_them() {
             ),
         ),
         (
+            json!({"previous_response_id": held["id"], "tools": [tool], "input": [
+                {"type": "mcp_approval_response", "approval_request_id": request["id"], "approve": false},
+                {"type": "mcp_approval_response", "approval_request_id": request["id"], "approve": true}]}),
+            "input",
+            format!(
+                "The following MCP approval requests have approval responses but weren't passed as input: {}.",
+                request["id"].as_str().unwrap()
+            ),
+        ),
+        (
+            json!({"input": "a", "tools": [tool], "tool_choice": {"type": "mcp", "server_label": "x"}}),
+            "tool_choice",
+            "Tool choice 'x' not found in 'tools' parameter.".to_owned(),
+        ),
+        (
+            json!({"input": "a", "tools": [{"type": "mcp", "authorization": "canary"}]}),
+            "tools",
+            "An 'mcp' tool has no 'server_label', or a field of the wrong type.".to_owned(),
+        ),
+        (
             json!({"tools": [tool], "input": [{"type": "mcp_approval_response",
                    "approval_request_id": "mcpr_x", "approve": true}]}),
             "input",
@@ -465,6 +485,62 @@ async fn calls_beyond_max_tool_calls_are_not_made() {
             .count(),
         1
     );
+}
+
+#[tokio::test]
+async fn when_no_call_may_be_made_a_script_does_not_go_round() {
+    let server = dice_server();
+    let call = json!({"name": "roll_dice", "arguments": {"n_dice": 1}});
+    for limit in [json!({"max_tool_calls": 0}), json!({"tool_choice": "none"})] {
+        let mut request = json!({"input": "Roll", "tools": [entry(&server.url, "never")]});
+        request
+            .as_object_mut()
+            .unwrap()
+            .extend(limit.as_object().unwrap().clone());
+        let engine = script(json!([{"say": "Rolling.", "calls": [call]}, {"say": "Done."}]));
+        let response = answer(&engine, request).await;
+        assert_eq!(response["status"], "completed");
+        let made = response["output"].as_array().unwrap().iter();
+        let made = made.filter(|item| item["type"] == "mcp_call" && item["status"] == "completed");
+        assert_eq!(made.count(), 0, "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_tools_without_an_end_is_given_up() {
+    use axum::Json;
+
+    let endless = |circle: bool| {
+        move |Json(request): Json<Value>| async move {
+            let cursor = request["params"]["cursor"]
+                .as_str()
+                .unwrap_or("0")
+                .to_owned();
+            let next = cursor.parse::<u64>().unwrap() + u64::from(!circle);
+            let tool = json!({"name": format!("t{cursor}"), "inputSchema": {"type": "object"}});
+            let result = match request["method"].as_str().unwrap() {
+                "server/discover" => {
+                    return Json(json!({"jsonrpc": "2.0", "id": request["id"],
+                        "error": {"code": -32601, "message": "Method not found"}}));
+                }
+                "initialize" => {
+                    json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
+                    "serverInfo": {"name": "endless", "version": "1"}})
+                }
+                _ => json!({"tools": vec![tool; 500], "nextCursor": next.to_string()}),
+            };
+            Json(json!({"jsonrpc": "2.0", "id": request["id"], "result": result}))
+        }
+    };
+    for (circle, words) in [(true, "goes round in a circle"), (false, "has no end")] {
+        let server = http_server(Router::new().route("/mcp", post(endless(circle))));
+        let tool = entry(&format!("{}/mcp", server.url), "never");
+        let events = ask(&rules(), json!({"input": "Roll", "tools": [tool]}))
+            .await
+            .unwrap();
+        let error = events[5]["item"]["error"].as_str().unwrap();
+        assert!(error.contains(words), "{error}");
+    }
 }
 
 #[tokio::test]

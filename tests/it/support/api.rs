@@ -30,6 +30,7 @@ pub struct Api {
 pub struct Answer {
     status: u16,
     content_type: &'static str,
+    header: Option<(&'static str, &'static str)>,
     body: Vec<u8>,
 }
 
@@ -43,6 +44,7 @@ impl Answer {
             } else {
                 "application/json"
             },
+            header: None,
             body: std::fs::read(fixture("recordings").join(name)).unwrap(),
         }
     }
@@ -51,14 +53,22 @@ impl Answer {
         Self {
             status,
             content_type: "application/json",
+            header: None,
             body: body.to_string().into_bytes(),
         }
+    }
+
+    /// With another header.
+    pub fn header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.header = Some((name, value));
+        self
     }
 
     pub fn raw(status: u16, content_type: &'static str, body: &str) -> Self {
         Self {
             status,
             content_type,
+            header: None,
             body: body.as_bytes().to_vec(),
         }
     }
@@ -122,5 +132,9 @@ async fn answer(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -
         ("content-type", answer.content_type),
         ("x-request-id", "req_1"),
     ];
-    (status, headers, answer.body).into_response()
+    let mut response = (status, headers, answer.body).into_response();
+    if let Some((name, value)) = answer.header {
+        response.headers_mut().insert(name, value.parse().unwrap());
+    }
+    response
 }

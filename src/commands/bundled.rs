@@ -1,0 +1,48 @@
+//! The dice server, for the length of a question that names no server.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::servers::McpServerArgs;
+use crate::dice;
+use crate::error::Error;
+use crate::http;
+use crate::responses::ToolEntry;
+
+/// The running server.
+pub struct Bundled {
+    stop: CancellationToken,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Bundled {
+    pub async fn start(server: &McpServerArgs) -> Result<(Self, ToolEntry), Error> {
+        let address: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let listen = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let url =
+            Url::parse(&format!("http://{address}/mcp")).expect("a socket address makes a URL");
+        let entry = server.entry_of(&url, "dice_server")?;
+
+        let stop = CancellationToken::new();
+        let options = dice::HttpOptions {
+            stop: stop.clone(),
+            ..dice::HttpOptions::default()
+        };
+        let router = dice::router(dice::DiceServer::default(), options);
+        let serving = tokio::spawn(http::serve(listener, router, stop.clone()));
+        Ok((Self { stop, serving }, entry))
+    }
+
+    /// Nobody waits for its answers any more, so neither does it.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.serving.abort();
+        let _ = self.serving.await;
+    }
+}

@@ -1,0 +1,47 @@
+//! The last conversation, in a file that only its owner can read.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use directories::ProjectDirs;
+
+use super::args;
+use crate::auth::Secret;
+use crate::error::Error;
+use crate::responses::Conversation;
+
+/// The conversation of the last `ask`.
+pub fn load() -> Result<Conversation, Error> {
+    let path = path()?;
+    let text = match args::read_text_file(&path) {
+        Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::NoConversation);
+        }
+        text => text?,
+    };
+    serde_json::from_str(&text).map_err(|source| Error::NotJson { path, source })
+}
+
+/// Keeps the conversation in place of the one before.
+pub fn save(conversation: &Conversation) -> Result<(), Error> {
+    let path = path()?;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|source| Error::Write {
+            path: folder.to_owned(),
+            source,
+        })?;
+    }
+    let text = serde_json::to_string(conversation).map_err(|error| Error::Write {
+        path: path.clone(),
+        source: error.into(),
+    })?;
+    // What was said is not for the other users of the machine.
+    Ok(Secret::from(text).save(&path, true)?)
+}
+
+fn path() -> Result<PathBuf, Error> {
+    let folders = ProjectDirs::from("", "", "mcp-cli").ok_or(Error::NoHome)?;
+    let folder = folders.state_dir().unwrap_or_else(|| folders.data_dir());
+    Ok(folder.join("last-conversation.json"))
+}

@@ -1,0 +1,175 @@
+//! How a conversation goes on: by the id of the last response, or by sending everything again.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::item::{Item, McpApprovalRequest, McpApprovalResponse, McpListTools};
+use super::request::{CreateResponse, Input};
+use super::response::Response;
+
+/// What was said so far, as far as the next request has to repeat it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Conversation {
+    /// The last response, where the API keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_response_id: Option<String>,
+    /// Everything, where the API keeps nothing (`store: false`). The lists of tools are among it,
+    /// so that no server is asked for its list again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<Item>,
+    /// The calls that wait for approval.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<McpApprovalRequest>,
+    /// The tools that were listed, for whoever decides on a call by what its tool does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<McpListTools>,
+}
+
+impl Conversation {
+    /// The request that says `input` next. Its tool entries go with it, credentials and all, for
+    /// the API keeps neither.
+    pub fn request(&self, template: &CreateResponse, input: Input) -> CreateResponse {
+        let mut request = template.clone();
+        if let Some(id) = &self.previous_response_id {
+            request.previous_response_id = Some(id.clone());
+        }
+        request.input = if self.items.is_empty() {
+            input
+        } else {
+            let items = self.items.iter().cloned();
+            Input::Items(items.chain(input.into_items()).collect())
+        };
+        request
+    }
+
+    /// Takes in what was asked and what was answered.
+    pub fn add(&mut self, request: &CreateResponse, response: &Response) {
+        let output = response.output();
+        self.pending = response.pending_approvals();
+        self.lists
+            .extend(output.iter().filter_map(|item| match item {
+                Item::McpListTools(list) => Some(list.clone()),
+                _ => None,
+            }));
+        if request.store == Some(false) {
+            self.previous_response_id = None;
+            self.items = request.input.clone().into_items();
+            self.items.extend(output);
+        } else {
+            self.previous_response_id = Some(response.id().to_owned());
+            self.items.clear();
+        }
+    }
+}
+
+/// The answer to one approval request (Responses API, `mcp_approval_response`).
+pub fn answer(request: &McpApprovalRequest, approve: bool) -> Item {
+    Item::McpApprovalResponse(McpApprovalResponse {
+        id: None,
+        approval_request_id: request.id.clone(),
+        approve,
+        reason: None,
+        rest: Map::new(),
+    })
+}
+
+/// Makes a request that leaves nothing behind at the API, and gets what it takes to go on all the
+/// same: a model's reasoning can be sent again only in its encrypted form.
+pub fn forget(request: &mut CreateResponse) {
+    request.store = Some(false);
+    let include = request
+        .rest
+        .entry("include")
+        .or_insert_with(|| Value::Array(Vec::new()));
+    if let Value::Array(include) = include {
+        include.push("reasoning.encrypted_content".into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn recorded(name: &str) -> Value {
+        let (_, body) = crate::responses::fixtures(name).remove(0);
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    fn response(object: &Value) -> Response {
+        Response::read(object.as_object().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn an_approval_is_sent_as_openai_was_sent_it() {
+        let first: CreateResponse = serde_json::from_value(recorded(
+            "dotnet-MCPToolAlwaysRequiresApproval_True.1.request.json",
+        ))
+        .unwrap();
+        let answered = recorded("dotnet-MCPToolAlwaysRequiresApproval_True.1.response.json");
+        let second = recorded("dotnet-MCPToolAlwaysRequiresApproval_True.2.request.json");
+
+        let mut conversation = Conversation::default();
+        conversation.add(&first, &response(&answered));
+        let answers = conversation
+            .pending
+            .iter()
+            .map(|it| answer(it, true))
+            .collect();
+        let next = conversation.request(&first, Input::Items(answers));
+        assert_eq!(serde_json::to_value(next).unwrap(), second);
+    }
+
+    #[test]
+    fn without_a_store_everything_is_sent_again() {
+        let mut request: CreateResponse = serde_json::from_value(json!({
+            "input": "Roll",
+            "tools": [{"type": "mcp", "server_label": "a", "authorization": "t"}],
+        }))
+        .unwrap();
+        forget(&mut request);
+        let output = json!([
+            {"type": "mcp_list_tools", "id": "mcpl_1", "server_label": "a", "tools": []},
+            {"type": "reasoning", "id": "rs_1", "encrypted_content": "x", "summary": []},
+            {"type": "mcp_approval_request", "id": "mcpr_1", "name": "roll", "arguments": "{}",
+             "server_label": "a"},
+        ]);
+        let mut conversation = Conversation::default();
+        conversation.add(
+            &request,
+            &response(&json!({"id": "resp_1", "object": "response", "output": output})),
+        );
+        let answers = vec![answer(&conversation.pending[0], true)];
+        let next =
+            serde_json::to_value(conversation.request(&request, Input::Items(answers))).unwrap();
+        assert_eq!(next.get("previous_response_id"), None);
+        assert_eq!(
+            next["tools"][0]["authorization"], "t",
+            "credentials are sent again"
+        );
+        assert_eq!(next["include"], json!(["reasoning.encrypted_content"]));
+        let types: Vec<&Value> = next["input"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| &it["type"])
+            .collect();
+        assert_eq!(
+            types,
+            [
+                "message",
+                "mcp_list_tools",
+                "reasoning",
+                "mcp_approval_request",
+                "mcp_approval_response"
+            ]
+        );
+        let kept = serde_json::to_string(&conversation).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Conversation>(&kept).unwrap(),
+            conversation
+        );
+        assert!(!kept.contains("\"t\""), "a credential is kept");
+    }
+}
