@@ -11,9 +11,11 @@ use url::Url;
 use super::approve::ApprovalPolicy;
 use super::args::{self, SecretSource};
 use super::bundled::Bundled;
+use super::print_request::{self, PrintAs};
 use super::servers::{McpServerArgs, Servers};
 use super::state;
 use crate::address;
+use crate::auth::Secret;
 use crate::engine::Engine;
 use crate::engine::model::{Model, Script};
 use crate::error::Error;
@@ -87,6 +89,15 @@ pub struct AskArgs {
     /// The same as --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
+
+    /// Print the request as something to run or read, with secrets as names of environment
+    /// variables, and send nothing
+    #[arg(long, value_name = "LANGUAGE")]
+    print_request: Option<PrintAs>,
+
+    /// Do not render Markdown on a terminal
+    #[arg(long)]
+    no_markdown: bool,
 
     /// How long an answer may take
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
@@ -198,6 +209,9 @@ pub fn read(args: AskArgs, ui: &mut Ui) -> Result<Question, Error> {
         FormatArg::Json => Format::Json,
         FormatArg::Jsonl => Format::Jsonl,
     });
+    if !args.no_markdown {
+        ui.render_markdown();
+    }
     let mut servers = args.server.read()?;
     let route = args.route(&mut servers)?;
     let template = args.request()?;
@@ -231,6 +245,23 @@ pub async fn ask(mut question: Question, ui: &mut Ui) -> Result<ExitStatus, Erro
 }
 
 impl Question {
+    /// Prints the request in place of sending it, if that is what is wanted.
+    pub fn is_printed(&self, ui: &mut Ui) -> Result<bool, Error> {
+        let Some(language) = self.args.print_request else {
+            return Ok(false);
+        };
+        let input = Input::Text(self.prompt.clone().unwrap_or_default());
+        let mut request = self.conversation.request(&self.template, input);
+        let entries = self.servers.entries.clone();
+        request.tools = Some(entries).filter(|entries| !entries.is_empty());
+        ui.print(&print_request::print(
+            &request,
+            &self.args.base_url()?,
+            language,
+        ))?;
+        Ok(true)
+    }
+
     /// Asks, and asks again with the approvals, until a response needs none.
     async fn converse(&mut self, ui: &mut Ui) -> Result<ExitStatus, Error> {
         let mut was_denied = false;
@@ -316,6 +347,17 @@ impl AskArgs {
             return Err(Error::ModelNeedsLocal {
                 model: model.clone(),
             });
+        }
+        if self.print_request.is_some() {
+            // It is sent by others, with their key.
+            let key = Secret::from(String::new());
+            let limits = Limits::default();
+            return Ok(Route::Http(Client::new(
+                &self.base_url()?,
+                &key,
+                limits,
+                Retries::default(),
+            )?));
         }
         let api_key = self.api_key.as_ref().ok_or(Error::NoApiKey)?;
         let api_key = api_key

@@ -4,6 +4,8 @@ mod approve;
 mod args;
 mod ask;
 mod bundled;
+mod completions;
+mod print_request;
 mod serve;
 mod servers;
 mod state;
@@ -19,16 +21,21 @@ pub enum Command {
     Ask(Box<ask::AskArgs>),
     Serve(Box<serve::ServeArgs>),
     Token(Box<token::TokenArgs>),
+    Completions(completions::CompletionsArgs),
+    Man(completions::ManArgs),
 }
 
 impl Command {
-    /// Runs the verb to its end.
-    pub fn run(self, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    /// Runs the verb to its end. `command_line` is the whole of it, for the verbs that describe it.
+    pub fn run(self, command_line: clap::Command, ui: &mut Ui) -> Result<ExitStatus, Error> {
         match self {
             Self::Ask(args) => {
                 ui.start_log(None);
                 // Before there is a runtime, whose signal handlers would wait while stdin is read.
                 let question = ask::read(*args, ui)?;
+                if question.is_printed(ui)? {
+                    return Ok(ExitStatus::Done);
+                }
                 let runtime = tokio::runtime::Builder::new_current_thread();
                 block_on(runtime, until_stopped(ask::ask(question, ui)))
             }
@@ -41,6 +48,8 @@ impl Command {
                 ui.start_log(None);
                 token::token(*args, ui)
             }
+            Self::Completions(args) => completions::completions(&args, command_line, ui),
+            Self::Man(args) => completions::man(args, command_line, ui),
         }
     }
 }

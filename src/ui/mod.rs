@@ -3,6 +3,7 @@
 mod approval;
 mod failure;
 mod jsonl;
+mod markdown;
 mod progress;
 mod sanitize;
 mod transcript;
@@ -18,6 +19,7 @@ use crate::responses::{Event, EventKind, McpApprovalRequest, Response, Retry};
 
 pub use approval::Decision;
 
+use markdown::Markdown;
 use progress::Progress;
 use transcript::Transcript;
 
@@ -46,6 +48,14 @@ pub enum Format {
     Jsonl,
 }
 
+fn write_out(text: &str) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(Error::Output)
+}
+
 /// stdout for what was asked for, stderr for the rest.
 pub struct Ui {
     options: OutputOptions,
@@ -53,7 +63,10 @@ pub struct Ui {
     stderr: AutoStream<io::Stderr>,
     progress: Progress,
     transcript: Transcript,
+    /// The last response, for [`Format::Json`].
     last: Option<Response>,
+    /// Where the answer is rendered: on a terminal only.
+    markdown: Option<Markdown>,
 }
 
 impl Ui {
@@ -65,12 +78,22 @@ impl Ui {
             progress: Progress::new(!options.quiet && io::stderr().is_terminal()),
             transcript: Transcript::default(),
             last: None,
+            markdown: None,
         }
     }
 
     /// How the answer, and a failure, shall look.
     pub fn set_format(&mut self, format: Format) {
         self.format = format;
+    }
+
+    /// Renders Markdown in the answer, if stdout is a terminal.
+    pub fn render_markdown(&mut self) {
+        if io::stdout().is_terminal() {
+            let in_colour = AutoStream::choice(&io::stdout()) != ColorChoice::Never
+                && self.options.color != ColorChoice::Never;
+            self.markdown = Some(Markdown::new(in_colour));
+        }
     }
 
     /// The log of the program's parts, for `-vv`. It never holds a request, a header or a token.
@@ -91,10 +114,7 @@ impl Ui {
 
     /// What was asked for, and a line end.
     pub fn print(&mut self, text: &str) -> Result<(), Error> {
-        let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{text}")
-            .and_then(|()| stdout.flush())
-            .map_err(Error::Output)
+        write_out(&format!("{text}\n"))
     }
 
     /// Something that is good to know.
@@ -145,8 +165,16 @@ impl Ui {
         }
     }
 
+    fn flush_answer(&mut self) -> Result<(), Error> {
+        match &mut self.markdown {
+            Some(markdown) => write_out(&markdown.finish()),
+            None => Ok(()),
+        }
+    }
+
     /// The answer is over: with [`Format::Json`], the last response is printed.
     pub fn end_of_answer(&mut self) -> Result<(), Error> {
+        self.flush_answer()?;
         match self.last.take() {
             Some(response) => self.print(&jsonl::document(&response)),
             None => Ok(()),
@@ -155,6 +183,10 @@ impl Ui {
 
     fn show(&mut self, event: &Event) -> Result<(), Error> {
         for shown in self.transcript.show(event) {
+            // A step or the end of the answer must not come before the text that it follows.
+            if !matches!(shown, transcript::Shown::Text(_)) {
+                self.flush_answer()?;
+            }
             match shown {
                 transcript::Shown::Waiting(text) => self.progress.show(&text),
                 transcript::Shown::Step(text) => self.step(&text),
@@ -177,13 +209,14 @@ impl Ui {
 
     fn write_answer(&mut self, text: &str) -> Result<(), Error> {
         self.progress.hide();
-        let mut stdout = io::stdout().lock();
-        let written = if stdout.is_terminal() {
-            stdout.write_all(sanitize::for_terminal(text).as_bytes())
-        } else {
-            stdout.write_all(text.as_bytes())
-        };
-        written.and_then(|()| stdout.flush()).map_err(Error::Output)
+        if !io::stdout().is_terminal() {
+            return write_out(text);
+        }
+        let text = sanitize::for_terminal(text);
+        match &mut self.markdown {
+            Some(markdown) => write_out(&markdown.push(&text)),
+            None => write_out(&text),
+        }
     }
 
     /// A step is one line, and not a screen full: `-v` shows it whole.

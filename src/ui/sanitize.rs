@@ -68,4 +68,20 @@ mod tests {
     fn a_line_stays_a_line() {
         assert_eq!(one_line("a\r\nb\u{1b}[2J\tc"), "a\\r\\nb\\u{1b}[2J\\tc");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_that_drives_a_terminal_is_left_of_any_text(text in "(\\PC|\\p{Cc}|\\p{Cf}|[a-z]){0,60}") {
+            for (sanitized, newlines) in [(for_terminal(&text).into_owned(), true), (one_line(&text), false)] {
+                for left in sanitized.chars().filter(|it| it.is_control()) {
+                    proptest::prop_assert!(newlines && matches!(left, '\n' | '\t'), "{left:?}");
+                }
+                let turns = sanitized.contains(['\u{202e}', '\u{2066}', '\u{e0041}']);
+                proptest::prop_assert!(!turns);
+            }
+            // What is harmless is left as it is, in its order.
+            let harmless: String = text.chars().filter(|it| is_harmless(*it)).collect();
+            proptest::prop_assert_eq!(for_terminal(&text), harmless);
+        }
+    }
 }
