@@ -96,6 +96,9 @@ pub enum Error {
     Stdio(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the output could not be written")]
     Output(#[source] io::Error),
+    /// Whoever reads the output, such as `head`, has had enough. That is no failure.
+    #[error("nobody reads the output any more")]
+    ReaderLeft,
     #[error("the asynchronous runtime could not be started")]
     Runtime(#[source] io::Error),
 
@@ -151,6 +154,7 @@ impl Error {
             | Self::Stdio(_)
             | Self::Output(_)
             | Self::Runtime(_) => ExitStatus::Internal,
+            Self::ReaderLeft => ExitStatus::Done,
             Self::NobodyToAsk { .. } | Self::NothingApproved => ExitStatus::NotApproved,
             Self::EndlessApprovals(_) => ExitStatus::BrokenAnswer,
             Self::Interrupted => ExitStatus::Interrupted,
@@ -244,6 +248,7 @@ impl Error {
             | Self::Serve(_)
             | Self::Stdio(_)
             | Self::Output(_)
+            | Self::ReaderLeft
             | Self::Runtime(_)
             | Self::NothingApproved
             | Self::EndlessApprovals(_)

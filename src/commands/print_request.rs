@@ -52,7 +52,8 @@ fn without_secrets(request: &CreateResponse) -> Value {
         if tool.get("authorization").is_some_and(Value::is_string) {
             tool["authorization"] = marked(&format!("MCP_AUTHORIZATION{suffix}"));
         }
-        for (name, value) in tool["headers"].as_object_mut().into_iter().flatten() {
+        let headers = tool.get_mut("headers").and_then(Value::as_object_mut);
+        for (name, value) in headers.into_iter().flatten() {
             *value = marked(&format!("MCP_HEADER_{}{suffix}", in_capitals(name)));
         }
     }

@@ -11,10 +11,6 @@ use crate::responses::{self, ApiError, FailedDependency};
 
 /// The lines that tell a person how a verb failed.
 pub fn text(error: &Error) -> Vec<String> {
-    // A shell says nothing of a program that was told to stop, and neither do we.
-    if matches!(error, Error::Interrupted | Error::Terminated) {
-        return Vec::new();
-    }
     let mut lines = vec![format!(
         "{ERROR}error:{ERROR:#} {}",
         one_line(&error.to_string())

@@ -53,7 +53,10 @@ fn write_out(text: &str) -> Result<(), Error> {
     stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
-        .map_err(Error::Output)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Error::ReaderLeft,
+            _ => Error::Output(error),
+        })
 }
 
 /// stdout for what was asked for, stderr for the rest.
@@ -175,6 +178,10 @@ impl Ui {
     /// The answer is over: with [`Format::Json`], the last response is printed.
     pub fn end_of_answer(&mut self) -> Result<(), Error> {
         self.flush_answer()?;
+        // What is cut off in a pipe stays as it came; a person's next line begins at its margin.
+        if self.markdown.is_none() && self.transcript.is_line_open() && io::stdout().is_terminal() {
+            write_out("\n")?;
+        }
         match self.last.take() {
             Some(response) => self.print(&jsonl::document(&response)),
             None => Ok(()),
@@ -247,6 +254,13 @@ impl Ui {
     /// Tells how the verb failed.
     pub fn failure(&mut self, error: &Error) {
         self.progress.hide();
+        // A shell says nothing of a program that was told to stop, and neither do we.
+        if matches!(
+            error,
+            Error::Interrupted | Error::Terminated | Error::ReaderLeft
+        ) {
+            return;
+        }
         let text = match self.format {
             Format::Text => failure::text(error),
             Format::Json | Format::Jsonl => failure::json(error),

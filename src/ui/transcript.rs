@@ -57,6 +57,11 @@ impl Transcript {
         }
     }
 
+    /// Whether text was written that does not end in a line end.
+    pub fn is_line_open(&self) -> bool {
+        self.open_line.is_some()
+    }
+
     /// What the stream did not tell item by item, and the last line end.
     fn rest(&mut self, response: &Response) -> Vec<Shown> {
         let mut shown = Vec::new();

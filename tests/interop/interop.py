@@ -5,6 +5,7 @@ Every function that begins with `test_` is a case; the last line counts them.
 
 import asyncio
 import contextlib
+import http.server
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -196,6 +198,67 @@ def test_openais_types_read_every_event_of_the_engine():
             events.validate_python(json.loads(line))
         kept = response.validate_python(json.loads(told[-1])["response"])
         assert kept.output_text.startswith("You rolled 4 dice"), kept.output_text
+
+
+@contextlib.contextmanager
+def api_stand_in():
+    """An endpoint that keeps the last request and answers it, streamed if it asks for that."""
+    response = {"id": "resp_1", "object": "response", "status": "completed", "output": [
+        {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
+         "content": [{"type": "output_text", "text": "Hello", "annotations": []}]}]}
+    delta = {"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0,
+             "delta": "Hello", "sequence_number": 0, "logprobs": []}
+    done = {"type": "response.completed", "sequence_number": 1, "response": response}
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.server.authorization = self.headers["authorization"]
+            self.server.request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            streams = self.server.request.get("stream")
+            body = "".join(f"data: {json.dumps(event)}\n\n" for event in [delta, done]) if streams else json.dumps(response)
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream" if streams else "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_printed_request_runs_as_it_stands_and_says_the_same():
+    secrets = {"OPENAI_API_KEY": "sk-canary", "MCP_AUTHORIZATION": "canary-token", "MCP_HEADER_X_KEY": "canary-value"}
+    for streams in [True, False]:
+        with api_stand_in() as server, tempfile.TemporaryDirectory() as folder:
+            base_url = f"http://127.0.0.1:{server.server_port}/v1"
+            question = ["--base-url", base_url, "--server-url", "https://a.example/mcp", "--allowed-tools", "a,b",
+                        "--authorization", "canary-token", "-H", "X-Key: canary-value", "--metadata", "k=it's",
+                        "--no-store", "--api-key", "sk-canary", *([] if streams else ["--no-stream"]),
+                        "It's \"$5\" `now` \\ \u00e9"]
+            assert run("ask", *question).stdout == "Hello\n"
+            sent = server.request
+            for language, command in [
+                ("curl", ["sh"]), ("python", [sys.executable]), ("node", ["node", "--check"]),
+            ]:
+                printed = run("ask", *question, "--print-request", language).stdout
+                assert "canary" not in printed, printed
+                script = pathlib.Path(folder) / ("ask.mjs" if language == "node" else "ask")
+                script.write_text(printed)
+                server.request = None
+                ended = subprocess.run(
+                    [*command, script], env={**ENVIRONMENT, **secrets}, capture_output=True, text=True, timeout=60
+                )
+                assert ended.returncode == 0, ended.stderr
+                if language != "node":
+                    assert server.request == sent, (language, server.request, sent)
+                    assert server.authorization == "Bearer sk-canary"
+                if language == "python":
+                    assert ended.stdout == "Hello\n", ended.stdout
 
 
 def main():

@@ -380,3 +380,68 @@ fn a_connection_that_cannot_be_made_is_exit_4() {
     let gone = ask(&Faulty::start([Step::Reset]), &["--retries", "0"]);
     assert_eq!(gone.exit, Some(4), "{gone}");
 }
+
+#[test]
+fn a_body_that_is_packed_is_not_unpacked_and_informal_answers_are_passed_over() {
+    // Nothing was offered in `Accept-Encoding`, so a bomb stays as small as it came.
+    let packed = Faulty::answering(
+        &format!("{JSON}\r\ncontent-encoding: gzip"),
+        b"\x1f\x8b\x08\x00bomb",
+    );
+    let run = ask(&packed, &[]);
+    assert_eq!(run.exit, Some(5), "{run}");
+
+    let informal = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(50);
+    let answer = format!(
+        "{informal}HTTP/1.1 {SSE}\r\nconnection: close\r\n\r\n{}{COMPLETED}",
+        delta("Hello")
+    );
+    let run = ask(&Faulty::start([Step::Write(answer.into_bytes())]), &[]);
+    assert_eq!(run.stdout, "Hello\n", "{run}");
+}
+
+#[test]
+fn no_secret_is_in_any_output_however_much_is_logged() {
+    let secrets = ["sk-canary-key", "canary-token", "canary-header"];
+    let echoed = format!("{}{COMPLETED}", delta("Hello"));
+    let refusal = "{\"error\":{\"message\":\"Error retrieving tool list from MCP server: 'a'. Http status code: 401 (Unauthorized)\"}}";
+    for faulty in [
+        Faulty::answering(SSE, &echoed),
+        Faulty::answering(
+            "424 Failed Dependency\r\ncontent-type: application/json",
+            refusal,
+        ),
+        Faulty::answering("500 Oops", ""),
+        Faulty::start([Step::Reset]),
+        Faulty::answering(SSE, "data: nonsense\n\n"),
+    ] {
+        for options in [
+            &["-vvv"][..],
+            &["-vvv", "--json"],
+            &["--print-request", "curl"],
+        ] {
+            let run = McpCli::new(&[
+                "ask",
+                "--base-url",
+                &faulty.base_url(),
+                "--retries",
+                "0",
+                "Go",
+            ])
+            .args(&[
+                "--server-url",
+                "https://a.example/mcp",
+                "-H",
+                "X-Key: canary-header",
+            ])
+            .args(options)
+            .env("OPENAI_API_KEY", secrets[0])
+            .env("MCP_AUTHORIZATION", secrets[1])
+            .run();
+            for secret in secrets {
+                assert!(!run.stderr.contains(secret), "{secret} was logged: {run}");
+                assert!(!run.stdout.contains(secret), "{secret} was printed: {run}");
+            }
+        }
+    }
+}

@@ -5,5 +5,6 @@ mod faults;
 mod hosted;
 mod mcp_config;
 mod serve;
+mod terminal;
 mod token;
 mod usage;

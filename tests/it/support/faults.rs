@@ -24,6 +24,7 @@ pub enum Step {
 pub struct Faulty {
     pub address: SocketAddr,
     requests: Arc<AtomicUsize>,
+    left: Arc<AtomicUsize>,
 }
 
 impl Faulty {
@@ -32,14 +33,24 @@ impl Faulty {
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&requests);
+        let left = Arc::new(AtomicUsize::new(0));
+        let leaving = Arc::clone(&left);
         let steps: Vec<Step> = steps.into_iter().collect();
         std::thread::spawn(move || {
             for connection in listener.incoming() {
                 let (steps, counted) = (steps.clone(), Arc::clone(&counted));
-                std::thread::spawn(move || serve(connection.unwrap(), steps, &counted));
+                let leaving = Arc::clone(&leaving);
+                std::thread::spawn(move || {
+                    serve(connection.unwrap(), steps, &counted);
+                    leaving.fetch_add(1, Ordering::SeqCst);
+                });
             }
         });
-        Self { address, requests }
+        Self {
+            address,
+            requests,
+            left,
+        }
     }
 
     /// A server that answers with this head and body, and closes.
@@ -50,6 +61,14 @@ impl Faulty {
 
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
+    }
+
+    /// Whether, within a few seconds, a peer has closed a connection that hung.
+    pub fn was_left(&self) -> bool {
+        (0..50).any(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            self.left.load(Ordering::SeqCst) > 0
+        })
     }
 
     pub fn requests(&self) -> usize {

@@ -1,0 +1,163 @@
+//! A person at a terminal, and outputs that are not one.
+
+use std::process::{Command, Stdio};
+
+use rexpect::session::{PtySession, spawn_command};
+use tempfile::TempDir;
+
+use crate::support::{Answer, Api, Faulty, KEY, Server, Step, dice_server};
+
+const SECONDS: u64 = 1000;
+
+/// The binary on a real pseudo-terminal, with a home folder of its own.
+fn terminal(home: &TempDir, args: &[&str]) -> PtySession {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-cli"));
+    command
+        .args(args)
+        .env_clear()
+        .env("HOME", home.path())
+        .env("TERM", "xterm-256color")
+        .env("OPENAI_API_KEY", KEY);
+    spawn_command(command, Some(10 * SECONDS)).unwrap()
+}
+
+fn ask<'a>(server: &'a Server, question: &'a str) -> Vec<&'a str> {
+    vec![
+        "ask",
+        "--local",
+        "--server-url",
+        &server.url,
+        "--server-label",
+        "dice",
+        question,
+    ]
+}
+
+/// The library keeps the type of a status to itself; what it prints is `Exited(Pid(1), 0)`.
+fn exit_status(terminal: &PtySession) -> i32 {
+    let status = format!("{:?}", terminal.process().wait().unwrap());
+    let (_, code) = status.rsplit_once(", ").unwrap();
+    assert!(status.starts_with("Exited"), "{status}");
+    code.trim_end_matches(')').parse().unwrap()
+}
+
+#[test]
+fn a_person_is_shown_the_whole_call_and_may_say_yes() {
+    let (server, home) = (dice_server(), TempDir::new().unwrap());
+    let mut terminal = terminal(&home, &ask(&server, "Roll 3 dice"));
+    terminal
+        .exp_string("The model wants to call dice.roll_dice {\"n_dice\":3}")
+        .unwrap();
+    terminal.exp_string("(y/N)").unwrap();
+    terminal.send_line("y").unwrap();
+    terminal
+        .exp_string("You rolled 3 dice and got the following results: ")
+        .unwrap();
+    terminal.exp_eof().unwrap();
+    assert_eq!(exit_status(&terminal), 0);
+}
+
+#[test]
+fn enter_alone_is_a_no() {
+    let (server, home) = (dice_server(), TempDir::new().unwrap());
+    let mut terminal = terminal(&home, &ask(&server, "Roll 3 dice"));
+    terminal.exp_string("(y/N)").unwrap();
+    terminal.send_line("").unwrap();
+    terminal
+        .exp_string("because the call was not approved")
+        .unwrap();
+    terminal.exp_eof().unwrap();
+    assert_eq!(exit_status(&terminal), 7);
+}
+
+#[test]
+fn the_arguments_of_a_call_are_complete_and_cannot_drive_the_terminal() {
+    let home = TempDir::new().unwrap();
+    let arguments = serde_json::json!({"text": "\u{1b}[2J\u{202e}evil\r".to_owned() + &"x".repeat(500) + "END"});
+    let held = serde_json::json!({"id": "resp_1", "object": "response", "status": "completed", "output": [
+        {"type": "mcp_approval_request", "id": "mcpr_1", "name": "wipe", "server_label": "s",
+         "arguments": arguments["text"]}]});
+    let api = Api::start([Answer::json(200, &held)]);
+    let mut terminal = terminal(&home, &["ask", "--base-url", &api.base_url, "Go"]);
+    terminal
+        .exp_string("The model wants to call s.wipe \\u{1b}[2J\\u{202e}evil\\r")
+        .unwrap();
+    terminal.exp_string("END").unwrap();
+    terminal.send_control('c').unwrap();
+    terminal.exp_eof().unwrap();
+    assert_eq!(exit_status(&terminal), 130);
+}
+
+#[test]
+fn ctrl_c_ends_the_question_and_the_connection() {
+    let home = TempDir::new().unwrap();
+    let hangs = Faulty::start([
+        Step::Write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n".to_vec()),
+        Step::Hang,
+    ]);
+    let mut terminal = terminal(&home, &["ask", "--base-url", &hangs.base_url(), "Go"]);
+    terminal.exp_string("waiting for the answer").unwrap();
+    terminal.send_control('c').unwrap();
+    terminal.exp_eof().unwrap();
+    assert_eq!(exit_status(&terminal), 130);
+    assert!(hangs.was_left(), "the connection is still open");
+}
+
+#[test]
+fn what_a_model_says_cannot_drive_the_terminal_and_is_rendered() {
+    let text = "**Bold** \u{1b}]52;c;Y2FuYXJ5\u{7}\u{9b}31mred\u{202e}\n\n- one\n- two\n";
+    let said = serde_json::json!({"id": "resp_1", "object": "response", "status": "completed", "output": [
+        {"type": "message", "id": "msg_1", "role": "assistant",
+         "content": [{"type": "output_text", "text": text}]}]});
+    let home = TempDir::new().unwrap();
+    for (option, rendered) in [("--quiet", true), ("--no-markdown", false)] {
+        let api = Api::start([Answer::json(200, &said)]);
+        let mut terminal = terminal(&home, &["ask", "--base-url", &api.base_url, option, "Go"]);
+        let shown = terminal.exp_eof().unwrap();
+        assert!(!shown.contains("\u{1b}]52"), "{shown:?}");
+        assert!(
+            !shown.contains(['\u{9b}', '\u{7}', '\u{202e}']),
+            "{shown:?}"
+        );
+        assert_eq!(shown.contains("**Bold**"), !rendered, "{shown:?}");
+        assert!(shown.contains("Bold") && shown.contains("two"), "{shown:?}");
+    }
+    // In a pipe, the bytes are the model's.
+    let api = Api::start([Answer::json(200, &said)]);
+    let run = crate::support::McpCli::new(&["ask", "--base-url", &api.base_url, "-q", "Go"])
+        .env("OPENAI_API_KEY", KEY)
+        .run();
+    assert_eq!(run.stdout, text);
+}
+
+#[test]
+fn a_full_disk_is_exit_1_and_a_reader_that_leaves_is_no_panic() {
+    let server = dice_server();
+    let home = TempDir::new().unwrap();
+    let shell = |tail: &str| {
+        let line = format!(
+            "\"$0\" ask --local --require-approval never --format jsonl --server-url {} 'Roll 10000 dice' {tail}",
+            server.url
+        );
+        Command::new("sh")
+            .args(["-c", &line, env!("CARGO_BIN_EXE_mcp-cli")])
+            .env_clear()
+            .env("HOME", home.path())
+            .env("PATH", "/usr/bin:/bin")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let full = shell("> /dev/full");
+    let stderr = String::from_utf8(full.stderr).unwrap();
+    assert_eq!(full.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("the output could not be written"),
+        "{stderr}"
+    );
+
+    let left = shell("| head -1");
+    let stderr = String::from_utf8(left.stderr).unwrap();
+    assert_eq!(stderr, "", "a reader that has enough is no failure");
+    assert!(left.stdout.starts_with(b"{\"type\":\"response.created\""));
+}
