@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Faulty, KEY, McpCli, Run, Step};
+use crate::support::{Authority, Faulty, KEY, McpCli, Run, Step};
 
 const SSE: &str = "200 OK\r\ncontent-type: text/event-stream";
 const JSON: &str = "200 OK\r\ncontent-type: application/json";
@@ -443,5 +443,50 @@ fn no_secret_is_in_any_output_however_much_is_logged() {
                 assert!(!run.stdout.contains(secret), "{secret} was printed: {run}");
             }
         }
+    }
+}
+
+#[test]
+fn a_certificate_is_believed_only_while_it_is_good() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let roots = folder.path().join("roots.pem");
+    let authority = Authority::new();
+    std::fs::write(&roots, &authority.pem).unwrap();
+    let now = time::OffsetDateTime::now_utc();
+    let day = time::Duration::DAY;
+    for (name, host, until, trusted, exit, words) in [
+        ("good", "localhost", now + day, true, 0, ""),
+        ("expired", "localhost", now - day, true, 4, "xpired"),
+        (
+            "of another host",
+            "elsewhere.example",
+            now + day,
+            true,
+            4,
+            "not valid for name",
+        ),
+        (
+            "of nobody who is known",
+            "localhost",
+            now + day,
+            false,
+            4,
+            "UnknownIssuer",
+        ),
+    ] {
+        let port = crate::support::tls_server(
+            authority.issue(host, until),
+            JSON,
+            "{\"object\":\"response\",\"status\":\"completed\",\"output\":[]}",
+        );
+        let base_url = format!("https://localhost:{port}/v1");
+        let mut cli = McpCli::new(&["ask", "--base-url", &base_url, "--retries", "0", "-q", "Go"])
+            .env("OPENAI_API_KEY", KEY);
+        if trusted {
+            cli = cli.env("SSL_CERT_FILE", roots.to_str().unwrap());
+        }
+        let run = cli.run();
+        assert_eq!(run.exit, Some(exit), "{name}: {run}");
+        assert!(run.stderr.contains(words), "{name}: {run}");
     }
 }

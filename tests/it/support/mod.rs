@@ -5,12 +5,15 @@ mod contract;
 mod faults;
 mod mcp_cli;
 mod servers;
+mod tls;
 
 pub use api::{Answer, Api, KEY};
 pub use contract::{assert_is_event, assert_is_response};
 pub use faults::{Faulty, Step};
 pub use mcp_cli::{McpCli, Run};
 pub use servers::{Server, dice_server, dice_server_with_auth, http_server};
+
+pub use tls::{Authority, tls_server};
 
 use std::path::PathBuf;
 

@@ -1,0 +1,71 @@
+//! A certificate authority of the tests, and a server that shows what it issued.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its certificate, for those who shall trust it.
+    pub pem: String,
+}
+
+/// A certificate and its key.
+pub struct Issued {
+    certificate: CertificateDer<'static>,
+    key: KeyPair,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        }
+    }
+
+    /// A certificate for `host` that is good until then.
+    pub fn issue(&self, host: &str, until: time::OffsetDateTime) -> Issued {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        params.not_before = until - time::Duration::days(7);
+        params.not_after = until;
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Issued {
+            certificate: certificate.der().clone(),
+            key,
+        }
+    }
+}
+
+/// Answers one request over TLS; returns the port.
+pub fn tls_server(issued: Issued, head: &str, body: &str) -> u16 {
+    let key = PrivateKeyDer::try_from(issued.key.serialize_der()).unwrap();
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![issued.certificate], key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let answer = format!("HTTP/1.1 {head}\r\nconnection: close\r\n\r\n{body}");
+    std::thread::spawn(move || {
+        let (connection, _) = listener.accept().unwrap();
+        let tls = ServerConnection::new(Arc::new(config)).unwrap();
+        let mut stream = StreamOwned::new(tls, connection);
+        // A client that does not believe the certificate leaves here.
+        if stream.read(&mut [0; 65536]).is_ok() {
+            let _ = stream.write_all(answer.as_bytes());
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+    });
+    port
+}
