@@ -7,7 +7,7 @@ use serde_json::json;
 use super::sanitize::one_line;
 use super::{ERROR, NOTE};
 use crate::error::Error;
-use crate::responses::{self, ApiError, FailedDependency};
+use crate::responses::{self, ApiError, FailedDependency, McpCallError};
 
 /// The lines that tell a person how a verb failed.
 pub fn text(error: &Error) -> Vec<String> {
@@ -128,5 +128,26 @@ fn why(failure: &FailedDependency) -> Vec<String> {
         Some(detail) if matches!(status, Some(400 | 424)) => vec![detail.clone()],
         Some(detail) if detail.contains(": ") => vec![meaning.to_owned(), detail.clone()],
         _ => vec![meaning.to_owned()],
+    }
+}
+
+/// What to try after an error inside a call, for the errors that are known to be of the server's
+/// making or of its connection's.
+pub fn hint_of_call(error: &McpCallError) -> Option<&'static str> {
+    match error {
+        McpCallError::McpProtocolError { code: 32600, .. } => {
+            Some("the server forgot its session between calls; run it stateless")
+        }
+        McpCallError::HttpError {
+            code: 401 | 403, ..
+        } => Some("the server wants credentials at call time too; send them with every request"),
+        McpCallError::HttpError { code: 424, .. } => {
+            Some("a call is given up after about 60 s; answer sooner, and look at the server's log")
+        }
+        McpCallError::HttpError { code: 500.., .. } => Some("look at the server's log"),
+        McpCallError::McpProtocolError { .. }
+        | McpCallError::McpToolExecutionError { .. }
+        | McpCallError::HttpError { .. }
+        | McpCallError::Other(_) => None,
     }
 }

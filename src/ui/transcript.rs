@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
+use super::failure;
 use super::sanitize::one_line;
 use crate::responses::{Event, EventKind, Item, McpCall, McpListTools, Response};
 
@@ -81,7 +82,14 @@ impl Transcript {
         let took = self.started.get(&output_index).map(Instant::elapsed);
         match item {
             Item::McpListTools(list) => vec![Shown::Step(listed(list, took))],
-            Item::McpCall(call) => vec![Shown::Step(called(call, took))],
+            Item::McpCall(call) => {
+                let hint = call.error.as_ref().and_then(failure::hint_of_call);
+                let hint = hint.map(|hint| Shown::Step(format!("  hint: {hint}")));
+                [Shown::Step(called(call, took))]
+                    .into_iter()
+                    .chain(hint)
+                    .collect()
+            }
             Item::Message(message) => {
                 let mut shown = Vec::new();
                 if !self.has_text.contains(&output_index) {
@@ -90,7 +98,7 @@ impl Transcript {
                 shown.extend(message.refusal().map(Shown::Refusal));
                 shown
             }
-            Item::Other(fields) => other(fields).map(Shown::Step).into_iter().collect(),
+            Item::Other(fields) => other(fields, took).map(Shown::Step).into_iter().collect(),
             // What becomes of an approval request is told by who answers it.
             Item::McpApprovalRequest(_) | Item::McpApprovalResponse(_) => Vec::new(),
         }
@@ -156,14 +164,14 @@ fn called(call: &McpCall, took: Option<Duration>) -> String {
     }
 }
 
-/// An item that this program does not know, by its type; how a model thought is not a step.
-fn other(fields: &Map<String, Value>) -> Option<String> {
-    let item_type = fields
-        .get("type")?
-        .as_str()
-        .filter(|it| *it != "reasoning")?;
-    let status = fields.get("status").and_then(Value::as_str).unwrap_or("");
-    Some(one_line(format!("{item_type} {status}").trim_end()))
+/// An item that this program does not know, by its type, such as `reasoning`.
+fn other(fields: &Map<String, Value>, took: Option<Duration>) -> Option<String> {
+    let text = |field: &str| fields.get(field).and_then(Value::as_str);
+    let item = match (text("type")?, text("status")) {
+        (item_type, Some(status)) if status != "completed" => format!("{item_type} {status}"),
+        (item_type, _) => item_type.to_owned(),
+    };
+    Some(format!("{}{}", one_line(&item), Took(took)))
 }
 
 /// ` (1.2 ms)`, or nothing where the time is not known.
@@ -224,12 +232,12 @@ mod tests {
 
             let steps = shown
                 .iter()
-                .filter(|it| matches!(it, Shown::Step(_)))
+                .filter(|it| matches!(it, Shown::Step(step) if !step.contains("hint: ")))
                 .count();
             let expected = response
                 .output()
                 .iter()
-                .filter(|item| matches!(item, Item::McpListTools(_) | Item::McpCall(_)))
+                .filter(|item| !matches!(item, Item::Message(_) | Item::McpApprovalRequest(_)))
                 .count();
             assert_eq!(steps, expected, "{name}");
         }

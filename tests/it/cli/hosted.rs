@@ -53,6 +53,7 @@ fn a_recorded_stream_is_told_as_it_happened() {
     4
     ----- stderr -----
     dmcp offers roll (N ms)
+    reasoning (N ms)
     dmcp.roll {"diceRollExpression":"2d4 + 1"} -> 4 (N ms)
     "#);
 
@@ -112,7 +113,8 @@ fn the_text_of_every_recording_is_printed_whole_and_every_step_is_told() {
                         item["server_label"].as_str().unwrap(),
                         item["name"].as_str().unwrap()
                     ),
-                    _ => continue,
+                    "message" => continue,
+                    other => format!("\n{other}"),
                 };
                 assert!(
                     run.stderr.contains(&told),
@@ -146,6 +148,7 @@ fn an_approval_is_sent_as_openai_was_sent_it() {
     4
     ----- stderr -----
     dmcp offers roll
+    reasoning
     dmcp.roll {"diceRollExpression":"2d4+1"} approved
     dmcp.roll {"diceRollExpression":"2d4+1"} -> 4
     "#);
