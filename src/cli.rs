@@ -8,7 +8,7 @@ use crate::ui::OutputOptions;
 
 /// Run, secure and ask MCP servers the way OpenAI's Responses API does
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = false, max_term_width = 100)]
+#[command(version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(after_help = "\
 Examples:
   mcp-cli ask --local \"Roll a few dice!\"      ask the built-in model; needs nothing at all

@@ -50,6 +50,14 @@ pub enum Error {
     ForeignKey,
     #[error("--previous-response-id names a response that an API keeps, and --local keeps none")]
     LocalPrevious,
+    #[error("the last conversation is one that OpenAI keeps, and --local keeps none")]
+    LocalContinue,
+    #[error("`{server_label}.{name}` waits for approval, and no server of that name is given")]
+    PendingElsewhere { server_label: String, name: String },
+    #[error("two secrets are to be read from stdin")]
+    TwoOnStdin,
+    #[error("more than one of --server-url, --connector-id and --tunnel-id is given")]
+    SeveralTargets,
     #[error("--authorization and a header of that name are given")]
     TwoCredentials,
     #[error("{flag} is not an http or https URL")]
@@ -131,6 +139,10 @@ impl Error {
             | Self::NeedsHttp { .. }
             | Self::ForeignKey
             | Self::LocalPrevious
+            | Self::LocalContinue
+            | Self::PendingElsewhere { .. }
+            | Self::TwoOnStdin
+            | Self::SeveralTargets
             | Self::TwoCredentials
             | Self::NotAUrl { .. }
             | Self::NotLocal(_)
@@ -194,6 +206,10 @@ impl Error {
             Self::NeedsAuth { .. } => "add --auth",
             Self::NeedsHttp { .. } => "serve over HTTP, or leave it out",
             Self::LocalPrevious => "-c goes on with the last conversation",
+            Self::LocalContinue => "leave --local out, or begin a new conversation without -c",
+            Self::PendingElsewhere { .. } => "name the same server as before, and its label",
+            Self::TwoOnStdin => "read one of them from a file, with @FILE",
+            Self::SeveralTargets => "name one; other servers can come from --mcp-config",
             Self::TwoCredentials => "leave one of them out",
             Self::NotAUrl { .. } => "write it with http:// or https:// and a host",
             Self::NotHosted { .. } => "add --local, or serve it over HTTP behind a tunnel",
@@ -217,7 +233,7 @@ impl Error {
             }
             Self::NobodyToAsk { name, .. } => {
                 return Some(format!(
-                    "pass `--approve all`, `--approve none` or `--approve {name}`"
+                    "pass `--approve all`, `--approve none` or `--approve {name}`, now or with -c and the same server"
                 ));
             }
             Self::Auth(auth::Error::Exists { .. }) => "pass --force to replace it",

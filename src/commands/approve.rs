@@ -41,14 +41,14 @@ impl FromStr for ApprovalPolicy {
 
 impl ApprovalPolicy {
     /// Whether `call` may be made; `lists` says what its tool does.
-    pub fn decide(
+    pub async fn decide(
         &self,
         call: &McpApprovalRequest,
         lists: &[McpListTools],
         ui: &mut Ui,
     ) -> Result<bool, Error> {
         let approve = match self {
-            Self::Ask if ui.can_ask() => return ui.ask_approval(call),
+            Self::Ask if ui.can_ask() => return ui.ask_approval(call).await,
             Self::Ask => {
                 ui.decided(call, Decision::Open);
                 return Err(Error::NobodyToAsk {
@@ -71,10 +71,11 @@ impl ApprovalPolicy {
     }
 }
 
+/// Whether the last list of the server says that the tool changes nothing.
 fn is_read_only(call: &McpApprovalRequest, lists: &[McpListTools]) -> bool {
-    lists
+    let last = lists
         .iter()
-        .filter(|list| list.server_label == call.server_label)
-        .flat_map(|list| &list.tools)
-        .any(|tool| tool.name == call.name && tool.is_read_only())
+        .rfind(|list| list.server_label == call.server_label);
+    let mut tools = last.into_iter().flat_map(|list| &list.tools);
+    tools.any(|tool| tool.name == call.name && tool.is_read_only())
 }

@@ -15,7 +15,6 @@ use super::print_request::{self, PrintAs};
 use super::servers::{McpServerArgs, Servers};
 use super::state;
 use crate::address;
-use crate::auth::Secret;
 use crate::engine::Engine;
 use crate::engine::model::{Model, Script};
 use crate::error::Error;
@@ -55,7 +54,7 @@ pub struct AskArgs {
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
 
-    /// Where the Responses API is [default: https://api.openai.com/v1]
+    /// Where the Responses API is [default: `https://api.openai.com/v1`]
     #[arg(
         long,
         env = "OPENAI_BASE_URL",
@@ -92,7 +91,7 @@ pub struct AskArgs {
 
     /// Print the request as something to run or read, with secrets as names of environment
     /// variables, and send nothing
-    #[arg(long, value_name = "LANGUAGE")]
+    #[arg(long, value_name = "LANGUAGE", conflicts_with = "local")]
     print_request: Option<PrintAs>,
 
     /// Do not render Markdown on a terminal
@@ -177,7 +176,7 @@ struct FieldArgs {
     #[arg(long, value_name = "K=V", value_parser = args::key_value)]
     metadata: Vec<(String, String)>,
 
-    /// Do not keep the response
+    /// Let the API keep nothing; -c and approvals then send everything again, from the state folder
     #[arg(long)]
     no_store: bool,
 
@@ -193,7 +192,6 @@ struct FieldArgs {
 /// A question with everything that it needs.
 pub struct Question {
     args: AskArgs,
-    route: Route,
     servers: Servers,
     /// The request, but for what is said and to whom.
     template: CreateResponse,
@@ -212,8 +210,8 @@ pub fn read(args: AskArgs, ui: &mut Ui) -> Result<Question, Error> {
     if !args.no_markdown {
         ui.render_markdown();
     }
-    let mut servers = args.server.read()?;
-    let route = args.route(&mut servers)?;
+    let servers = args.server.read()?;
+    args.check(&servers)?;
     let template = args.request()?;
     let conversation = args.conversation()?;
     let prompt = args.prompt(!conversation.pending.is_empty())?;
@@ -222,7 +220,6 @@ pub fn read(args: AskArgs, ui: &mut Ui) -> Result<Question, Error> {
     }
     Ok(Question {
         args,
-        route,
         servers,
         template,
         conversation,
@@ -232,11 +229,14 @@ pub fn read(args: AskArgs, ui: &mut Ui) -> Result<Question, Error> {
 
 /// Asks the question and prints the answer.
 pub async fn ask(mut question: Question, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    if let Some(language) = question.args.print_request {
+        return question.print(language, ui).await;
+    }
+    let route = question.args.route(&mut question.servers)?;
     let bundled = question.args.bundled(&mut question.servers).await?;
-    let entries = std::mem::take(&mut question.servers.entries);
-    question.template.tools = Some(entries).filter(|entries| !entries.is_empty());
-    let answered = question.converse(ui).await;
-    question.route.close().await;
+    question.take_entries()?;
+    let answered = question.converse(&route, ui).await;
+    route.close().await;
     if let Some(bundled) = bundled {
         bundled.stop().await;
     }
@@ -245,46 +245,87 @@ pub async fn ask(mut question: Question, ui: &mut Ui) -> Result<ExitStatus, Erro
 }
 
 impl Question {
-    /// Prints the request in place of sending it, if that is what is wanted.
-    pub fn is_printed(&self, ui: &mut Ui) -> Result<bool, Error> {
-        let Some(language) = self.args.print_request else {
-            return Ok(false);
+    /// Prints the request in place of sending it.
+    async fn print(mut self, language: PrintAs, ui: &mut Ui) -> Result<ExitStatus, Error> {
+        self.take_entries()?;
+        let (input, _) = self.input(ui).await?;
+        let request = self.conversation.request(&self.template, input);
+        let url = responses::endpoint(&self.args.base_url()?);
+        ui.print(&print_request::print(&request, &url, language))?;
+        Ok(ExitStatus::Done)
+    }
+
+    /// Puts the servers into the request. A call that waits for approval must be of one of them.
+    fn take_entries(&mut self) -> Result<(), Error> {
+        let entries = std::mem::take(&mut self.servers.entries);
+        self.template.tools = Some(entries).filter(|entries| !entries.is_empty());
+        let labels: Vec<&str> = self
+            .template
+            .mcp_tools()
+            .map(|it| it.server_label.as_str())
+            .collect();
+        let mut pending = self.conversation.pending.iter();
+        match pending.find(|call| !labels.contains(&call.server_label.as_str())) {
+            None => Ok(()),
+            Some(call) => Err(Error::PendingElsewhere {
+                server_label: call.server_label.clone(),
+                name: call.name.clone(),
+            }),
+        }
+    }
+
+    /// What is said next: the answers to what waits for approval, then the question. The second
+    /// value is whether a call was denied and nothing was asked beside it.
+    async fn input(&mut self, ui: &mut Ui) -> Result<(Input, bool), Error> {
+        let mut was_denied = false;
+        let mut answers = Vec::new();
+        for call in std::mem::take(&mut self.conversation.pending) {
+            let approve = self
+                .args
+                .approve
+                .decide(&call, &self.conversation.lists, ui)
+                .await?;
+            was_denied |= !approve;
+            answers.push(responses::answer(&call, approve));
+        }
+        let question = self.prompt.take().map(Input::Text);
+        let was_denied = was_denied && question.is_none();
+        let input = match question {
+            Some(question) if answers.is_empty() => question,
+            question => {
+                answers.extend(question.into_iter().flat_map(Input::into_items));
+                Input::Items(answers)
+            }
         };
-        let input = Input::Text(self.prompt.clone().unwrap_or_default());
-        let mut request = self.conversation.request(&self.template, input);
-        let entries = self.servers.entries.clone();
-        request.tools = Some(entries).filter(|entries| !entries.is_empty());
-        ui.print(&print_request::print(
-            &request,
-            &self.args.base_url()?,
-            language,
-        ))?;
-        Ok(true)
+        Ok((input, was_denied))
     }
 
     /// Asks, and asks again with the approvals, until a response needs none.
-    async fn converse(&mut self, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    async fn converse(&mut self, route: &Route, ui: &mut Ui) -> Result<ExitStatus, Error> {
         let mut was_denied = false;
         let mut has_called = false;
         for _ in 0..MOST_ROUNDS {
-            let mut answers = Vec::new();
-            for call in std::mem::take(&mut self.conversation.pending) {
-                let approve = self
-                    .args
-                    .approve
-                    .decide(&call, &self.conversation.lists, ui)?;
-                was_denied |= !approve;
-                answers.push(responses::answer(&call, approve));
-            }
-            let input = match self.prompt.take().map(Input::Text) {
-                Some(question) if answers.is_empty() => question,
-                question => {
-                    answers.extend(question.into_iter().flat_map(Input::into_items));
-                    Input::Items(answers)
-                }
-            };
+            let (input, denied) = self.input(ui).await?;
+            was_denied |= denied;
             let request = self.conversation.request(&self.template, input);
-            let response = self.respond(&request, ui).await?;
+            let response = match self.respond(route, &request, ui).await {
+                // What is incomplete can be continued as well.
+                Err(Error::Responses(responses::Error::NotCompleted {
+                    response,
+                    status,
+                    reason,
+                })) => {
+                    self.conversation.add(&request, &response);
+                    self.keep(ui);
+                    return Err(responses::Error::NotCompleted {
+                        response,
+                        status,
+                        reason,
+                    }
+                    .into());
+                }
+                response => response?,
+            };
             has_called |= response
                 .output()
                 .iter()
@@ -302,12 +343,17 @@ impl Question {
     }
 
     /// Sends one request and shows its answer as it comes.
-    async fn respond(&self, request: &CreateResponse, ui: &mut Ui) -> Result<Response, Error> {
+    async fn respond(
+        &self,
+        route: &Route,
+        request: &CreateResponse,
+        ui: &mut Ui,
+    ) -> Result<Response, Error> {
         let limit = self.args.timeout;
         let answer = async {
             ui.wait("waiting for the answer");
             let on_retry = |retry: &Retry| ui.retry(retry);
-            let events = self.route.create_stream(request, on_retry).await?;
+            let events = route.create_stream(request, on_retry).await?;
             responses::read_to_end(events, |event| ui.event(event)).await
         };
         tokio::time::timeout(limit, answer)
@@ -325,39 +371,34 @@ impl Question {
 }
 
 impl AskArgs {
-    fn route(&self, servers: &mut Servers) -> Result<Route, Error> {
+    /// Refuses what cannot go together, before anything is read for it.
+    fn check(&self, servers: &Servers) -> Result<(), Error> {
         if self.local {
-            if let Some(what) = self.server.hosted_only() {
-                return Err(Error::NotLocal(what));
-            }
-            let commands = std::mem::take(&mut servers.commands);
-            return Ok(Route::InProcess(Engine::new(
-                self.local_model()?,
-                commands,
-            )?));
+            return match self.server.hosted_only() {
+                Some(what) => Err(Error::NotLocal(what)),
+                None => Ok(()),
+            };
         }
         if let Some(label) = servers.commands.keys().min() {
             return Err(Error::NotHosted {
                 server_label: label.clone(),
             });
         }
-        if let Some(model) = &self.model
-            && (model == "rules" || model.starts_with("script:"))
-        {
-            return Err(Error::ModelNeedsLocal {
-                model: model.clone(),
-            });
+        match &self.model {
+            Some(model) if model == "rules" || model.starts_with("script:") => {
+                Err(Error::ModelNeedsLocal {
+                    model: model.clone(),
+                })
+            }
+            _ => Ok(()),
         }
-        if self.print_request.is_some() {
-            // It is sent by others, with their key.
-            let key = Secret::from(String::new());
-            let limits = Limits::default();
-            return Ok(Route::Http(Client::new(
-                &self.base_url()?,
-                &key,
-                limits,
-                Retries::default(),
-            )?));
+    }
+
+    fn route(&self, servers: &mut Servers) -> Result<Route, Error> {
+        if self.local {
+            let commands = std::mem::take(&mut servers.commands);
+            let engine = Engine::new(self.local_model()?, commands)?;
+            return Ok(Route::InProcess(engine));
         }
         let api_key = self.api_key.as_ref().ok_or(Error::NoApiKey)?;
         let api_key = api_key
@@ -446,7 +487,12 @@ impl AskArgs {
     fn prompt(&self, may_be_missing: bool) -> Result<Option<String>, Error> {
         let argument = self.prompt.as_deref().filter(|it| *it != "-");
         // What is on stdin may be the token, and a question has no business with that.
-        let is_piped = !std::io::stdin().is_terminal() && !self.server.reads_stdin();
+        let holds_key = matches!(self.api_key, Some(SecretSource::Stdin));
+        if holds_key && self.server.reads_stdin() {
+            return Err(Error::TwoOnStdin);
+        }
+        let holds_secret = holds_key || self.server.reads_stdin();
+        let is_piped = !std::io::stdin().is_terminal() && !holds_secret;
         let piped = if self.prompt.as_deref() == Some("-") || is_piped {
             args::read_stdin()?
         } else {
@@ -466,7 +512,11 @@ impl AskArgs {
     /// The conversation that the question goes on with.
     fn conversation(&self) -> Result<Conversation, Error> {
         if self.fields.r#continue {
-            return state::load();
+            let conversation = state::load()?;
+            return match conversation.previous_response_id {
+                Some(_) if self.local => Err(Error::LocalContinue),
+                _ => Ok(conversation),
+            };
         }
         if self.local && self.fields.previous_response_id.is_some() {
             return Err(Error::LocalPrevious);

@@ -50,7 +50,8 @@ pub fn man(args: ManArgs, command_line: clap::Command, ui: &mut Ui) -> Result<Ex
                 .map_err(Error::Output)?;
             ui.print(String::from_utf8_lossy(&page).trim_end())?;
         }
-        Some(path) => clap_mangen::generate_to(command_line, &path)
+        Some(path) => std::fs::create_dir_all(&path)
+            .and_then(|()| clap_mangen::generate_to(command_line, &path))
             .map_err(|source| Error::Write { path, source })?,
     }
     Ok(ExitStatus::Done)

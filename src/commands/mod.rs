@@ -33,9 +33,6 @@ impl Command {
                 ui.start_log(None);
                 // Before there is a runtime, whose signal handlers would wait while stdin is read.
                 let question = ask::read(*args, ui)?;
-                if question.is_printed(ui)? {
-                    return Ok(ExitStatus::Done);
-                }
                 let runtime = tokio::runtime::Builder::new_current_thread();
                 block_on(runtime, until_stopped(ask::ask(question, ui)))
             }

@@ -25,8 +25,7 @@ pub struct McpServerArgs {
         long,
         env = "MCP_SERVER_URL",
         hide_env_values = true,
-        value_name = "URL",
-        group = "endpoint"
+        value_name = "URL"
     )]
     server_url: Option<String>,
 
@@ -39,11 +38,11 @@ pub struct McpServerArgs {
     server_description: Option<String>,
 
     /// A connector of OpenAI's instead of a server
-    #[arg(long, value_name = "ID", group = "endpoint")]
+    #[arg(long, value_name = "ID")]
     connector_id: Option<String>,
 
     /// A Secure MCP Tunnel of OpenAI's instead of a URL
-    #[arg(long, value_name = "ID", group = "endpoint")]
+    #[arg(long, value_name = "ID")]
     tunnel_id: Option<String>,
 
     /// A file that names servers: `mcp.json`, `.mcp.json`, `.vscode/mcp.json`; each makes an entry
@@ -122,6 +121,7 @@ impl McpServerArgs {
             server_label: self
                 .server_label
                 .as_ref()
+                .filter(|label| !label.0.is_empty())
                 .map_or_else(|| label.to_owned(), |label| label.0.clone()),
             server_url: Some(url.to_string()),
             ..MCPTool::default()
@@ -173,9 +173,15 @@ impl McpServerArgs {
             let server = config
                 .server(name, &|name| std::env::var(name).ok())
                 .map_err(unusable)?;
+            let given = self
+                .server_label
+                .as_ref()
+                .filter(|label| takes_credentials && !label.0.is_empty());
+            let label =
+                given.map_or_else(|| ServerLabel::named_after(name), |label| label.0.clone());
             let mut entry = MCPTool {
-                server_label: ServerLabel::named_after(name),
-                headers: shown_headers(&server.headers),
+                server_label: servers.free_label(label),
+                headers: shown_headers(&server.headers)?,
                 ..MCPTool::default()
             };
             self.fill(&mut entry);
@@ -195,7 +201,16 @@ impl McpServerArgs {
 
     fn target(&self) -> Result<Option<MCPTool>, Error> {
         let mut target = Map::new();
-        if let Some(url) = self.server_url()? {
+        let url = self.server_url()?;
+        let targets = [
+            url.is_some(),
+            self.connector_id.is_some(),
+            self.tunnel_id.is_some(),
+        ];
+        if targets.into_iter().filter(|it| *it).count() > 1 {
+            return Err(Error::SeveralTargets);
+        }
+        if let Some(url) = url {
             target.insert("server_url".to_owned(), url.as_str().into());
         } else if let Some(id) = &self.connector_id {
             target.insert("connector_id".to_owned(), id.as_str().into());
@@ -213,8 +228,14 @@ impl McpServerArgs {
             })
     }
 
+    /// The URL, unless it comes from the environment and something else is named by a flag.
     fn server_url(&self) -> Result<Option<Url>, Error> {
-        let given = self.server_url.as_deref().filter(|url| !url.is_empty());
+        let is_named_else =
+            self.connector_id.is_some() || self.tunnel_id.is_some() || self.mcp_config.is_some();
+        let of_environment = std::env::var("MCP_SERVER_URL").ok();
+        let is_overruled = is_named_else && of_environment == self.server_url;
+        let given = self.server_url.as_deref();
+        let given = given.filter(|url| !url.is_empty() && !is_overruled);
         given
             .map(|url| args::http_url(url, "--server-url"))
             .transpose()
@@ -230,8 +251,11 @@ impl McpServerArgs {
             let id = self.connector_id.as_deref().or(self.tunnel_id.as_deref());
             ServerLabel::named_after(host.or(id).unwrap_or_default())
         };
-        let given = self.server_label.as_ref().map(|label| label.0.clone());
-        given.unwrap_or_else(named_after)
+        let given = self
+            .server_label
+            .as_ref()
+            .filter(|label| !label.0.is_empty());
+        given.map_or_else(named_after, |label| label.0.clone())
     }
 
     /// What goes for every server of the request.
@@ -251,12 +275,24 @@ impl McpServerArgs {
         entry.defer_loading = self.defer_loading.then_some(true);
     }
 
+    /// Whether flags give credentials; those of the environment are for no server in particular.
     fn has_credentials(&self) -> bool {
-        self.authorization.is_some() || !self.headers.is_empty() || self.header_file.is_some()
+        let of_flag = self
+            .authorization()
+            .is_some_and(|it| !is_of_environment(it));
+        of_flag || !self.headers.is_empty() || self.header_file.is_some()
+    }
+
+    /// Where the token comes from. An environment variable that is empty is one that is not set.
+    fn authorization(&self) -> Option<&SecretSource> {
+        let is_empty =
+            |it: &SecretSource| matches!(it, SecretSource::Text(it) if it.expose().is_empty());
+        let given = self.authorization.as_ref();
+        given.filter(|it| !(is_empty(it) && is_of_environment(it)))
     }
 
     fn fill_credentials(&self, entry: &mut MCPTool) -> Result<(), Error> {
-        if let Some(source) = &self.authorization {
+        if let Some(source) = self.authorization() {
             entry.authorization = Some(source.read("--authorization")?.expose().to_owned());
         }
         let mut lines: Vec<Secret> = Vec::new();
@@ -268,26 +304,56 @@ impl McpServerArgs {
         lines.extend_from_slice(&self.headers);
         for line in &lines {
             let (name, value) = responses::read_header(line.expose())?;
-            if entry.authorization.is_some() && name.eq_ignore_ascii_case("authorization") {
-                return Err(Error::TwoCredentials);
-            }
             let headers = entry
                 .headers
                 .get_or_insert_with(|| Value::Object(Map::new()));
-            headers[name] = value.into();
+            if let Value::Object(headers) = headers {
+                // The name of a header has no case: the last one counts.
+                headers.retain(|known, _| !known.eq_ignore_ascii_case(name));
+                headers.insert(name.to_owned(), value.into());
+            }
+        }
+        let mut names = entry
+            .headers
+            .iter()
+            .filter_map(Value::as_object)
+            .flat_map(Map::keys);
+        if entry.authorization.is_some() && names.any(|it| it.eq_ignore_ascii_case("authorization"))
+        {
+            return Err(Error::TwoCredentials);
         }
         Ok(())
     }
 }
 
-/// Headers as a tool entry has them.
-fn shown_headers(headers: &HeaderMap) -> Option<Value> {
-    let pairs = headers.iter().filter_map(|(name, value)| {
-        let value = value.to_str().ok()?;
-        Some((name.to_string(), Value::from(value)))
-    });
-    let pairs: Map<String, Value> = pairs.collect();
-    (!pairs.is_empty()).then_some(Value::Object(pairs))
+fn is_of_environment(source: &SecretSource) -> bool {
+    let variable = std::env::var("MCP_AUTHORIZATION").ok();
+    matches!(source, SecretSource::Text(it) if variable.as_deref() == Some(it.expose()))
+}
+
+impl Servers {
+    /// The label, with a number behind it if another server has it already.
+    fn free_label(&self, label: String) -> String {
+        let is_taken = |label: &str| {
+            self.entries
+                .iter()
+                .any(|entry| matches!(entry, ToolEntry::Mcp(tool) if tool.server_label == label))
+        };
+        let numbered = (2..).map(|number| format!("{label}_{number}"));
+        let mut labels = std::iter::once(label.clone()).chain(numbered);
+        labels.find(|label| !is_taken(label)).unwrap_or(label)
+    }
+}
+
+/// Headers as a tool entry has them, if they are none that the client sets itself.
+fn shown_headers(headers: &HeaderMap) -> Result<Option<Value>, Error> {
+    let mut shown = Map::new();
+    for (name, value) in headers {
+        let line = format!("{name}: {}", value.to_str().unwrap_or("\0"));
+        let (name, value) = responses::read_header(&line)?;
+        shown.insert(name.to_owned(), value.into());
+    }
+    Ok((!shown.is_empty()).then_some(Value::Object(shown)))
 }
 
 /// A label that the Responses API takes: a letter, then letters, digits, `_` and `-`.
@@ -298,9 +364,15 @@ impl ServerLabel {
     fn named_after(name: &str) -> String {
         let plain: String = name
             .chars()
-            .map(|it| if it.is_ascii_alphanumeric() { it } else { '_' })
+            .map(|it| {
+                if it.is_ascii_alphanumeric() || it == '-' {
+                    it
+                } else {
+                    '_'
+                }
+            })
             .collect();
-        let plain = plain.trim_matches('_');
+        let plain = plain.trim_matches(['_', '-']);
         match plain.chars().next() {
             Some(first) if first.is_ascii_alphabetic() => plain.to_owned(),
             _ => format!("server_{plain}"),
@@ -312,7 +384,8 @@ impl FromStr for ServerLabel {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let starts_well = text.starts_with(|it: char| it.is_ascii_alphabetic());
+        // Empty is what an environment variable is that was meant to be unset.
+        let starts_well = text.is_empty() || text.starts_with(|it: char| it.is_ascii_alphabetic());
         let goes_on_well = text
             .chars()
             .all(|it| it.is_ascii_alphanumeric() || matches!(it, '_' | '-'));

@@ -30,6 +30,12 @@ pub enum ConfigError {
     Url { server: String },
     #[error("server {server:?} has a header that HTTP cannot carry: {name}")]
     Header { server: String, name: String },
+    #[error(
+        "server {server:?} needs the input {input} of VS Code, and nobody is asked for it here"
+    )]
+    Input { server: String, input: String },
+    #[error("server {server:?} speaks HTTP+SSE, the transport before Streamable HTTP")]
+    Sse { server: String },
     #[error("server {server:?} needs the variable {variable}, which is not set")]
     Variable { server: String, variable: String },
 }
@@ -82,6 +88,11 @@ impl Config {
             server,
             variable,
         };
+        if server["type"] == "sse" {
+            return Err(ConfigError::Sse {
+                server: name.to_owned(),
+            });
+        }
         let endpoint = match reader
             .text("url")
             .transpose()
@@ -193,6 +204,12 @@ impl Reader<'_> {
                 Some((variable, default)) => (variable, Some(default)),
                 None => (inner, None),
             };
+            if let Some(input) = variable.strip_prefix("input:") {
+                return Err(ConfigError::Input {
+                    server: self.name.to_owned(),
+                    input: input.to_owned(),
+                });
+            }
             let variable = variable.strip_prefix("env:").unwrap_or(variable);
             let value = (self.variable)(variable)
                 .filter(|value| default.is_none() || !value.is_empty())
@@ -290,7 +307,12 @@ mod tests {
         ] {
             assert_eq!(filled(text).as_deref(), Ok(expected), "{text}");
         }
-        for text in ["${NONE}", "${input:key}", "${}"] {
+        assert!(
+            filled("${input:key}")
+                .unwrap_err()
+                .contains("the input key of VS Code")
+        );
+        for text in ["${NONE}", "${}"] {
             assert!(
                 filled(text).unwrap_err().contains("which is not set"),
                 "{text}"

@@ -262,7 +262,10 @@ impl ClientPool {
 }
 
 fn transport_config(url: &Url, server: &Server) -> StreamableHttpClientTransportConfig {
-    let headers = server.headers.clone().into_iter().filter_map(named);
+    let headers = server
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()));
     let config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
         .custom_headers(headers.collect());
     match &server.authorization {
@@ -275,6 +278,10 @@ fn transport_config(url: &Url, server: &Server) -> StreamableHttpClientTransport
 fn start(command: &Command) -> Result<TokioChildProcess, Error> {
     let mut process = tokio::process::Command::new(&command.program);
     process.args(&command.arguments);
+    // The keys of this program are not for every server that a file names.
+    for name in ["OPENAI_API_KEY", "MCP_AUTHORIZATION"] {
+        process.env_remove(name);
+    }
     for (name, value) in &command.environment {
         process.env(name, value.expose());
     }
@@ -289,12 +296,6 @@ fn start(command: &Command) -> Result<TokioChildProcess, Error> {
 
 fn disconnected() -> Error {
     Error::NotMcp("the connection was closed".to_owned())
-}
-
-fn named(
-    (name, value): (Option<http::HeaderName>, http::HeaderValue),
-) -> Option<(http::HeaderName, http::HeaderValue)> {
-    Some((name?, value))
 }
 
 fn http_client() -> reqwest::ClientBuilder {

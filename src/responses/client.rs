@@ -33,6 +33,16 @@ pub struct Client {
     retries: Retries,
 }
 
+/// Where requests go: `/responses` below the base URL.
+pub fn endpoint(base_url: &Url) -> Url {
+    let mut url = base_url.clone();
+    url.set_path(&format!(
+        "{}/responses",
+        base_url.path().trim_end_matches('/')
+    ));
+    url
+}
+
 /// What an answer may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -60,9 +70,7 @@ impl Client {
         limits: Limits,
         retries: Retries,
     ) -> Result<Self, Error> {
-        let mut url = base_url.clone();
-        let path = format!("{}/responses", base_url.path().trim_end_matches('/'));
-        url.set_path(&path);
+        let url = endpoint(base_url);
         // A key that is no header value is refused when it is parsed, in `commands::args`.
         let mut headers = HeaderMap::new();
         if let Ok(mut bearer) = HeaderValue::try_from(format!("Bearer {}", api_key.expose())) {

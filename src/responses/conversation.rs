@@ -52,7 +52,9 @@ impl Conversation {
                 _ => None,
             }));
         if request.store == Some(false) {
-            self.previous_response_id = None;
+            // What was said before this API forgot, it still knows.
+            self.previous_response_id
+                .clone_from(&request.previous_response_id);
             self.items = request.input.clone().into_items();
             self.items.extend(output);
         } else {

@@ -7,6 +7,8 @@ use http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use super::response::Response;
+
 /// Why a request to the Responses API gave no response.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -31,6 +33,8 @@ pub enum Error {
         status: String,
         /// Why it is incomplete, such as `max_output_tokens`.
         reason: Option<String>,
+        /// The response, to go on from.
+        response: Box<Response>,
     },
     #[error("the Responses API could not be reached at {url}")]
     Unreachable {

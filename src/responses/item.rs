@@ -81,9 +81,7 @@ impl Message {
                 .collect(),
         }
     }
-}
 
-impl Message {
     /// Why the model will not answer, if it says so instead of answering.
     pub fn refusal(&self) -> Option<String> {
         let Content::Parts(parts) = &self.content else {

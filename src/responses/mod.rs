@@ -18,7 +18,7 @@ pub use async_openai::types::mcp::{
     MCPToolRequireApproval,
 };
 
-pub use client::{Client, Limits};
+pub use client::{Client, Limits, endpoint};
 pub use conversation::{Conversation, answer, forget};
 pub use error::{ApiError, Error, FailedDependency, ListFailure};
 pub use event::{Event, EventKind};
@@ -57,6 +57,7 @@ pub async fn read_to_end<E: From<Error>>(
                         status => status.to_owned(),
                     },
                     reason: response.incomplete_reason().map(str::to_owned),
+                    response: Box::new(response.clone()),
                 };
                 return Err(error.into());
             }

@@ -1,6 +1,6 @@
 //! Calls that need approval: shown whole, asked about, and what became of them.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use inquire::{Confirm, InquireError};
 
@@ -38,8 +38,8 @@ pub fn told(request: &McpApprovalRequest, decision: Decision) -> String {
 }
 
 /// Asks whether a call may be made.
-pub fn ask(stderr: &mut impl Write, request: &McpApprovalRequest) -> Result<bool, Error> {
-    writeln!(stderr, "The model wants to call {}", call(request)).map_err(Error::Output)?;
+pub fn ask(request: &McpApprovalRequest) -> Result<bool, Error> {
+    writeln!(io::stderr(), "The model wants to call {}", call(request)).map_err(Error::Output)?;
     match Confirm::new("Let it?").with_default(false).prompt() {
         Ok(answer) => Ok(answer),
         // Escape is a no to this call; Ctrl-C is a no to the whole question.

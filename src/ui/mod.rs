@@ -93,8 +93,10 @@ impl Ui {
     /// Renders Markdown in the answer, if stdout is a terminal.
     pub fn render_markdown(&mut self) {
         if io::stdout().is_terminal() {
-            let in_colour = AutoStream::choice(&io::stdout()) != ColorChoice::Never
-                && self.options.color != ColorChoice::Never;
+            let in_colour = match self.options.color {
+                ColorChoice::Auto => AutoStream::choice(&io::stdout()) != ColorChoice::Never,
+                choice => choice != ColorChoice::Never,
+            };
             self.markdown = Some(Markdown::new(in_colour));
         }
     }
@@ -117,6 +119,7 @@ impl Ui {
 
     /// What was asked for, and a line end.
     pub fn print(&mut self, text: &str) -> Result<(), Error> {
+        self.progress.hide();
         write_out(&format!("{text}\n"))
     }
 
@@ -177,6 +180,7 @@ impl Ui {
 
     /// The answer is over: with [`Format::Json`], the last response is printed.
     pub fn end_of_answer(&mut self) -> Result<(), Error> {
+        self.progress.stop();
         self.flush_answer()?;
         // What is cut off in a pipe stays as it came; a person's next line begins at its margin.
         if self.markdown.is_none() && self.transcript.is_line_open() && io::stdout().is_terminal() {
@@ -215,7 +219,8 @@ impl Ui {
     }
 
     fn write_answer(&mut self, text: &str) -> Result<(), Error> {
-        self.progress.hide();
+        // While text comes, nobody has to be told that it is waited for.
+        self.progress.stop();
         if !io::stdout().is_terminal() {
             return write_out(text);
         }
@@ -241,9 +246,14 @@ impl Ui {
     }
 
     /// Asks the person at the terminal whether a call may be made; the default is no.
-    pub fn ask_approval(&mut self, request: &McpApprovalRequest) -> Result<bool, Error> {
-        self.progress.hide();
-        approval::ask(&mut self.stderr, request)
+    ///
+    /// The question is asked on a thread of its own, so that a signal can still end the program.
+    pub async fn ask_approval(&mut self, request: &McpApprovalRequest) -> Result<bool, Error> {
+        self.progress.stop();
+        self.flush_answer()?;
+        let request = request.clone();
+        let asked = tokio::task::spawn_blocking(move || approval::ask(&request));
+        asked.await.unwrap_or(Err(Error::Interrupted))
     }
 
     /// Tells what became of a call that needed approval.
@@ -253,7 +263,9 @@ impl Ui {
 
     /// Tells how the verb failed.
     pub fn failure(&mut self, error: &Error) {
-        self.progress.hide();
+        self.progress.stop();
+        // What had come is shown, however it ended; that it cannot be is no news after a failure.
+        let _ = self.flush_answer();
         // A shell says nothing of a program that was told to stop, and neither do we.
         if matches!(
             error,

@@ -45,6 +45,12 @@ impl Progress {
         }
     }
 
+    /// Takes the line away for good.
+    pub fn stop(&mut self) {
+        self.hide();
+        self.message = None;
+    }
+
     /// Shows the line again after a step was written above it.
     pub fn resume(&mut self) {
         if let Some(message) = self.message.clone() {

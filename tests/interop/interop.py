@@ -239,7 +239,7 @@ def test_a_printed_request_runs_as_it_stands_and_says_the_same():
             question = ["--base-url", base_url, "--server-url", "https://a.example/mcp", "--allowed-tools", "a,b",
                         "--authorization", "canary-token", "-H", "X-Key: canary-value", "--metadata", "k=it's",
                         "--no-store", "--api-key", "sk-canary", *([] if streams else ["--no-stream"]),
-                        "It's \"$5\" `now` \\ \u00e9"]
+                        "It's \"$5\" `now` \\ \u00e9 \\u0001 __VARIABLE_0__ \u0001"]
             assert run("ask", *question).stdout == "Hello\n"
             sent = server.request
             for language, command in [

@@ -114,7 +114,7 @@ fn the_text_of_every_recording_is_printed_whole_and_every_step_is_told() {
                         item["name"].as_str().unwrap()
                     ),
                     "message" => continue,
-                    other => format!("\n{other}"),
+                    other => other.to_owned(),
                 };
                 assert!(
                     run.stderr.contains(&told),
@@ -438,6 +438,135 @@ fn what_waits_for_approval_can_be_continued() {
     assert_eq!(permissions.mode() & 0o777, 0o600);
     let none = ask(&api).args(&["-c", "Go"]).run();
     assert_eq!(none.exit, Some(2), "{none}");
+}
+
+#[test]
+fn a_conversation_goes_on_wherever_it_is_kept() {
+    let answered = |id: &str, status: &str| {
+        json!({"id": id, "object": "response", "status": status, "output": [
+            {"type": "message", "id": format!("msg_{id}"), "role": "assistant", "content": id}]})
+    };
+    let api = Api::start([
+        Answer::json(200, &answered("resp_1", "completed")),
+        Answer::json(200, &answered("resp_2", "completed")),
+        Answer::json(200, &answered("resp_3", "completed")),
+        Answer::json(200, &answered("resp_4", "incomplete")),
+        Answer::json(200, &answered("resp_5", "completed")),
+    ]);
+    let home = tempfile::TempDir::new().unwrap();
+    let ask = |args: &[&str]| ask(&api).home(home.path()).args(args).run();
+    ask(&["One"]);
+    ask(&["-c", "--no-store", "Two"]);
+    ask(&["-c", "--no-store", "Three"]);
+    // What was kept before nothing was kept is still known to the API; the rest is sent again.
+    let third = &api.requests()[2];
+    assert_eq!(third["previous_response_id"], "resp_1");
+    let said: Vec<&Value> = third["input"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["content"])
+        .collect();
+    assert_eq!(said, ["Two", "resp_2", "Three"]);
+
+    let incomplete = ask(&["Four"]);
+    assert_eq!(incomplete.exit, Some(5), "{incomplete}");
+    ask(&["-c", "Go on"]);
+    assert_eq!(api.requests()[4]["previous_response_id"], "resp_4");
+    let local = ask(&["--local", "-c", "Go on"]);
+    assert_eq!(local.exit, Some(2), "{local}");
+    assert!(local.stderr.contains("one that OpenAI keeps"), "{local}");
+}
+
+#[test]
+fn a_key_on_stdin_is_no_part_of_the_question() {
+    let end = json!({"id": "resp_1", "object": "response", "status": "completed", "output": []});
+    let api = Api::start([Answer::json(200, &end)]);
+    let run = McpCli::new(&[
+        "ask",
+        "--base-url",
+        &api.base_url,
+        "--api-key",
+        "-",
+        "Hello",
+    ])
+    .stdin(KEY)
+    .run();
+    assert_eq!(run.exit, Some(0), "{run}");
+    assert_eq!(api.requests()[0]["input"], "Hello");
+    let two = McpCli::new(&["ask", "--api-key", "-", "--authorization", "-", "Hello"])
+        .args(&["--server-url", "https://a.example/"])
+        .stdin(KEY)
+        .run();
+    assert_eq!(two.exit, Some(2), "{two}");
+}
+
+#[test]
+fn the_environment_names_a_server_until_something_else_does() {
+    let end = json!({"id": "resp_1", "object": "response", "status": "completed", "output": []});
+    for (args, field, value) in [
+        (&[][..], "server_url", "https://of.environment/mcp"),
+        (
+            &["--server-url", "https://of.flag/mcp"],
+            "server_url",
+            "https://of.flag/mcp",
+        ),
+        (
+            &["--connector-id", "connector_gmail"],
+            "connector_id",
+            "connector_gmail",
+        ),
+    ] {
+        let api = Api::start([Answer::json(200, &end)]);
+        let run = McpCli::new(&["ask", "--base-url", &api.base_url, "Go"])
+            .args(args)
+            .env("OPENAI_API_KEY", KEY)
+            .env("MCP_SERVER_URL", "https://of.environment/mcp")
+            .env("MCP_SERVER_LABEL", "")
+            .env("MCP_AUTHORIZATION", "")
+            .run();
+        assert_eq!(run.exit, Some(0), "{run}");
+        let tools = &api.requests()[0]["tools"];
+        assert_eq!(tools.as_array().unwrap().len(), 1);
+        assert_eq!(tools[0][field], value);
+    }
+    let two = McpCli::new(&[
+        "ask",
+        "--server-url",
+        "https://a/",
+        "--tunnel-id",
+        "t",
+        "--api-key",
+        "k",
+        "Go",
+    ])
+    .run();
+    assert_eq!(two.exit, Some(2), "{two}");
+}
+
+#[test]
+fn a_call_is_approved_for_the_server_that_it_waits_for() {
+    let turn = "dotnet-MCPToolAlwaysRequiresApproval_True";
+    let api = Api::start([Answer::recorded(&format!("{turn}.1.response.json"))]);
+    let home = tempfile::TempDir::new().unwrap();
+    assert_eq!(ask(&api).home(home.path()).arg("Roll").run().exit, Some(7));
+    let elsewhere = McpCli::new(&["ask", "--base-url", &api.base_url, "-c", "--approve", "all"])
+        .args(&["--server-url", "https://other.example/mcp"])
+        .env("OPENAI_API_KEY", KEY)
+        .home(home.path())
+        .run();
+    assert_eq!(elsewhere.exit, Some(2), "{elsewhere}");
+    assert!(
+        elsewhere.stderr.contains("`dmcp.roll` waits for approval"),
+        "{elsewhere}"
+    );
+    let printed = ask(&api)
+        .home(home.path())
+        .args(&["-c", "--approve", "all", "--print-request", "json"])
+        .run();
+    let printed: Value = serde_json::from_str(&printed.stdout).unwrap();
+    let recorded = json(&format!("recordings/{turn}.2.request.json"));
+    assert_eq!(printed["input"], recorded["input"]);
 }
 
 #[test]

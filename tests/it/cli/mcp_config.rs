@@ -98,6 +98,45 @@ fn hosted_a_file_gives_urls_and_headers_and_no_command() {
 }
 
 #[test]
+fn servers_of_like_names_are_told_apart_and_get_no_keys_of_ours() {
+    let printer = json!({"command": "sh", "args": ["-c", "env >&2; exit 1"]});
+    let (_folder, path) = config(
+        "mcpServers",
+        &json!({"my-dice": stdio_dice(), "a.b": stdio_dice(), "a b": stdio_dice()}),
+    );
+    let run = McpCli::new(&[
+        "ask",
+        "--local",
+        "--mcp-config",
+        &path,
+        "--require-approval",
+        "never",
+    ])
+    .args(&["--tool-choice", "my-dice", "Roll 2 dice"])
+    .run();
+    for label in [
+        "my-dice offers",
+        "a_b offers",
+        "a_b_2 offers",
+        "my-dice.roll_dice",
+    ] {
+        assert!(run.stderr.contains(label), "{label}: {run}");
+    }
+    let (_folder, path) = config("mcpServers", &json!({"env": printer}));
+    let run = McpCli::new(&["ask", "--local", "--mcp-config", &path, "Go"])
+        .env("OPENAI_API_KEY", "canary")
+        .env("MCP_AUTHORIZATION", "canary")
+        .env("PATH", "/usr/bin:/bin")
+        .run();
+    assert_eq!(run.exit, Some(6), "{run}");
+    assert!(
+        run.stderr.contains("HOME="),
+        "the server was not started: {run}"
+    );
+    assert!(!run.stderr.contains("canary"), "{run}");
+}
+
+#[test]
 fn what_is_wrong_with_a_file_is_named() {
     let servers = json!({
         "a": {"url": "http://127.0.0.1:1/", "headers": {"X": "${NO_SUCH_VARIABLE}"}},

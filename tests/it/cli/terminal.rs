@@ -11,8 +11,14 @@ const SECONDS: u64 = 1000;
 
 /// The binary on a real pseudo-terminal, with a home folder of its own.
 fn terminal(home: &TempDir, args: &[&str]) -> PtySession {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-cli"));
+    // The shell tells the id of the process that it becomes.
+    let mut command = Command::new("/bin/sh");
     command
+        .args([
+            "-c",
+            "echo pid $$ end; exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_mcp-cli"),
+        ])
         .args(args)
         .env_clear()
         .env("HOME", home.path())
@@ -101,6 +107,58 @@ fn ctrl_c_ends_the_question_and_the_connection() {
     terminal.exp_eof().unwrap();
     assert_eq!(exit_status(&terminal), 130);
     assert!(hangs.was_left(), "the connection is still open");
+}
+
+#[test]
+fn sigterm_ends_the_question_even_while_a_person_is_asked() {
+    let (server, home) = (dice_server(), TempDir::new().unwrap());
+    let mut terminal = terminal(&home, &ask(&server, "Roll 3 dice"));
+    terminal.exp_string("pid ").unwrap();
+    let pid = terminal.exp_string(" end").unwrap();
+    terminal.exp_string("(y/N)").unwrap();
+    let kill = Command::new("kill").arg(pid.trim()).status().unwrap();
+    assert!(kill.success());
+    terminal.exp_eof().unwrap();
+    assert_eq!(exit_status(&terminal), 143);
+}
+
+#[test]
+fn what_had_come_is_shown_when_it_is_stopped() {
+    let home = TempDir::new().unwrap();
+    let delta = "data: {\"type\":\"response.output_text.delta\",\"item_id\":\"m\",\"output_index\":0,\
+        \"content_index\":0,\"delta\":\"Half an answer\"}\n\n";
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    let hangs = Faulty::start([
+        Step::Write(format!("{head}{delta}").into_bytes()),
+        Step::Hang,
+    ]);
+    let mut terminal = terminal(&home, &["ask", "--base-url", &hangs.base_url(), "Go"]);
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    terminal.send_control('c').unwrap();
+    terminal.exp_string("Half an answer").unwrap();
+    terminal.exp_eof().unwrap();
+    assert_eq!(exit_status(&terminal), 130);
+}
+
+#[test]
+fn nothing_is_drawn_into_json() {
+    let (server, home) = (dice_server(), TempDir::new().unwrap());
+    let mut arguments = ask(&server, "Roll 3 dice");
+    arguments.extend(["--require-approval", "never", "--format", "jsonl"]);
+    let mut terminal = terminal(&home, &arguments);
+    let shown = terminal.exp_eof().unwrap();
+    let lines = shown
+        .lines()
+        .filter(|line| line.contains("sequence_number"));
+    for line in lines {
+        // What is left of the line that was waited on is taken away before.
+        let drawn = line
+            .rsplit("\u{1b}[2K")
+            .next()
+            .unwrap()
+            .trim_start_matches('\r');
+        assert!(drawn.starts_with('{'), "{line:?}");
+    }
 }
 
 #[test]
