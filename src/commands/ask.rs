@@ -1,16 +1,14 @@
 //! `mcp-cli ask`: one question, its tool calls, and the approvals they need.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use serde_json::{Map, json};
 use url::Url;
 
 use super::approve::ApprovalPolicy;
 use super::args::{self, SecretSource};
 use super::bundled::Bundled;
+use super::fields::FieldArgs;
 use super::print_request::{self, PrintAs};
 use super::servers::{McpServerArgs, Servers};
 use super::state;
@@ -21,7 +19,7 @@ use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::responses::{
     self, Client, Conversation, CreateResponse, Input, Item, Limits, Response, Retries, Retry,
-    ToolChoice, ToolChoiceMcp, ToolChoiceMode, ToolEntry,
+    ToolEntry,
 };
 use crate::route::Route;
 use crate::ui::{Format, Ui};
@@ -134,59 +132,6 @@ enum FormatArg {
     Json,
     /// Every event as a line of JSON
     Jsonl,
-}
-
-/// The fields of the request that have no more to them than a name.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Request")]
-struct FieldArgs {
-    /// What the model is told before the question
-    #[arg(short = 's', long, value_name = "TEXT")]
-    instructions: Option<String>,
-
-    /// Whether tools are called: auto, none, required, LABEL or LABEL/TOOL
-    #[arg(long, value_name = "CHOICE")]
-    tool_choice: Option<ToolChoiceArg>,
-
-    /// How many calls the model may make
-    #[arg(long, value_name = "N")]
-    max_tool_calls: Option<u64>,
-
-    /// How many tokens the answer may have
-    #[arg(long, value_name = "N")]
-    max_output_tokens: Option<u64>,
-
-    /// From 0 to 2
-    #[arg(long, value_name = "NUMBER")]
-    temperature: Option<f64>,
-
-    /// From 0 to 1
-    #[arg(long, value_name = "NUMBER")]
-    top_p: Option<f64>,
-
-    /// How hard the model thinks, such as low or high
-    #[arg(long, value_name = "EFFORT")]
-    reasoning_effort: Option<String>,
-
-    /// A JSON Schema that the answer must fit
-    #[arg(long, value_name = "FILE")]
-    schema: Option<PathBuf>,
-
-    /// Kept with the response, as key=value
-    #[arg(long, value_name = "K=V", value_parser = args::key_value)]
-    metadata: Vec<(String, String)>,
-
-    /// Let the API keep nothing; -c and approvals then send everything again, from the state folder
-    #[arg(long)]
-    no_store: bool,
-
-    /// Go on with the last conversation; without a question, only with its approvals
-    #[arg(short, long, conflicts_with = "previous_response_id")]
-    r#continue: bool,
-
-    /// The response that this question goes on from
-    #[arg(long, value_name = "ID")]
-    previous_response_id: Option<String>,
 }
 
 /// A question with everything that it needs.
@@ -442,41 +387,14 @@ impl AskArgs {
     }
 
     fn request(&self) -> Result<CreateResponse, Error> {
-        let fields = &self.fields;
-        let mut rest = Map::new();
-        if let Some(effort) = &fields.reasoning_effort {
-            rest.insert("reasoning".to_owned(), json!({"effort": effort}));
+        let mut request = self.fields.request()?;
+        request.stream = Some(!self.no_stream);
+        if !self.local {
+            let default = || DEFAULT_MODEL.to_owned();
+            request.model = Some(self.model.clone().unwrap_or_else(default));
         }
-        if let Some(path) = &fields.schema {
-            let schema = args::read_json(path)?;
-            let format =
-                json!({"type": "json_schema", "name": "answer", "schema": schema, "strict": true});
-            rest.insert("text".to_owned(), json!({"format": format}));
-        }
-        let metadata = fields.metadata.iter().cloned().collect();
-        let mut request = CreateResponse {
-            model: match (&self.model, self.local) {
-                (Some(model), false) => Some(model.clone()),
-                (None, false) => Some(DEFAULT_MODEL.to_owned()),
-                (_, true) => None,
-            },
-            previous_response_id: None,
-            instructions: fields.instructions.clone(),
-            input: Input::default(),
-            tools: None,
-            tool_choice: fields.tool_choice.clone().map(|choice| choice.0),
-            max_tool_calls: fields.max_tool_calls,
-            max_output_tokens: fields.max_output_tokens,
-            parallel_tool_calls: None,
-            temperature: fields.temperature,
-            top_p: fields.top_p,
-            metadata: Some(metadata).filter(|it: &std::collections::BTreeMap<_, _>| !it.is_empty()),
-            store: None,
-            stream: Some(!self.no_stream),
-            rest,
-        };
         // The engine of this process forgets with it, so the conversation is kept here.
-        if fields.no_store || self.local {
+        if self.fields.no_store || self.local {
             responses::forget(&mut request);
         }
         Ok(request)
@@ -555,32 +473,5 @@ impl AskArgs {
             );
         }
         notes
-    }
-}
-
-/// `tool_choice`, as text.
-#[derive(Debug, Clone)]
-struct ToolChoiceArg(ToolChoice);
-
-impl FromStr for ToolChoiceArg {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(match text {
-            "auto" => ToolChoice::Mode(ToolChoiceMode::Auto),
-            "none" => ToolChoice::Mode(ToolChoiceMode::None),
-            "required" => ToolChoice::Mode(ToolChoiceMode::Required),
-            "" => return Err("use auto, none, required, LABEL or LABEL/TOOL"),
-            text => {
-                let (server_label, name) = match text.split_once('/') {
-                    Some((label, name)) => (label, Some(name.to_owned())),
-                    None => (text, None),
-                };
-                ToolChoice::Mcp(ToolChoiceMcp {
-                    server_label: server_label.to_owned(),
-                    name,
-                })
-            }
-        }))
     }
 }

@@ -5,6 +5,7 @@ mod args;
 mod ask;
 mod bundled;
 mod completions;
+mod fields;
 mod print_request;
 mod serve;
 mod servers;

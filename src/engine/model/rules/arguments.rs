@@ -5,19 +5,17 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Number, Value};
 
 use super::Tool;
+use super::forms::form;
 use super::numbers::{self, Found};
 use super::schema::{self, Kind};
 use super::tokens::{self, Kind as TokenKind, Token};
-use super::words::{is_stop_word, split, stem};
+use super::words::{split, stem};
 
 /// How deep objects in objects are filled.
 const DEEPEST: usize = 4;
 /// Properties beyond this many are left out, those of objects in objects included: a schema may
 /// refer to itself in each of its properties.
 const MOST_PROPERTIES: usize = 200;
-/// Properties that want the question itself.
-const QUESTIONS: &[&str] = &["prompt", "q", "query", "question", "search", "topic"];
-
 /// A required property that the question says nothing of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unfilled {
@@ -33,28 +31,28 @@ pub fn fill(question: &str, tool: &Tool<'_>) -> Result<Map<String, Value>, Unfil
 }
 
 /// A property, with its schema resolved.
-struct Property {
-    name: String,
-    schema: Value,
+pub(super) struct Property {
+    pub(super) name: String,
+    pub(super) schema: Value,
     kind: Kind,
     is_required: bool,
 }
 
 /// The question, and which parts of it have been used.
-struct Reader<'a> {
-    text: &'a str,
+pub(super) struct Reader<'a> {
+    pub(super) text: &'a str,
     root: &'a Value,
-    tokens: Vec<Token<'a>>,
+    pub(super) tokens: Vec<Token<'a>>,
     /// The stem of each word of each token, and the token's index.
     stems: Vec<(String, usize)>,
     numbers: Vec<Found>,
     /// The number that begins at a token.
     number_at: HashMap<usize, usize>,
-    used: Vec<bool>,
+    pub(super) used: Vec<bool>,
     /// How many properties may still be looked at.
     properties_left: usize,
     /// The stems of the tool's own words: they say which tool, not which argument.
-    own: HashSet<String>,
+    pub(super) own: HashSet<String>,
 }
 
 impl<'a> Reader<'a> {
@@ -272,7 +270,7 @@ impl<'a> Reader<'a> {
         match property.kind {
             Kind::Boolean => self.flag(&property.name),
             Kind::String => {
-                let looks_right = form(property)?;
+                let looks_right = form(&property.name, &property.schema)?;
                 let at = (0..self.tokens.len())
                     .find(|&at| !self.used[at] && looks_right(self.tokens[at].text))?;
                 self.used[at] = true;
@@ -352,7 +350,8 @@ impl<'a> Reader<'a> {
             Kind::String => {
                 let quoted = self.quoted().map(Value::from);
                 quoted.or_else(|| {
-                    let may_guess = property.is_required && form(property).is_none();
+                    let may_guess =
+                        property.is_required && form(&property.name, &property.schema).is_none();
                     may_guess
                         .then(|| self.guess(property, is_only_string))
                         .flatten()
@@ -421,87 +420,7 @@ impl<'a> Reader<'a> {
         (!list.is_empty()).then_some(Value::Array(list))
     }
 
-    /// What an unquoted text most likely is: the question itself where one is wanted, or else a
-    /// name, what stands behind the last preposition, the words that are left.
-    fn guess(&mut self, property: &Property, is_only_string: bool) -> Option<Value> {
-        if QUESTIONS.contains(&property.name.to_lowercase().as_str()) {
-            self.used.fill(true);
-            return Some(self.text.trim().into());
-        }
-        if !is_only_string {
-            return None;
-        }
-        let range = self
-            .proper_name()
-            .or_else(|| self.behind_preposition())
-            .or_else(|| self.rest())?;
-        self.used[range.clone()].fill(true);
-        let words: Vec<&str> = self.tokens[range].iter().map(|it| it.text).collect();
-        Some(words.join(" ").into())
-    }
-
-    /// The last run of capitalised words that are not so because a sentence begins.
-    fn proper_name(&self) -> Option<std::ops::Range<usize>> {
-        let is_part = |at: usize| {
-            let token = &self.tokens[at];
-            self.is_free_word(at)
-                && !token.begins_sentence
-                && token.text.starts_with(char::is_uppercase)
-                && !matches!(token.text, "I" | "I'd" | "I'm" | "I'll")
-        };
-        let last = (0..self.tokens.len()).rfind(|&at| is_part(at))?;
-        let first = (0..=last).rev().take_while(|&at| is_part(at)).last()?;
-        Some(first..last + 1)
-    }
-
-    /// Up to four words from the last preposition to the end of its sentence.
-    fn behind_preposition(&self) -> Option<std::ops::Range<usize>> {
-        const PREPOSITIONS: &[&str] = &[
-            "about", "called", "for", "from", "in", "named", "of", "on", "to",
-        ];
-        const ARTICLES: &[&str] = &["a", "an", "the"];
-        let preposition = self
-            .tokens
-            .iter()
-            .rposition(|token| PREPOSITIONS.contains(&token.text.to_lowercase().as_str()))?;
-        let mut first = preposition + 1;
-        while self
-            .tokens
-            .get(first)
-            .is_some_and(|it| ARTICLES.contains(&it.text))
-        {
-            first += 1;
-        }
-        let length = self.tokens[first..].iter().position(|it| it.ends_sentence);
-        let end = length.map_or(self.tokens.len(), |length| first + length + 1);
-        let is_usable =
-            (1..=4).contains(&(end - first)) && (first..end).all(|at| self.is_free_word(at));
-        is_usable.then_some(first..end)
-    }
-
-    /// The one, two or three words that are neither the tool's nor anybody's.
-    fn rest(&self) -> Option<std::ops::Range<usize>> {
-        let mut rest = (0..self.tokens.len()).filter(|&at| {
-            !self.used[at]
-                && !is_stop_word(&self.tokens[at].text.to_lowercase())
-                && !self.is_own(at)
-        });
-        let first = rest.next()?;
-        let last = rest.next_back().unwrap_or(first);
-        let is_usable = last - first < 3 && (first..=last).all(|at| self.is_free_word(at));
-        is_usable.then_some(first..last + 1)
-    }
-
-    fn is_free_word(&self, at: usize) -> bool {
-        self.is(at, TokenKind::Word) && !self.used[at] && !self.is_own(at)
-    }
-
-    fn is_own(&self, at: usize) -> bool {
-        let words = split(self.tokens[at].text);
-        words.iter().all(|word| self.own.contains(&stem(word)))
-    }
-
-    fn is(&self, at: usize, kind: TokenKind) -> bool {
+    pub(super) fn is(&self, at: usize, kind: TokenKind) -> bool {
         self.tokens.get(at).is_some_and(|token| token.kind == kind)
     }
 }
@@ -551,50 +470,6 @@ fn integer(number: &Number) -> Option<Number> {
     // Beyond 2^53 a double does not say which integer was meant.
     let is_exact = value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0;
     is_exact.then(|| Number::from(value as i64))
-}
-
-/// How the text of a property looks, where its format or its name tells.
-fn form(property: &Property) -> Option<fn(&str) -> bool> {
-    let format = property.schema["format"].as_str().unwrap_or("");
-    let name = split(&property.name);
-    let is_called = |words: &[&str]| name.iter().any(|word| words.contains(&word.as_str()));
-    if matches!(format, "uri" | "url") || is_called(&["url", "uri", "link"]) {
-        Some(|text| text.contains("://"))
-    } else if format == "email" || is_called(&["email", "mail"]) {
-        Some(|text| {
-            text.split_once('@')
-                .is_some_and(|(_, host)| host.contains('.'))
-        })
-    } else if matches!(format, "date" | "date-time") || is_called(&["date"]) {
-        Some(is_date)
-    } else if is_called(&["path", "file", "filename", "filepath"]) {
-        Some(is_path)
-    } else if is_called(&["repo", "repository"]) {
-        Some(|text| {
-            text.split('/').filter(|part| !part.is_empty()).count() == 2 && !text.contains(':')
-        })
-    } else {
-        None
-    }
-}
-
-/// `2026-11-22`, with or without a time behind it.
-fn is_date(text: &str) -> bool {
-    let mut shape = text
-        .chars()
-        .map(|it| if it.is_ascii_digit() { '0' } else { it });
-    "0000-00-00"
-        .chars()
-        .all(|expected| shape.next() == Some(expected))
-}
-
-/// `src/main.rs`, `/etc/hosts`, `notes.txt`.
-fn is_path(text: &str) -> bool {
-    let has_extension = text.rsplit_once('.').is_some_and(|(stem, it)| {
-        !stem.is_empty() && (1..=5).contains(&it.len()) && it.chars().all(char::is_alphanumeric)
-    });
-    let is_number = text.chars().all(|it| it.is_ascii_digit() || it == '.');
-    !text.contains("://") && (text.contains('/') || has_extension) && !is_number
 }
 
 #[cfg(test)]

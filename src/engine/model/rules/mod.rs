@@ -2,6 +2,8 @@
 //! and puts results into a sentence. Pure functions; the same question gives the same answer.
 
 mod arguments;
+mod forms;
+mod guess;
 mod numbers;
 mod phrase;
 mod pick;
