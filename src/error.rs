@@ -20,9 +20,6 @@ pub enum Error {
     /// `token verify` found the token wanting.
     #[error(transparent)]
     Rejected(#[from] auth::Rejection),
-    /// The MCP client could not be set up; a server that fails is a `responses::Error`.
-    #[error(transparent)]
-    Mcp(#[from] mcp::Error),
     #[error("{} is not a script that can be played", path.display())]
     Script { path: PathBuf, source: ScriptError },
 
@@ -157,7 +154,6 @@ impl Error {
             | Self::TooLarge { .. } => ExitStatus::Usage,
             Self::Auth(_)
             | Self::Rejected(_)
-            | Self::Mcp(_)
             | Self::NoHome
             | Self::Write { .. }
             | Self::Listen { .. }
@@ -251,7 +247,6 @@ impl Error {
             }
             Self::Auth(_)
             | Self::Rejected(_)
-            | Self::Mcp(_)
             | Self::Header(_)
             | Self::Script { .. }
             | Self::Read { .. }

@@ -342,7 +342,7 @@ impl AskArgs {
     fn route(&self, servers: &mut Servers) -> Result<Route, Error> {
         if self.local {
             let commands = std::mem::take(&mut servers.commands);
-            let engine = Engine::new(self.local_model()?, commands)?;
+            let engine = Engine::new(self.local_model()?, commands);
             return Ok(Route::InProcess(engine));
         }
         let api_key = self.api_key.as_ref().ok_or(Error::NoApiKey)?;

@@ -41,15 +41,15 @@ struct Inner {
 impl Engine {
     /// An engine that asks `model`. A tool entry without `server_url` whose label is in `commands`
     /// means the server that is started so.
-    pub fn new(model: Model, commands: HashMap<String, mcp::Command>) -> Result<Self, mcp::Error> {
-        Ok(Self {
+    pub fn new(model: Model, commands: HashMap<String, mcp::Command>) -> Self {
+        Self {
             inner: Arc::new(Inner {
                 model,
                 commands,
-                clients: ClientPool::new()?,
+                clients: ClientPool::default(),
                 store: Store::default(),
             }),
-        })
+        }
     }
 
     /// Ends the connections to MCP servers.

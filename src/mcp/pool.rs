@@ -1,7 +1,7 @@
 //! `ClientPool`: one connected client per server and credential.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -133,23 +133,16 @@ impl Client {
 }
 
 /// Connected MCP clients, made when they are first needed and ended with the pool.
+#[derive(Default)]
 pub struct ClientPool {
-    http: reqwest::Client,
+    /// Made when it is first needed, for it reads the certificates of the system.
+    http: OnceLock<reqwest::Client>,
     /// The one for this machine: a proxy has another loopback, and no business with tokens for ours.
-    loopback: reqwest::Client,
+    loopback: OnceLock<reqwest::Client>,
     clients: Mutex<Vec<(Server, Arc<OnceCell<Client>>)>>,
 }
 
 impl ClientPool {
-    /// An empty pool.
-    pub fn new() -> Result<Self, Error> {
-        Ok(Self {
-            http: http_client().build().map_err(Error::Setup)?,
-            loopback: http_client().no_proxy().build().map_err(Error::Setup)?,
-            clients: Mutex::default(),
-        })
-    }
-
     /// The tools of `server`, all pages of them (MCP 2026-07-28, tools/list).
     pub async fn tools(&self, server: &Server) -> Result<Vec<Tool>, Error> {
         let list = async {
@@ -217,6 +210,25 @@ impl ClientPool {
         cell
     }
 
+    fn http(&self, url: &Url) -> Result<reqwest::Client, Error> {
+        let is_loopback = address::is_loopback(url);
+        let made = if is_loopback {
+            &self.loopback
+        } else {
+            &self.http
+        };
+        if let Some(client) = made.get() {
+            return Ok(client.clone());
+        }
+        let client = if is_loopback {
+            http_client().no_proxy().build()
+        } else {
+            http_client().build()
+        };
+        let client = client.map_err(Error::Setup)?;
+        Ok(made.get_or_init(|| client).clone())
+    }
+
     async fn connect(&self, server: &Server) -> Result<Client, Error> {
         let stop = CancellationToken::new();
         let identity = ClientConfig::new(
@@ -231,11 +243,7 @@ impl ClientPool {
         let guard = stop.clone().drop_guard();
         let (service, http) = match &server.endpoint {
             Endpoint::Http(url) => {
-                let client = match address::is_loopback(url) {
-                    true => &self.loopback,
-                    false => &self.http,
-                };
-                let http = HttpClient::new(client.clone(), stop);
+                let http = HttpClient::new(self.http(url)?, stop);
                 let config = transport_config(url, server);
                 let transport = StreamableHttpClientTransport::with_client(http.clone(), config);
                 let service = identity.serve_with_lifecycle(transport, lifecycle).await;

@@ -37,12 +37,12 @@ async fn answer(engine: &Engine, request: Value) -> Value {
 }
 
 fn rules() -> Engine {
-    Engine::new(Model::Rules, HashMap::new()).unwrap()
+    Engine::new(Model::Rules, HashMap::new())
 }
 
 fn script(steps: Value) -> Engine {
     let script: Script = serde_json::from_value(steps).unwrap();
-    Engine::new(Model::Script(script), HashMap::new()).unwrap()
+    Engine::new(Model::Script(script), HashMap::new())
 }
 
 fn types(events: &[Value]) -> Vec<&str> {
