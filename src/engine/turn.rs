@@ -13,7 +13,7 @@ use super::response::Usage;
 use super::tools::{self, Server};
 use crate::responses::{
     ApiError, CreateResponse, Error, FailedDependency, Item, McpApprovalRequest,
-    McpApprovalResponse, McpCallError, McpListTools, ToolChoice, ToolChoiceMode,
+    McpApprovalResponse, McpCallError, McpListTools, McpListToolsTool, ToolChoice, ToolChoiceMode,
 };
 
 /// How many steps a model may take in one turn; a script or a model that never ends is cut here.
@@ -33,7 +33,13 @@ pub struct Turn {
 pub fn refuse_unusable(context: &[Item], input: &[Item]) -> Result<(), Error> {
     let is_reference = |item: &Item| matches!(item, Item::Other(fields) if fields.get("type") == Some(&"item_reference".into()));
     let mut ids: HashSet<&str> = context.iter().filter_map(Item::id).collect();
-    let mut answered = HashSet::new();
+    let mut answered: HashSet<&str> = context
+        .iter()
+        .filter_map(|item| match item {
+            Item::McpApprovalResponse(response) => Some(response.approval_request_id.as_str()),
+            _ => None,
+        })
+        .collect();
     for item in input.iter().filter(|item| !is_reference(item)) {
         if let Some(id) = item.id()
             && !ids.insert(id)
@@ -49,7 +55,7 @@ pub fn refuse_unusable(context: &[Item], input: &[Item]) -> Result<(), Error> {
         // An answer to nothing, and a second answer to the same, are refused alike.
         if let Item::McpApprovalResponse(response) = item
             && (find_request(context.iter().chain(input), &response.approval_request_id).is_none()
-                || !answered.insert(&response.approval_request_id))
+                || !answered.insert(response.approval_request_id.as_str()))
         {
             return Err(Error::bad_request(
                 "input",
@@ -246,7 +252,7 @@ impl Turn {
         let arguments = Value::Object(call.arguments).to_string();
         let needs_approval = self
             .tool(&call.server_label, &call.name)
-            .is_some_and(|(server, tool)| server.needs_approval(&tool.tool));
+            .is_some_and(|(server, tool)| server.needs_approval(tool));
         if needs_approval {
             self.emitter
                 .approval_request(&call.server_label, &call.name, &arguments);
@@ -307,18 +313,12 @@ impl Turn {
         tools::outcome(result)
     }
 
-    fn tool(&self, label: &str, name: &str) -> Option<(&Server, ListedTool)> {
+    fn tool(&self, label: &str, name: &str) -> Option<(&Server, &McpListToolsTool)> {
         let server = self.servers.iter().find(|server| server.label() == label)?;
         let lists = lists(self.context.iter().chain(self.emitter.output()));
-        let list = lists.iter().rfind(|list| list.server_label == label)?;
+        let list = lists.into_iter().rfind(|list| list.server_label == label)?;
         let tool = list.tools.iter().find(|tool| tool.name == name)?;
-        server.allows(tool).then(|| {
-            let tool = ListedTool {
-                server_label: label.to_owned(),
-                tool: tool.clone(),
-            };
-            (server, tool)
-        })
+        server.allows(tool).then_some((server, tool))
     }
 
     /// The built-in models have no tokenizer: four bytes are taken for a token.

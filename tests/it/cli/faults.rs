@@ -490,3 +490,69 @@ fn a_certificate_is_believed_only_while_it_is_good() {
         assert!(run.stderr.contains(words), "{name}: {run}");
     }
 }
+
+#[test]
+fn a_host_that_answers_nothing_at_all_is_given_up() {
+    // With its queue full, Linux drops what knocks, as a firewall does.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket
+        .bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let _queued: Vec<_> = (0..4)
+        .map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)))
+        .collect();
+    let started = Instant::now();
+    let run = McpCli::new(&[
+        "ask",
+        "--base-url",
+        &format!("http://{address}/v1"),
+        "--retries",
+        "0",
+        "Go",
+    ])
+    .env("OPENAI_API_KEY", KEY)
+    .run();
+    assert_eq!(run.exit, Some(4), "{run}");
+    assert!(
+        started.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn a_proxy_is_used_for_what_is_far_and_ipv6_for_what_has_nothing_else() {
+    let proxy = Faulty::answering(SSE, delta("Hello") + COMPLETED);
+    let run = McpCli::new(&[
+        "ask",
+        "--base-url",
+        "http://api.invalid/v1",
+        "--retries",
+        "0",
+        "-q",
+        "Go",
+    ])
+    .env("HTTP_PROXY", &format!("http://{}", proxy.address))
+    .env("http_proxy", &format!("http://{}", proxy.address))
+    .env("OPENAI_API_KEY", KEY)
+    .run();
+    assert_eq!(
+        (run.stdout.as_str(), proxy.requests()),
+        ("Hello\n", 1),
+        "{run}"
+    );
+
+    let on_ipv6 = Faulty::on(
+        "[::1]:0",
+        [Step::Write(
+            format!(
+                "HTTP/1.1 {SSE}\r\nconnection: close\r\n\r\n{}{COMPLETED}",
+                delta("Hello")
+            )
+            .into_bytes(),
+        )],
+    );
+    assert_eq!(ask(&on_ipv6, &[]).stdout, "Hello\n");
+}

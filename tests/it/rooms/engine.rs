@@ -210,6 +210,15 @@ async fn a_call_that_is_denied_is_not_made() {
     .await;
     assert_eq!(item_types(&done), ["message"]);
     assert!(output_text(&done).contains("not approved"), "{done}");
+
+    // A no stays a no.
+    let yes = json!({"type": "mcp_approval_response", "approve": true,
+                     "approval_request_id": held["output"][1]["id"]});
+    let again = json!({"previous_response_id": done["id"], "input": [yes], "tools": tools});
+    assert!(matches!(
+        ask(&engine, again).await,
+        Err(Error::Refused { status: 400, .. })
+    ));
 }
 
 #[tokio::test]

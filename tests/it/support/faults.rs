@@ -29,7 +29,12 @@ pub struct Faulty {
 
 impl Faulty {
     pub fn start(steps: impl IntoIterator<Item = Step>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on("127.0.0.1:0", steps)
+    }
+
+    /// The same on another address.
+    pub fn on(address: &str, steps: impl IntoIterator<Item = Step>) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&requests);
