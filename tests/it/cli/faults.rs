@@ -313,19 +313,19 @@ fn silence_is_not_waited_out() {
         (
             "before the answer",
             vec![Step::Hang],
-            &["--idle-timeout", "300ms"],
+            &["--idle-timeout", "1s"],
             "",
         ),
         (
             "in the answer",
             vec![Step::Write(head.clone()), Step::Hang],
-            &["--idle-timeout", "300ms"],
+            &["--idle-timeout", "1s"],
             "Half",
         ),
         (
             "overall",
             vec![Step::Write(head), Step::Hang],
-            &["--timeout", "300ms"],
+            &["--timeout", "1s"],
             "Half",
         ),
     ] {

@@ -133,7 +133,7 @@ fn what_had_come_is_shown_when_it_is_stopped() {
         Step::Hang,
     ]);
     let mut terminal = terminal(&home, &["ask", "--base-url", &hangs.base_url(), "Go"]);
-    std::thread::sleep(std::time::Duration::from_millis(700));
+    std::thread::sleep(std::time::Duration::from_secs(2));
     terminal.send_control('c').unwrap();
     terminal.exp_string("Half an answer").unwrap();
     terminal.exp_eof().unwrap();
