@@ -317,6 +317,9 @@ fn hint_of(error: &responses::Error) -> Option<String> {
         responses::Error::Refused {
             status: 300..=399, ..
         } => "look at --base-url: redirects are not followed, for they would take the key along",
+        responses::Error::Refused {
+            status: 400, error, ..
+        } => return hint_of_bad_request(&error.message).map(str::to_owned),
         responses::Error::Refused { status: 401, .. } => "look at OPENAI_API_KEY",
         responses::Error::Refused { status: 404, .. } => "look at --base-url and --model",
         responses::Error::Refused { status: 429, .. } => {
@@ -344,4 +347,33 @@ fn hint_of(error: &responses::Error) -> Option<String> {
         | responses::Error::Setup(_) => return None,
     };
     Some(hint.to_owned())
+}
+
+/// What to try after the refusals that requests with MCP tools are known to meet. The API gives
+/// them no code, so this reads what they say; a message that changes only loses its hint.
+fn hint_of_bad_request(message: &str) -> Option<&'static str> {
+    let known = [
+        (
+            "approval responses but weren't passed as input",
+            "send the approval request along, or answer it once",
+        ),
+        (
+            "Duplicate item found with id mcpr_",
+            "the API keeps the approval request: send the answer alone beside previous_response_id",
+        ),
+        (
+            "string does not match pattern",
+            "rename the tool: letters, digits, `_` and `-` only",
+        ),
+        (
+            "object schema missing properties",
+            "give the tool's inputSchema its `properties`, even if there are none",
+        ),
+        (
+            "'additionalProperties' is required to be supplied and to be false",
+            "let the tool's inputSchema say `\"additionalProperties\": false`",
+        ),
+    ];
+    let known = known.into_iter().find(|(part, _)| message.contains(part));
+    known.map(|(_, hint)| hint)
 }

@@ -253,24 +253,15 @@ impl Question {
             let (input, denied) = self.input(ui).await?;
             was_denied |= denied;
             let request = self.conversation.request(&self.template, input);
-            let response = match self.respond(route, &request, ui).await {
-                // What is incomplete can be continued as well.
-                Err(Error::Responses(responses::Error::NotCompleted {
-                    response,
-                    status,
-                    reason,
-                })) => {
-                    self.conversation.add(&request, &response);
-                    self.keep(ui);
-                    return Err(responses::Error::NotCompleted {
-                        response,
-                        status,
-                        reason,
-                    }
-                    .into());
-                }
-                response => response?,
-            };
+            let answered = self.respond(route, &request, ui).await;
+            // What is incomplete can be continued as well.
+            if let Err(Error::Responses(responses::Error::NotCompleted { response, .. })) =
+                &answered
+            {
+                self.conversation.add(&request, response);
+                self.keep(ui);
+            }
+            let response = answered?;
             has_called |= response
                 .output()
                 .iter()

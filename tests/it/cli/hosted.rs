@@ -594,6 +594,112 @@ fn a_server_that_only_this_machine_can_reach_is_noted() {
 }
 
 #[test]
+fn the_refusals_that_mcp_requests_meet_have_a_hint() {
+    for (message, hint) in [
+        (
+            "The following MCP approval requests have approval responses but weren't passed as input: mcpr_1.",
+            "answer it once",
+        ),
+        (
+            "Duplicate item found with id mcpr_1. Remove duplicate items from your input and try again.",
+            "send the answer alone",
+        ),
+        (
+            "Invalid 'tools[0].function.name': string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]{1,128}$'.",
+            "rename the tool",
+        ),
+        (
+            "Invalid schema for function 'a': In context=(), object schema missing properties.",
+            "its `properties`",
+        ),
+        (
+            "Invalid schema: 'additionalProperties' is required to be supplied and to be false.",
+            "additionalProperties",
+        ),
+    ] {
+        let body = json!({"error": {"message": message, "type": "invalid_request_error", "param": "input", "code": null}});
+        let api = Api::start([Answer::json(400, &body)]);
+        let run = ask(&api).arg("Go").run();
+        assert_eq!(run.exit, Some(3), "{run}");
+        let (_, told) = run.stderr.split_once("hint: ").unwrap();
+        assert!(told.contains(hint), "{run}");
+    }
+}
+
+#[test]
+fn every_status_of_a_424_has_a_cause_and_a_hint() {
+    for (status, reason, cause, hint) in [
+        (
+            401,
+            "Unauthorized",
+            "refused the credentials",
+            "mint a token",
+        ),
+        (
+            403,
+            "Forbidden",
+            "do not suffice",
+            "mint a token with the scopes",
+        ),
+        (404, "Not Found", "nothing at this path", "look at the path"),
+        (
+            400,
+            "Bad Request",
+            "only its own machine can reach",
+            "through a tunnel",
+        ),
+        (
+            405,
+            "Method Not Allowed",
+            "does not take a POST",
+            "look at the path",
+        ),
+        (
+            406,
+            "Not Acceptable",
+            "strict about `Accept`",
+            "accept JSON and SSE",
+        ),
+        (
+            415,
+            "Unsupported Media Type",
+            "does not take a POST",
+            "accept JSON and SSE",
+        ),
+        (
+            421,
+            "Misdirected Request",
+            "does not know the name",
+            "list of hosts",
+        ),
+        (
+            424,
+            "Failed Dependency",
+            "no answer in HTTP",
+            "see that the server runs",
+        ),
+        (307, "Temporary Redirect", "redirects", "without a redirect"),
+        (308, "Permanent Redirect", "redirects", "without a redirect"),
+        (500, "Internal Server Error", "the MCP server failed", "log"),
+        (504, "Gateway Timeout", "the MCP server failed", "log"),
+    ] {
+        let message = format!(
+            "Error retrieving tool list from MCP server: 'a'. Http status code: {status} ({reason})"
+        );
+        let body = json!({"error": {"message": message, "type": "external_connector_error",
+            "param": "tools", "code": "http_error"}});
+        let api = Api::start([Answer::json(424, &body)]);
+        let run = ask(&api).arg("Go").run();
+        assert_eq!(run.exit, Some(6), "{run}");
+        let (told, hinted) = run.stderr.split_once("hint: ").unwrap();
+        assert!(
+            told.contains(&message) && told.contains(cause) && hinted.contains(hint),
+            "{run}"
+        );
+    }
+}
+
+#[test]
 fn a_wrong_key_is_refused_and_not_shown() {
     let api = Api::start([]);
     let run = ask(&api)
