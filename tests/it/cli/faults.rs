@@ -492,6 +492,19 @@ fn a_certificate_is_believed_only_while_it_is_good() {
 }
 
 #[test]
+fn a_version_of_tls_that_is_too_old_is_named() {
+    let base_url = format!("https://127.0.0.1:{}/v1", crate::support::tls_1_0_server());
+    let run = McpCli::new(&["ask", "--base-url", &base_url, "--retries", "0", "Go"])
+        .env("OPENAI_API_KEY", KEY)
+        .run();
+    assert_eq!(run.exit, Some(4), "{run}");
+    assert!(
+        run.stderr.contains("ServerDoesNotSupportTls12Or13"),
+        "{run}"
+    );
+}
+
+#[test]
 fn a_host_that_answers_nothing_at_all_is_given_up() {
     // With its queue full, Linux drops what knocks, as a firewall does.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();

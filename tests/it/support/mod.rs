@@ -13,7 +13,7 @@ pub use faults::{Faulty, Step};
 pub use mcp_cli::{McpCli, Run};
 pub use servers::{Server, dice_server, dice_server_with_auth, http_server};
 
-pub use tls::{Authority, tls_server};
+pub use tls::{Authority, tls_1_0_server, tls_server};
 
 use std::path::PathBuf;
 

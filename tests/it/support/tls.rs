@@ -69,3 +69,22 @@ pub fn tls_server(issued: Issued, head: &str, body: &str) -> u16 {
     });
     port
 }
+
+/// Answers one hello with the version that was dropped in 2021, TLS 1.0; returns the port.
+pub fn tls_1_0_server() -> u16 {
+    // RFC 2246 §7.4.1.3: version, random, no session, TLS_RSA_WITH_AES_128_CBC_SHA, no compression.
+    let hello = [&[3, 1][..], &[0x11; 32], &[0, 0x00, 0x2f, 0]].concat();
+    let length = u8::try_from(hello.len()).unwrap();
+    let handshake = [&[2, 0, 0, length][..], &hello].concat();
+    let record = [&[22, 3, 1, 0, length + 4][..], &handshake].concat();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let _ = connection.read(&mut [0; 65536]);
+        let _ = connection.write_all(&record);
+        // The client's alert, so that the connection is closed and not reset.
+        let _ = connection.read(&mut [0; 64]);
+    });
+    port
+}
