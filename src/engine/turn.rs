@@ -94,7 +94,7 @@ impl Turn {
     async fn list_tools(&mut self) -> Result<(), FailedDependency> {
         let mut open = Vec::new();
         for server in &self.servers {
-            if !has_list(&self.context, server.label()) {
+            if last_list(&self.context, server.label()).is_none() {
                 open.push((
                     self.emitter.list_tools_started(server.label()),
                     server.clone(),
@@ -215,36 +215,28 @@ impl Turn {
     /// The tools that the model may call: those of the lists in context that the request still
     /// names and allows, and that `tool_choice` leaves.
     fn callable(&self) -> Vec<ListedTool> {
-        if self.request.tool_choice == Some(ToolChoice::Mode(ToolChoiceMode::None)) {
-            return Vec::new();
-        }
-        let chosen = match &self.request.tool_choice {
-            Some(ToolChoice::Mcp(choice)) => Some(choice),
-            _ => None,
-        };
-        let lists = lists(self.context.iter().chain(self.emitter.output()));
         let mut callable = Vec::new();
         for server in &self.servers {
-            let Some(list) = lists
-                .iter()
-                .rfind(|list| list.server_label == server.label())
-            else {
-                continue;
-            };
-            for tool in &list.tools {
-                let is_chosen = chosen.is_none_or(|choice| {
-                    choice.server_label == server.label()
-                        && choice.name.as_ref().is_none_or(|name| *name == tool.name)
-                });
-                if is_chosen && server.allows(tool) {
-                    callable.push(ListedTool {
-                        server_label: server.label().to_owned(),
-                        tool: tool.clone(),
-                    });
-                }
-            }
+            let label = server.label();
+            let tools = self.list(label).into_iter().flat_map(|list| &list.tools);
+            let tools = tools.filter(|it| self.may_choose(label, &it.name) && server.allows(it));
+            callable.extend(tools.map(|tool| ListedTool {
+                server_label: label.to_owned(),
+                tool: tool.clone(),
+            }));
         }
         callable
+    }
+
+    /// Whether `tool_choice` leaves this tool to the model.
+    fn may_choose(&self, label: &str, name: &str) -> bool {
+        match &self.request.tool_choice {
+            Some(ToolChoice::Mode(mode)) => *mode != ToolChoiceMode::None,
+            Some(ToolChoice::Mcp(choice)) => {
+                choice.server_label == label && choice.name.as_ref().is_none_or(|it| it == name)
+            }
+            Some(ToolChoice::Other(_)) | None => true,
+        }
     }
 
     /// Makes a call, or asks for approval of it. Returns whether it is held.
@@ -294,12 +286,8 @@ impl Turn {
             message,
         };
         // What is not listed, not allowed, or not to be chosen is not called, whoever asks for it.
-        let may_choose = approved
-            || self
-                .callable()
-                .iter()
-                .any(|it| it.tool.name == name && it.server_label == label);
-        let Some((server, _)) = self.tool(label, name).filter(|_| may_choose) else {
+        let may_call = approved || self.may_choose(label, name);
+        let Some((server, _)) = self.tool(label, name).filter(|_| may_call) else {
             return Err(refuse(format!("Unknown tool: {name}")));
         };
         let Ok(arguments) = serde_json::from_str::<Map<String, Value>>(arguments) else {
@@ -315,10 +303,13 @@ impl Turn {
 
     fn tool(&self, label: &str, name: &str) -> Option<(&Server, &McpListToolsTool)> {
         let server = self.servers.iter().find(|server| server.label() == label)?;
-        let lists = lists(self.context.iter().chain(self.emitter.output()));
-        let list = lists.into_iter().rfind(|list| list.server_label == label)?;
-        let tool = list.tools.iter().find(|tool| tool.name == name)?;
+        let tool = self.list(label)?.tools.iter().find(|it| it.name == name)?;
         server.allows(tool).then_some((server, tool))
+    }
+
+    /// The last list of the server's tools, of this turn or of what was said before.
+    fn list(&self, label: &str) -> Option<&McpListTools> {
+        last_list(self.emitter.output(), label).or_else(|| last_list(&self.context, label))
     }
 
     /// The built-in models have no tokenizer: four bytes are taken for a token.
@@ -334,18 +325,13 @@ impl Turn {
     }
 }
 
-fn has_list(context: &[Item], label: &str) -> bool {
-    lists(context).iter().any(|list| list.server_label == label)
-}
-
-fn lists<'a>(items: impl IntoIterator<Item = &'a Item>) -> Vec<&'a McpListTools> {
-    items
-        .into_iter()
-        .filter_map(|item| match item {
-            Item::McpListTools(list) if list.error.is_none() => Some(list),
-            _ => None,
-        })
-        .collect()
+fn last_list<'a>(items: &'a [Item], label: &str) -> Option<&'a McpListTools> {
+    items.iter().rev().find_map(|item| match item {
+        Item::McpListTools(list) if list.error.is_none() && list.server_label == label => {
+            Some(list)
+        }
+        _ => None,
+    })
 }
 
 /// The approval requests in `context` that have an answer and have not been acted on yet.
