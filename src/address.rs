@@ -40,12 +40,18 @@ fn is_private(address: Ipv6Addr) -> bool {
     first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80
 }
 
+/// The URL without the user and the password that it may have.
+pub fn without_userinfo(url: &Url) -> Url {
+    let mut bare = url.clone();
+    // Neither fails for a URL that has a host, and one without has no user.
+    let _ = bare.set_username("");
+    let _ = bare.set_password(None);
+    bare
+}
+
 /// The URL as it may be shown: without a user, a password, a query, for those can be secrets.
 pub fn shown(url: &Url) -> String {
-    let mut shown = url.clone();
-    // Neither fails for a URL that has a host, and one without has no user.
-    let _ = shown.set_username("");
-    let _ = shown.set_password(None);
+    let mut shown = without_userinfo(url);
     shown.set_query(None);
     shown.set_fragment(None);
     shown.to_string()

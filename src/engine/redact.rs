@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::address;
 use crate::responses::{
     MCPTool, MCPToolAllowedTools, MCPToolFilter, MCPToolRequireApproval, ToolEntry,
 };
@@ -63,11 +64,8 @@ fn redacted_values(headers: &Value) -> Value {
 
 fn without_userinfo(url: &str) -> String {
     match url::Url::parse(url) {
-        Ok(mut parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
-            // Neither fails for a URL that has a host, and one without has no user.
-            let _ = parsed.set_username("");
-            let _ = parsed.set_password(None);
-            parsed.to_string()
+        Ok(parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
+            address::without_userinfo(&parsed).into()
         }
         _ => url.to_owned(),
     }
