@@ -19,3 +19,4 @@ pub mod address;
 pub mod auth;
 pub mod dice;
 pub mod http;
+pub mod outgoing;

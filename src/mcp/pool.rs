@@ -20,9 +20,8 @@ use super::Error;
 use super::http::HttpClient;
 use crate::address;
 use crate::auth::Secret;
+use crate::outgoing;
 
-/// How long a server may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may take from the first message to its whole list of tools.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many tools a server may have, and how large their list may be.
@@ -137,7 +136,7 @@ impl Client {
 pub struct ClientPool {
     /// Made when it is first needed, for it reads the certificates of the system.
     http: OnceLock<reqwest::Client>,
-    /// The one for this machine: a proxy has another loopback, and no business with tokens for ours.
+    /// The one for this machine.
     loopback: OnceLock<reqwest::Client>,
     clients: Mutex<Vec<(Server, Arc<OnceCell<Client>>)>>,
 }
@@ -211,8 +210,7 @@ impl ClientPool {
     }
 
     fn http(&self, url: &Url) -> Result<reqwest::Client, Error> {
-        let is_loopback = address::is_loopback(url);
-        let made = if is_loopback {
+        let made = if address::is_loopback(url) {
             &self.loopback
         } else {
             &self.http
@@ -220,12 +218,10 @@ impl ClientPool {
         if let Some(client) = made.get() {
             return Ok(client.clone());
         }
-        let client = if is_loopback {
-            http_client().no_proxy().build()
-        } else {
-            http_client().build()
-        };
-        let client = client.map_err(Error::Setup)?;
+        let client = outgoing::client_for(url)
+            .redirect(reqwest::redirect::Policy::custom(same_origin))
+            .build()
+            .map_err(Error::Setup)?;
         Ok(made.get_or_init(|| client).clone())
     }
 
@@ -304,13 +300,6 @@ fn start(command: &Command) -> Result<TokioChildProcess, Error> {
 
 fn disconnected() -> Error {
     Error::NotMcp("the connection was closed".to_owned())
-}
-
-fn http_client() -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
-        .user_agent(concat!("mcp-cli/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::custom(same_origin))
 }
 
 /// Follows a redirect that keeps the method, the body and the origin, and no other: a token must

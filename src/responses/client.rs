@@ -17,9 +17,8 @@ use super::retry::{self, Retries, Retry};
 use super::sse::{self, Bounds};
 use crate::address;
 use crate::auth::Secret;
+use crate::outgoing;
 
-/// How long a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of one event: the last one repeats the whole answer.
 const MAX_EVENT: usize = 128 * 1024 * 1024;
 /// The most bytes that are read of a refusal.
@@ -77,15 +76,8 @@ impl Client {
             bearer.set_sensitive(true);
             headers.insert(http::header::AUTHORIZATION, bearer);
         }
-        let mut http = reqwest::Client::builder();
-        // A proxy has another loopback than this machine, and no business with what is said on ours.
-        if address::is_loopback(base_url) {
-            http = http.no_proxy();
-        }
-        let http = http
-            .user_agent(concat!("mcp-cli/", env!("CARGO_PKG_VERSION")))
+        let http = outgoing::client_for(base_url)
             .default_headers(headers)
-            .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(limits.idle_timeout)
             .redirect(reqwest::redirect::Policy::none())
             .build()
