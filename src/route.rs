@@ -1,7 +1,7 @@
 //! `Route`: over HTTP, or the engine in this process.
 
 use crate::engine::Engine;
-use crate::responses::{Client, CreateResponse, Error, EventStream, Retry};
+use crate::responses::{Client, CreateResponse, Error, EventStream};
 
 /// Who answers a `responses.create` request.
 pub enum Route {
@@ -12,15 +12,10 @@ pub enum Route {
 }
 
 impl Route {
-    /// Sends the request and returns the events of the answer. `on_retry` hears of each time that
-    /// it has to be sent again.
-    pub async fn create_stream(
-        &self,
-        request: &CreateResponse,
-        on_retry: impl FnMut(&Retry),
-    ) -> Result<EventStream, Error> {
+    /// Sends the request and returns the events of the answer.
+    pub async fn create_stream(&self, request: &CreateResponse) -> Result<EventStream, Error> {
         match self {
-            Self::Http(client) => client.create_stream(request, on_retry).await,
+            Self::Http(client) => client.create_stream(request).await,
             Self::InProcess(engine) => engine.create_stream(request.clone()),
         }
     }

@@ -18,8 +18,7 @@ use crate::engine::model::{Model, Script};
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::responses::{
-    self, Client, Conversation, CreateResponse, Input, Item, Limits, Response, Retries, Retry,
-    ToolEntry,
+    self, Client, Conversation, CreateResponse, Input, Item, Limits, Response, Retries, ToolEntry,
 };
 use crate::route::Route;
 use crate::ui::{Format, Ui};
@@ -177,7 +176,7 @@ pub async fn ask(mut question: Question, ui: &mut Ui) -> Result<ExitStatus, Erro
     if let Some(language) = question.args.print_request {
         return question.print(language, ui).await;
     }
-    let route = question.args.route(&mut question.servers)?;
+    let route = question.args.route(&mut question.servers, ui)?;
     let bundled = question.args.bundled(&mut question.servers).await?;
     question.take_entries()?;
     let answered = question.converse(&route, ui).await;
@@ -288,8 +287,7 @@ impl Question {
         let limit = self.args.timeout;
         let answer = async {
             ui.wait("waiting for the answer");
-            let on_retry = |retry: &Retry| ui.retry(retry);
-            let events = route.create_stream(request, on_retry).await?;
+            let events = route.create_stream(request).await?;
             responses::read_to_end(events, |event| ui.event(event)).await
         };
         tokio::time::timeout(limit, answer)
@@ -330,7 +328,7 @@ impl AskArgs {
         }
     }
 
-    fn route(&self, servers: &mut Servers) -> Result<Route, Error> {
+    fn route(&self, servers: &mut Servers, ui: &Ui) -> Result<Route, Error> {
         if self.local {
             let commands = std::mem::take(&mut servers.commands);
             let engine = Engine::new(self.local_model()?, commands);
@@ -351,7 +349,8 @@ impl AskArgs {
             most: self.retries,
             after_5xx: self.retry_5xx,
         };
-        let client = Client::new(&self.base_url()?, &api_key, limits, retries)?;
+        let on_retry = ui.on_retry();
+        let client = Client::new(&self.base_url()?, &api_key, limits, retries, on_retry)?;
         Ok(Route::Http(client))
     }
 

@@ -13,7 +13,7 @@ use super::error::{ApiError, Body, Error};
 use super::event::Event;
 use super::request::CreateResponse;
 use super::response::Response;
-use super::retry::{self, Retries, Retry};
+use super::retry::{self, OnRetry, Retries, Retry};
 use super::sse::{self, Bounds};
 use crate::address;
 use crate::auth::Secret;
@@ -30,6 +30,7 @@ pub struct Client {
     url: Url,
     limits: Limits,
     retries: Retries,
+    on_retry: OnRetry,
 }
 
 /// Where requests go: `/responses` below the base URL.
@@ -68,6 +69,7 @@ impl Client {
         api_key: &Secret,
         limits: Limits,
         retries: Retries,
+        on_retry: OnRetry,
     ) -> Result<Self, Error> {
         let url = endpoint(base_url);
         // A key that is no header value is refused when it is parsed, in `commands::args`.
@@ -87,18 +89,14 @@ impl Client {
             url,
             limits,
             retries,
+            on_retry,
         })
     }
 
     /// `POST /responses`. A response that is not streamed comes as a stream of one event.
     ///
-    /// A failure before anything can have run is tried again ([`Retries`]); `on_retry` hears of it
-    /// before the wait.
-    pub async fn create_stream(
-        &self,
-        request: &CreateResponse,
-        mut on_retry: impl FnMut(&Retry),
-    ) -> Result<EventStream, Error> {
+    /// A failure before anything can have run is tried again ([`Retries`]).
+    pub async fn create_stream(&self, request: &CreateResponse) -> Result<EventStream, Error> {
         for attempt in 0.. {
             let (error, headers) = match self.http.post(self.url.clone()).json(request).send().await
             {
@@ -120,7 +118,7 @@ impl Client {
             }
             let after = retry::wait(headers.as_ref(), attempt, SystemTime::now());
             let why = error.to_string();
-            on_retry(&Retry { why, after });
+            (self.on_retry)(&Retry { why, after });
             tokio::time::sleep(after).await;
         }
         unreachable!("the last attempt returns")

@@ -29,7 +29,7 @@ pub use item::{
 };
 pub use request::{CreateResponse, Input, ToolChoice, ToolChoiceMcp, ToolChoiceMode, ToolEntry};
 pub use response::Response;
-pub use retry::{Retries, Retry};
+pub use retry::{OnRetry, Retries, Retry};
 
 /// The events of one response, in order. Dropping it stops whoever answers.
 pub type EventStream = BoxStream<'static, Result<Event, Error>>;

@@ -46,6 +46,9 @@ pub struct Retry {
     pub after: Duration,
 }
 
+/// Who hears of it, before the wait.
+pub type OnRetry = Box<dyn Fn(&Retry) + Send + Sync>;
+
 /// How long to wait before try number `attempt` (the first retry is 0): what the server asks for
 /// (RFC 9110 section 10.2.3, seconds or a date), or a backoff.
 pub fn wait(headers: Option<&HeaderMap>, attempt: u32, now: SystemTime) -> Duration {

@@ -3,6 +3,7 @@
 mod approval;
 mod failure;
 mod jsonl;
+mod lines;
 mod markdown;
 mod progress;
 mod sanitize;
@@ -15,12 +16,12 @@ use anstyle::{AnsiColor, Style};
 use tracing::Level;
 
 use crate::error::Error;
-use crate::responses::{Event, EventKind, McpApprovalRequest, Response, Retry};
+use crate::responses::{Event, EventKind, McpApprovalRequest, OnRetry, Response};
 
 pub use approval::Decision;
 
+use lines::Lines;
 use markdown::Markdown;
-use progress::Progress;
 use transcript::Transcript;
 
 const DIM: Style = Style::new().dimmed();
@@ -59,12 +60,15 @@ fn write_out(text: &str) -> Result<(), Error> {
         })
 }
 
+fn note(text: &str) -> String {
+    format!("{NOTE}note:{NOTE:#} {text}")
+}
+
 /// stdout for what was asked for, stderr for the rest.
 pub struct Ui {
     options: OutputOptions,
     format: Format,
-    stderr: AutoStream<io::Stderr>,
-    progress: Progress,
+    lines: Lines,
     transcript: Transcript,
     /// The last response, for [`Format::Json`].
     last: Option<Response>,
@@ -77,8 +81,7 @@ impl Ui {
         Self {
             options,
             format: Format::Text,
-            stderr: AutoStream::new(io::stderr(), options.color),
-            progress: Progress::new(!options.quiet && io::stderr().is_terminal()),
+            lines: Lines::new(options.color, !options.quiet),
             transcript: Transcript::default(),
             last: None,
             markdown: None,
@@ -112,46 +115,55 @@ impl Ui {
             tracing_subscriber::fmt()
                 .with_max_level(level)
                 .with_writer(io::stderr)
-                .with_ansi(self.stderr.current_choice() != ColorChoice::Never)
+                .with_ansi(self.lines.has_colour())
                 .init();
         }
     }
 
     /// What was asked for, and a line end.
     pub fn print(&mut self, text: &str) -> Result<(), Error> {
-        self.progress.hide();
+        self.lines.hide_progress();
         write_out(&format!("{text}\n"))
     }
 
     /// Something that is good to know.
-    pub fn note(&mut self, text: &str) {
-        if !self.options.quiet && self.format == Format::Text {
-            self.line(&format!("{NOTE}note:{NOTE:#} {text}"));
+    pub fn note(&self, text: &str) {
+        if self.has_notes() {
+            self.lines.write(&note(text));
         }
+    }
+
+    fn has_notes(&self) -> bool {
+        !self.options.quiet && self.format == Format::Text
     }
 
     /// A line that other programs wait for, whatever else is silenced.
     pub fn ready(&mut self, text: &str) {
-        self.line(text);
+        self.lines.write(text);
     }
 
     /// A line that greets; `-q` leaves it out.
     pub fn banner(&mut self, text: &str) {
         if !self.options.quiet {
-            self.line(text);
+            self.lines.write(text);
         }
     }
 
     /// Shows who is waited for, on a terminal.
     pub fn wait(&mut self, for_what: &str) {
-        self.progress.show(for_what);
+        self.lines.wait(for_what);
     }
 
-    /// Tells that a request is about to be sent again.
-    pub fn retry(&mut self, retry: &Retry) {
-        let why = sanitize::one_line(&retry.why);
-        let after = humantime::format_duration(retry.after);
-        self.note(&format!("{why}; trying again in {after}"));
+    /// What tells that a request is about to be sent again, while an answer is waited for.
+    pub fn on_retry(&self) -> OnRetry {
+        let lines = self.has_notes().then(|| self.lines.clone());
+        Box::new(move |retry| {
+            let why = sanitize::one_line(&retry.why);
+            let after = humantime::format_duration(retry.after);
+            if let Some(lines) = &lines {
+                lines.write(&note(&format!("{why}; trying again in {after}")));
+            }
+        })
     }
 
     /// Shows one event of an answer.
@@ -180,7 +192,7 @@ impl Ui {
 
     /// The answer is over: with [`Format::Json`], the last response is printed.
     pub fn end_of_answer(&mut self) -> Result<(), Error> {
-        self.progress.stop();
+        self.lines.stop_progress();
         self.flush_answer()?;
         // What is cut off in a pipe stays as it came; a person's next line begins at its margin.
         if self.markdown.is_none() && self.transcript.is_line_open() && io::stdout().is_terminal() {
@@ -199,12 +211,13 @@ impl Ui {
                 self.flush_answer()?;
             }
             match shown {
-                transcript::Shown::Waiting(text) => self.progress.show(&text),
+                transcript::Shown::Waiting(text) => self.lines.wait(&text),
                 transcript::Shown::Step(text) => self.step(&text),
                 transcript::Shown::Text(text) => self.write_answer(&text)?,
                 transcript::Shown::Refusal(text) => {
                     let text = sanitize::one_line(&text);
-                    self.line(&format!("{ERROR}refused:{ERROR:#} {text}"));
+                    self.lines
+                        .write(&format!("{ERROR}refused:{ERROR:#} {text}"));
                 }
             }
         }
@@ -212,15 +225,15 @@ impl Ui {
     }
 
     fn step(&mut self, text: &str) {
-        if !self.options.quiet && self.format == Format::Text {
+        if self.has_notes() {
             let text = self.cut(text);
-            self.line(&format!("{DIM}{text}{DIM:#}"));
+            self.lines.write(&format!("{DIM}{text}{DIM:#}"));
         }
     }
 
     fn write_answer(&mut self, text: &str) -> Result<(), Error> {
         // While text comes, nobody has to be told that it is waited for.
-        self.progress.stop();
+        self.lines.stop_progress();
         if !io::stdout().is_terminal() {
             return write_out(text);
         }
@@ -249,7 +262,7 @@ impl Ui {
     ///
     /// The question is asked on a thread of its own, so that a signal can still end the program.
     pub async fn ask_approval(&mut self, request: &McpApprovalRequest) -> Result<bool, Error> {
-        self.progress.stop();
+        self.lines.stop_progress();
         self.flush_answer()?;
         let request = request.clone();
         let asked = tokio::task::spawn_blocking(move || approval::ask(&request));
@@ -263,7 +276,7 @@ impl Ui {
 
     /// Tells how the verb failed.
     pub fn failure(&mut self, error: &Error) {
-        self.progress.stop();
+        self.lines.stop_progress();
         // What had come is shown, however it ended; that it cannot be is no news after a failure.
         let _ = self.flush_answer();
         // A shell says nothing of a program that was told to stop, and neither do we.
@@ -278,14 +291,7 @@ impl Ui {
             Format::Json | Format::Jsonl => failure::json(error),
         };
         for line in text {
-            self.line(&line);
+            self.lines.write(&line);
         }
-    }
-
-    fn line(&mut self, line: &str) {
-        self.progress.hide();
-        // When stderr is gone there is nobody left to tell.
-        let _ = writeln!(self.stderr, "{line}");
-        self.progress.resume();
     }
 }
