@@ -45,9 +45,11 @@ pub enum Error {
     NeedsHttp { flag: &'static str },
     #[error("--print-token needs the private key, and --public-key names the public one")]
     ForeignKey,
-    #[error("--previous-response-id names a response that an API keeps, and --local keeps none")]
+    #[error(
+        "--previous-response-id names a response that an API keeps, and this machine keeps none"
+    )]
     LocalPrevious,
-    #[error("the last conversation is one that OpenAI keeps, and --local keeps none")]
+    #[error("the last conversation is one that an API keeps, and this machine has none of it")]
     LocalContinue,
     #[error("`{server_label}.{name}` waits for approval, and no server of that name is given")]
     PendingElsewhere { server_label: String, name: String },
@@ -202,19 +204,25 @@ impl Error {
             Self::NeedsAuth { .. } => "add --auth",
             Self::NeedsHttp { .. } => "serve over HTTP, or leave it out",
             Self::LocalPrevious => "-c goes on with the last conversation",
-            Self::LocalContinue => "leave --local out, or begin a new conversation without -c",
+            Self::LocalContinue => {
+                "leave --local and --bridge out, or begin a new conversation without -c"
+            }
             Self::PendingElsewhere { .. } => "name the same server as before, and its label",
             Self::TwoOnStdin => "read one of them from a file, with @FILE",
             Self::SeveralTargets => "name one; other servers can come from --mcp-config",
             Self::TwoCredentials => "leave one of them out",
             Self::NotAUrl { .. } => "write it with http:// or https:// and a host",
-            Self::NotHosted { .. } => "add --local, or serve it over HTTP behind a tunnel",
+            Self::NotHosted { .. } => {
+                "add --bridge or --local, or serve it over HTTP behind a tunnel"
+            }
             Self::McpConfig {
                 source: mcp::ConfigError::Variable { .. },
                 ..
             } => "set it, or give it a default: ${VARIABLE:-default}",
             Self::WhoseCredentials => "write the headers into the file, or name one --server",
-            Self::NotLocal(_) => "name the server with --server-url, or leave --local out",
+            Self::NotLocal(_) => {
+                "name the server with --server-url, or leave --local and --bridge out"
+            }
             Self::ForeignKey => "leave --public-key out, and the key pair for development signs",
             Self::UnknownConnector { .. } => {
                 "the connectors are connector_dropbox, connector_gmail, connector_googlecalendar, connector_googledrive, connector_microsoftteams, connector_outlookcalendar, connector_outlookemail and connector_sharepoint"
@@ -300,7 +308,7 @@ fn hint_of(error: &responses::Error) -> Option<String> {
                 }
                 Some(404) => "look at the path: `/mcp` and `/mcp/` are different to many servers",
                 Some(400) => {
-                    "a server on this machine is reached with --local, or through a tunnel; run it stateless"
+                    "a server on this machine is reached with --bridge or --local, or through a tunnel; run it stateless"
                 }
                 Some(405 | 406 | 415) => "look at the path, and let the server accept JSON and SSE",
                 Some(421) => "add the name that the server is reached under to its list of hosts",

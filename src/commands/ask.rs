@@ -14,7 +14,7 @@ use super::servers::{McpServerArgs, Servers};
 use super::state;
 use crate::address;
 use crate::engine::Engine;
-use crate::engine::model::{Model, Script};
+use crate::engine::model::{Model, Script, Upstream};
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::responses::{
@@ -38,7 +38,9 @@ Examples:
   mcp-cli ask --local --server-url http://127.0.0.1:8000/mcp \"Roll 5 dice\"
       the built-in model and a server of yours
   mcp-cli ask --server-url https://example.com/mcp --authorization @token.jwt \"Roll 5 dice\"
-      OpenAI's model, with the key in OPENAI_API_KEY")]
+      OpenAI's model, with the key in OPENAI_API_KEY
+  mcp-cli ask --bridge --server-url http://127.0.0.1:8000/mcp \"Roll 5 dice\"
+      OpenAI's model and a server that only this machine can reach")]
 pub struct AskArgs {
     /// The question; `-` or a pipe reads it from stdin, with both stdin follows the argument
     prompt: Option<String>,
@@ -46,6 +48,11 @@ pub struct AskArgs {
     /// Answer on this machine, with a built-in model that follows rules
     #[arg(long)]
     local: bool,
+
+    /// Ask the model at the endpoint, and call the MCP servers from this machine: they need no
+    /// public address, and the endpoint sees neither where they are nor their credentials
+    #[arg(long, conflicts_with = "local")]
+    bridge: bool,
 
     /// The model; with --local `rules` or `script:FILE`
     #[arg(short, long, value_name = "MODEL")]
@@ -88,7 +95,7 @@ pub struct AskArgs {
 
     /// Print the request as something to run or read, with secrets as names of environment
     /// variables, and send nothing
-    #[arg(long, value_name = "LANGUAGE", conflicts_with = "local")]
+    #[arg(long, value_name = "LANGUAGE", conflicts_with_all = ["local", "bridge"])]
     print_request: Option<PrintAs>,
 
     /// Do not render Markdown on a terminal
@@ -307,16 +314,18 @@ impl Question {
 impl AskArgs {
     /// Refuses what cannot go together, before anything is read for it.
     fn check(&self, servers: &Servers) -> Result<(), Error> {
-        if self.local {
-            return match self.server.hosted_only() {
-                Some(what) => Err(Error::NotLocal(what)),
-                None => Ok(()),
-            };
+        let started_here = servers.commands.keys().min();
+        match (self.calls_from_here(), self.server.hosted_only()) {
+            (true, Some(what)) => return Err(Error::NotLocal(what)),
+            (false, _) if let Some(label) = started_here => {
+                return Err(Error::NotHosted {
+                    server_label: label.clone(),
+                });
+            }
+            _ => {}
         }
-        if let Some(label) = servers.commands.keys().min() {
-            return Err(Error::NotHosted {
-                server_label: label.clone(),
-            });
+        if self.local {
+            return Ok(());
         }
         match &self.model {
             Some(model) if model == "rules" || model.starts_with("script:") => {
@@ -328,12 +337,27 @@ impl AskArgs {
         }
     }
 
+    /// Whether the engine in this process calls the MCP servers, and not the endpoint.
+    fn calls_from_here(&self) -> bool {
+        self.local || self.bridge
+    }
+
     fn route(&self, servers: &mut Servers, ui: &Ui) -> Result<Route, Error> {
+        let commands = std::mem::take(&mut servers.commands);
         if self.local {
-            let commands = std::mem::take(&mut servers.commands);
             let engine = Engine::new(self.local_model()?, commands);
             return Ok(Route::InProcess(engine));
         }
+        let client = self.client(ui)?;
+        Ok(if self.bridge {
+            let model = Model::Upstream(Upstream::new(client));
+            Route::InProcess(Engine::new(model, commands))
+        } else {
+            Route::Http(client)
+        })
+    }
+
+    fn client(&self, ui: &Ui) -> Result<Client, Error> {
         let api_key = self.api_key.as_ref().ok_or(Error::NoApiKey)?;
         let api_key = api_key
             .read("OPENAI_API_KEY")
@@ -350,8 +374,13 @@ impl AskArgs {
             after_5xx: self.retry_5xx,
         };
         let on_retry = ui.on_retry();
-        let client = Client::new(&self.base_url()?, &api_key, limits, retries, on_retry)?;
-        Ok(Route::Http(client))
+        Ok(Client::new(
+            &self.base_url()?,
+            &api_key,
+            limits,
+            retries,
+            on_retry,
+        )?)
     }
 
     fn base_url(&self) -> Result<Url, Error> {
@@ -384,7 +413,7 @@ impl AskArgs {
             request.model = Some(self.model.clone().unwrap_or_else(default));
         }
         // The engine of this process forgets with it, so the conversation is kept here.
-        if self.fields.no_store || self.local {
+        if self.fields.no_store || self.calls_from_here() {
             responses::forget(&mut request);
         }
         Ok(request)
@@ -422,11 +451,11 @@ impl AskArgs {
         if self.fields.r#continue {
             let conversation = state::load()?;
             return match conversation.previous_response_id {
-                Some(_) if self.local => Err(Error::LocalContinue),
+                Some(_) if self.calls_from_here() => Err(Error::LocalContinue),
                 _ => Ok(conversation),
             };
         }
-        if self.local && self.fields.previous_response_id.is_some() {
+        if self.calls_from_here() && self.fields.previous_response_id.is_some() {
             return Err(Error::LocalPrevious);
         }
         Ok(Conversation {
@@ -447,11 +476,12 @@ impl AskArgs {
 
     fn notes(&self, servers: &Servers) -> Vec<String> {
         let mut notes = servers.notes.clone();
-        let is_far = !self.local && self.base_url().is_ok_and(|url| !address::is_local(&url));
+        let is_far =
+            !self.calls_from_here() && self.base_url().is_ok_and(|url| !address::is_local(&url));
         let near = servers.entries.iter().filter_map(ToolEntry::server_url);
         for url in near.filter(|url| is_far && address::is_local(url)) {
             notes.push(format!(
-                "{} can be reached from here only; use --local, or a tunnel",
+                "{} can be reached from here only; use --bridge, --local or a tunnel",
                 address::shown(&url)
             ));
         }

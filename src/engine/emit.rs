@@ -4,21 +4,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::channel::mpsc::UnboundedSender;
 use rand::RngExt;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::response::{Draft, Usage};
 use crate::responses::{
-    ApiError, Content, Event, EventKind, Item, McpApprovalRequest, McpCall, McpListTools, Message,
-    Response,
+    ApiError, Content, Error, Event, EventKind, Item, McpApprovalRequest, McpCall, McpListTools,
+    Message, Response,
 };
 
 /// Sends the events of one response, in the order and with the keys that OpenAI was recorded with.
 pub struct Emitter {
-    sender: UnboundedSender<Event>,
+    sender: UnboundedSender<Result<Event, Error>>,
     draft: Draft,
     sequence_number: u64,
     /// The output so far: done items, and the first state of those that are not.
     output: Vec<Item>,
+    /// What upstream models took, if any was asked.
+    usage: Option<Usage>,
     /// Shared by all ids of one response.
     id_stem: String,
 }
@@ -31,7 +33,7 @@ pub struct Open {
 }
 
 impl Emitter {
-    pub fn new(sender: UnboundedSender<Event>, mut draft: Draft) -> Self {
+    pub fn new(sender: UnboundedSender<Result<Event, Error>>, mut draft: Draft) -> Self {
         let id_stem = hex(16);
         draft.id = new_id("resp", &id_stem);
         draft.created_at = unix_now();
@@ -40,6 +42,7 @@ impl Emitter {
             draft,
             sequence_number: 0,
             output: Vec::new(),
+            usage: None,
             id_stem,
         }
     }
@@ -181,16 +184,89 @@ impl Emitter {
 
     /// A message of one text.
     pub fn message(&mut self, text: &str) {
-        let open = self.add("msg", |id| message(id, "in_progress", Vec::new()));
-        let (output_index, content_index) = (open.output_index, 0);
+        let parts = vec![output_text(text)];
+        self.relay_whole(message(String::new(), "completed", parts));
+    }
+
+    /// An item of an upstream response begins. A message gets an id of this response; what else
+    /// there is keeps its own, by which the upstream knows it.
+    pub fn relay_added(&mut self, item: Item) -> Open {
+        match item {
+            Item::Message(message) => self.add("msg", |id| {
+                let id = Some(id);
+                Item::Message(Message { id, ..message })
+            }),
+            other => self.push(other.id().unwrap_or_default().to_owned(), other),
+        }
+    }
+
+    /// An event about an item of an upstream response, such as a part of its text.
+    pub fn relay(&mut self, open: &Open, mut data: Map<String, Value>) {
+        data["output_index"] = open.output_index.into();
+        if let Some(item_id) = data.get_mut("item_id") {
+            *item_id = open.id.as_str().into();
+        }
+        data.insert("sequence_number".to_owned(), self.sequence_number.into());
+        self.sequence_number += 1;
+        self.pass(Ok(Event::read(data)));
+    }
+
+    /// An item of an upstream response is done.
+    pub fn relay_done(&mut self, open: &Open, item: Item) {
+        let item = match item {
+            Item::Message(message) => Item::Message(Message {
+                id: Some(open.id.clone()),
+                ..message
+            }),
+            other => other,
+        };
+        self.done(open, item);
+    }
+
+    /// An item that was not streamed, from its beginning to its end.
+    pub fn relay_whole(&mut self, item: Item) {
+        let Item::Message(Message {
+            content: Content::Parts(parts),
+            ..
+        }) = &item
+        else {
+            let open = self.relay_added(item.clone());
+            return self.relay_done(&open, item);
+        };
+        let open = self.relay_added(message(String::new(), "in_progress", Vec::new()));
+        for (content_index, part) in parts.iter().enumerate() {
+            self.part(&open, content_index, part);
+        }
+        self.relay_done(&open, item);
+    }
+
+    fn part(&mut self, open: &Open, content_index: usize, part: &Value) {
+        let (item_id, output_index) = (&open.id, open.output_index);
+        let text = part["text"]
+            .as_str()
+            .filter(|_| part["type"] == "output_text");
+        let Some(text) = text else {
+            self.send(EventKind::ContentPartAdded {
+                item_id: item_id.clone(),
+                output_index,
+                content_index,
+                part: part.clone(),
+            });
+            return self.send(EventKind::ContentPartDone {
+                item_id: item_id.clone(),
+                output_index,
+                content_index,
+                part: part.clone(),
+            });
+        };
         self.send(EventKind::ContentPartAdded {
-            item_id: open.id.clone(),
+            item_id: item_id.clone(),
             output_index,
             content_index,
             part: output_text(""),
         });
         self.send(EventKind::OutputTextDelta {
-            item_id: open.id.clone(),
+            item_id: item_id.clone(),
             output_index,
             content_index,
             delta: text.to_owned(),
@@ -198,26 +274,40 @@ impl Emitter {
             obfuscation: String::new(),
         });
         self.send(EventKind::OutputTextDone {
-            item_id: open.id.clone(),
+            item_id: item_id.clone(),
             output_index,
             content_index,
             text: text.to_owned(),
             logprobs: Vec::new(),
         });
         self.send(EventKind::ContentPartDone {
-            item_id: open.id.clone(),
+            item_id: item_id.clone(),
             output_index,
             content_index,
-            part: output_text(text),
+            part: part.clone(),
         });
-        let item = message(open.id.clone(), "completed", vec![output_text(text)]);
-        self.done(&open, item);
+    }
+
+    /// An upstream model took that much.
+    pub fn used(&mut self, usage: Usage) {
+        self.usage = Some(self.usage.unwrap_or_default() + usage);
+    }
+
+    /// What upstream models took, if any was asked.
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage
     }
 
     /// `response.completed`.
     pub fn completed(&mut self, usage: Usage) {
         let response = self.draft.completed(&self.output, unix_now(), usage);
         self.send(EventKind::Completed { response });
+    }
+
+    /// `response.incomplete`, for `reason`.
+    pub fn incomplete(&mut self, reason: Option<&str>, usage: Usage) {
+        let response = self.draft.incomplete(&self.output, reason, usage);
+        self.send(EventKind::Incomplete { response });
     }
 
     /// `error`, then `response.failed`.
@@ -227,18 +317,22 @@ impl Emitter {
         self.send(EventKind::Failed { response });
     }
 
+    /// The upstream gave no response: the stream ends as its own would have.
+    pub fn broke_off(&mut self, error: Error) {
+        self.pass(Err(error));
+    }
+
     fn add(&mut self, prefix: &str, item: impl FnOnce(String) -> Item) -> Open {
-        let open = Open {
-            output_index: self.output.len(),
-            id: new_id(prefix, &self.id_stem),
-        };
-        let item = item(open.id.clone());
+        let id = new_id(prefix, &self.id_stem);
+        let item = item(id.clone());
+        self.push(id, item)
+    }
+
+    fn push(&mut self, id: String, item: Item) -> Open {
+        let output_index = self.output.len();
         self.output.push(item.clone());
-        self.send(EventKind::OutputItemAdded {
-            output_index: open.output_index,
-            item,
-        });
-        open
+        self.send(EventKind::OutputItemAdded { output_index, item });
+        Open { output_index, id }
     }
 
     fn done(&mut self, open: &Open, item: Item) {
@@ -252,12 +346,16 @@ impl Emitter {
     fn send(&mut self, kind: EventKind) {
         let event = Event::new(self.sequence_number, kind);
         self.sequence_number += 1;
+        self.pass(Ok(event));
+    }
+
+    fn pass(&self, event: Result<Event, Error>) {
         // Nobody listens any more: the turn is about to be dropped.
         let _ = self.sender.unbounded_send(event);
     }
 }
 
-fn message(id: String, status: &str, parts: Vec<serde_json::Value>) -> Item {
+fn message(id: String, status: &str, parts: Vec<Value>) -> Item {
     Item::Message(Message {
         id: Some(id),
         status: Some(status.to_owned()),
@@ -267,7 +365,7 @@ fn message(id: String, status: &str, parts: Vec<serde_json::Value>) -> Item {
     })
 }
 
-fn output_text(text: &str) -> serde_json::Value {
+fn output_text(text: &str) -> Value {
     json!({"type": "output_text", "annotations": [], "logprobs": [], "text": text})
 }
 

@@ -94,7 +94,7 @@ impl Engine {
         };
         // The turn is polled by whoever reads the events: nobody reads, nothing runs.
         let turn = stream::once(turn.run()).filter_map(|()| async { None });
-        Ok(stream::select(events.map(Ok), turn).boxed())
+        Ok(stream::select(events, turn).boxed())
     }
 }
 

@@ -19,7 +19,57 @@ pub struct Draft {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
     pub input_tokens: u64,
+    /// Of them, those that the model had seen before.
+    pub cached_tokens: u64,
+    pub cache_write_tokens: u64,
     pub output_tokens: u64,
+    /// Of them, those that nobody sees.
+    pub reasoning_tokens: u64,
+}
+
+impl Usage {
+    /// What a response says that it took; what it does not say is nothing.
+    pub fn of(response: &Response) -> Self {
+        let usage = response.object().get("usage").unwrap_or(&Value::Null);
+        let tokens = |of: &Value| of.as_u64().unwrap_or(0);
+        let input = &usage["input_tokens_details"];
+        Self {
+            input_tokens: tokens(&usage["input_tokens"]),
+            cached_tokens: tokens(&input["cached_tokens"]),
+            cache_write_tokens: tokens(&input["cache_write_tokens"]),
+            output_tokens: tokens(&usage["output_tokens"]),
+            reasoning_tokens: tokens(&usage["output_tokens_details"]["reasoning_tokens"]),
+        }
+    }
+
+    fn object(self) -> Value {
+        json!({
+            "input_tokens": self.input_tokens,
+            "input_tokens_details": {
+                "cached_tokens": self.cached_tokens,
+                "cache_write_tokens": self.cache_write_tokens,
+            },
+            "output_tokens": self.output_tokens,
+            "output_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
+            "total_tokens": self.input_tokens.saturating_add(self.output_tokens),
+        })
+    }
+}
+
+impl std::ops::Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            cached_tokens: self.cached_tokens.saturating_add(other.cached_tokens),
+            cache_write_tokens: self
+                .cache_write_tokens
+                .saturating_add(other.cache_write_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            reasoning_tokens: self.reasoning_tokens.saturating_add(other.reasoning_tokens),
+        }
+    }
 }
 
 impl Draft {
@@ -75,14 +125,16 @@ impl Draft {
 
     /// The response with all its output, at `completed_at` seconds since 1970.
     pub fn completed(&self, output: &[Item], completed_at: u64, usage: Usage) -> Response {
-        let usage = json!({
-            "input_tokens": usage.input_tokens,
-            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-            "output_tokens": usage.output_tokens,
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": usage.input_tokens + usage.output_tokens,
-        });
+        let usage = usage.object();
         self.response("completed", Some(completed_at), &Value::Null, output, usage)
+    }
+
+    /// The response that ended early, for `reason` such as `max_output_tokens`.
+    pub fn incomplete(&self, output: &[Item], reason: Option<&str>, usage: Usage) -> Response {
+        let usage = usage.object();
+        let mut response = self.response("incomplete", None, &Value::Null, output, usage);
+        response.insert("incomplete_details", json!({"reason": reason}));
+        response
     }
 
     /// The response that failed, with what it had.

@@ -29,6 +29,22 @@ pub struct Turn {
     pub emitter: Emitter,
 }
 
+/// Why the model takes no further step.
+enum Halt {
+    /// It called tools [`MOST_STEPS`] times.
+    Endless,
+    /// It gave no answer, or not all of one.
+    Model(Error),
+}
+
+fn endless() -> ApiError {
+    ApiError {
+        message: format!("the model called tools {MOST_STEPS} times and came to no end"),
+        code: Some("server_error".to_owned()),
+        ..Default::default()
+    }
+}
+
 /// Refuses input that no turn can make sense of (Responses API, HTTP 400).
 pub fn refuse_unusable(context: &[Item], input: &[Item]) -> Result<(), Error> {
     let is_reference = |item: &Item| matches!(item, Item::Other(fields) if fields.get("type") == Some(&"item_reference".into()));
@@ -78,11 +94,17 @@ impl Turn {
             return self.emitter.failed(failure.error);
         }
         self.call_approved().await;
-        if let Err(error) = self.step_model().await {
-            return self.emitter.failed(error);
+        match self.step_model().await {
+            Ok(()) => self.emitter.completed(self.usage()),
+            Err(Halt::Endless) => return self.emitter.failed(endless()),
+            Err(Halt::Model(error)) => match error {
+                Error::NotCompleted { status, reason, .. } if status == "incomplete" => {
+                    self.emitter.incomplete(reason.as_deref(), self.usage());
+                }
+                Error::Failed(error) => return self.emitter.failed(error),
+                error => return self.emitter.broke_off(error),
+            },
         }
-        let usage = self.usage();
-        self.emitter.completed(usage);
         if self.request.store != Some(false) {
             let mut context = self.context;
             context.extend_from_slice(self.emitter.output());
@@ -154,7 +176,7 @@ impl Turn {
         }
     }
 
-    async fn step_model(&mut self) -> Result<(), ApiError> {
+    async fn step_model(&mut self) -> Result<(), Halt> {
         // The calls that were approved are calls as well.
         let made = self
             .emitter
@@ -164,7 +186,7 @@ impl Turn {
         let most = self.request.max_tool_calls.unwrap_or(u64::MAX);
         let mut calls_left = most.saturating_sub(made.count() as u64);
         for _ in 0..MOST_STEPS {
-            let calls = self.step(calls_left > 0);
+            let calls = self.step(calls_left > 0).await?;
             // Calls beyond the limit are ignored, and a step of nothing else is the last.
             if calls.is_empty() || calls_left == 0 {
                 return Ok(());
@@ -181,14 +203,10 @@ impl Turn {
                 return Ok(());
             }
         }
-        Err(ApiError {
-            message: format!("the model called tools {MOST_STEPS} times and came to no end"),
-            code: Some("server_error".to_owned()),
-            ..Default::default()
-        })
+        Err(Halt::Endless)
     }
 
-    fn step(&mut self, may_call: bool) -> Vec<ToolCall> {
+    async fn step(&mut self, may_call: bool) -> Result<Vec<ToolCall>, Halt> {
         let choice = match &self.request.tool_choice {
             Some(ToolChoice::Mode(mode)) => *mode,
             Some(ToolChoice::Mcp(_)) => ToolChoiceMode::Required,
@@ -199,17 +217,18 @@ impl Turn {
         } else {
             Vec::new()
         };
-        let items: Vec<&Item> = self.context.iter().chain(self.emitter.output()).collect();
+        let output = self.emitter.output();
+        // Demanded of every step, a call would be followed by another without end.
+        let has_called = output.iter().any(|item| matches!(item, Item::McpCall(_)));
+        let items: Vec<&Item> = self.context.iter().chain(output).collect();
         let view = View {
+            request: &self.request,
             items: &items,
             tools: &tools,
-            must_call: choice == ToolChoiceMode::Required,
+            must_call: choice == ToolChoiceMode::Required && !has_called,
         };
-        let step = self.engine.model.step(&view);
-        if let Some(text) = step.text {
-            self.emitter.message(&text);
-        }
-        step.calls
+        let next = self.engine.model.next(&view);
+        next.take(&mut self.emitter).await.map_err(Halt::Model)
     }
 
     /// The tools that the model may call: those of the lists in context that the request still
@@ -241,15 +260,14 @@ impl Turn {
 
     /// Makes a call, or asks for approval of it. Returns whether it is held.
     async fn call_or_hold(&mut self, call: ToolCall) -> bool {
-        let arguments = Value::Object(call.arguments).to_string();
         let needs_approval = self
             .tool(&call.server_label, &call.name)
             .is_some_and(|(server, tool)| server.needs_approval(tool));
         if needs_approval {
             self.emitter
-                .approval_request(&call.server_label, &call.name, &arguments);
+                .approval_request(&call.server_label, &call.name, &call.arguments);
         } else {
-            self.call(&call.server_label, &call.name, &arguments, None)
+            self.call(&call.server_label, &call.name, &call.arguments, None)
                 .await;
         }
         needs_approval
@@ -312,8 +330,12 @@ impl Turn {
         last_list(self.emitter.output(), label).or_else(|| last_list(&self.context, label))
     }
 
-    /// The built-in models have no tokenizer: four bytes are taken for a token.
+    /// What the upstream said that it took. The built-in models have no tokenizer: four bytes are
+    /// taken for a token.
     fn usage(&self) -> Usage {
+        if let Some(usage) = self.emitter.usage() {
+            return usage;
+        }
         let tokens = |items: &[Item]| {
             let bytes = serde_json::to_vec(items).map_or(0, |it| it.len());
             bytes.div_ceil(4) as u64
@@ -321,6 +343,7 @@ impl Turn {
         Usage {
             input_tokens: tokens(&self.context),
             output_tokens: tokens(self.emitter.output()),
+            ..Usage::default()
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `Client`: sends a request to an endpoint of the Responses API and reads the answer.
 
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures::stream::{self, StreamExt};
@@ -9,6 +11,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::EventStream;
+use super::conversation::{ask_for_no_reasoning, asks_for_reasoning};
 use super::error::{ApiError, Body, Error};
 use super::event::Event;
 use super::request::CreateResponse;
@@ -31,6 +34,8 @@ pub struct Client {
     limits: Limits,
     retries: Retries,
     on_retry: OnRetry,
+    /// The model was found to have no reasoning that could be sent again.
+    has_no_reasoning: AtomicBool,
 }
 
 /// Where requests go: `/responses` below the base URL.
@@ -90,21 +95,32 @@ impl Client {
             limits,
             retries,
             on_retry,
+            has_no_reasoning: AtomicBool::new(false),
         })
     }
 
     /// `POST /responses`. A response that is not streamed comes as a stream of one event.
     ///
-    /// A failure before anything can have run is tried again ([`Retries`]).
+    /// A failure before anything can have run is tried again ([`Retries`]). So is a request for
+    /// encrypted reasoning from a model that has none, without it.
     pub async fn create_stream(&self, request: &CreateResponse) -> Result<EventStream, Error> {
+        let mut request = Cow::Borrowed(request);
+        if self.has_no_reasoning.load(Ordering::Relaxed) && asks_for_reasoning(&request) {
+            ask_for_no_reasoning(request.to_mut());
+        }
         for attempt in 0.. {
-            let (error, headers) = match self.http.post(self.url.clone()).json(request).send().await
-            {
+            let sent = self.http.post(self.url.clone()).json(&request).send().await;
+            let (error, headers) = match sent {
                 Ok(response) if response.status().is_success() => return self.read(response).await,
                 Ok(response) => {
                     let headers = response.headers().clone();
                     let may_retry = self.retries.allows(response.status());
                     let error = read_refusal(response).await;
+                    if is_about_include(&error) && asks_for_reasoning(&request) {
+                        self.has_no_reasoning.store(true, Ordering::Relaxed);
+                        ask_for_no_reasoning(request.to_mut());
+                        continue;
+                    }
                     if !may_retry {
                         return Err(error);
                     }
@@ -113,7 +129,7 @@ impl Client {
                 Err(error) if error.is_connect() => (self.of_transport(error), None),
                 Err(error) => return Err(self.of_transport(error)),
             };
-            if attempt == self.retries.most {
+            if attempt >= self.retries.most {
                 return Err(error);
             }
             let after = retry::wait(headers.as_ref(), attempt, SystemTime::now());
@@ -160,6 +176,11 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether the API refuses what `include` asks for, such as the reasoning of a model without any.
+fn is_about_include(error: &Error) -> bool {
+    matches!(error, Error::Refused { status: 400, error, .. } if error.param.as_deref() == Some("include"))
 }
 
 async fn read_refusal(response: reqwest::Response) -> Error {

@@ -7,6 +7,9 @@ use super::item::{Item, McpApprovalRequest, McpApprovalResponse, McpListTools};
 use super::request::{CreateResponse, Input};
 use super::response::Response;
 
+/// What `include` names to get a model's reasoning in a form that can be sent again.
+const ENCRYPTED_REASONING: &str = "reasoning.encrypted_content";
+
 /// What was said so far, as far as the next request has to repeat it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Conversation {
@@ -79,12 +82,28 @@ pub fn answer(request: &McpApprovalRequest, approve: bool) -> Item {
 /// same: a model's reasoning can be sent again only in its encrypted form.
 pub fn forget(request: &mut CreateResponse) {
     request.store = Some(false);
+    if asks_for_reasoning(request) {
+        return;
+    }
     let include = request
         .rest
         .entry("include")
         .or_insert_with(|| Value::Array(Vec::new()));
     if let Value::Array(include) = include {
-        include.push("reasoning.encrypted_content".into());
+        include.push(ENCRYPTED_REASONING.into());
+    }
+}
+
+/// Whether the request asks for reasoning in its encrypted form.
+pub(super) fn asks_for_reasoning(request: &CreateResponse) -> bool {
+    let include = request.rest.get("include").and_then(Value::as_array);
+    include.is_some_and(|include| include.iter().any(|it| it == ENCRYPTED_REASONING))
+}
+
+/// Takes the wish for encrypted reasoning out again: models without reasoning refuse it.
+pub(super) fn ask_for_no_reasoning(request: &mut CreateResponse) {
+    if let Some(Value::Array(include)) = request.rest.get_mut("include") {
+        include.retain(|it| it != ENCRYPTED_REASONING);
     }
 }
 

@@ -70,6 +70,10 @@ impl Response {
         &self.0
     }
 
+    pub(crate) fn insert(&mut self, field: &str, value: Value) {
+        self.0.insert(field.to_owned(), value);
+    }
+
     fn text(&self, field: &str) -> &str {
         self.0.get(field).and_then(Value::as_str).unwrap_or("")
     }

@@ -1,25 +1,32 @@
 //! The models that the engine can ask: closed, and ours, so an enum.
 
+mod names;
 pub mod rules;
 mod script;
+mod upstream;
 
 use serde_json::{Map, Value};
 
-use crate::responses::{Item, McpListToolsTool};
+use super::emit::Emitter;
+use crate::responses::{CreateResponse, Error, Item, McpListToolsTool};
 
 pub use script::{Script, ScriptError};
+pub use upstream::Upstream;
 
 /// Who decides what is called and said.
-#[derive(Debug, Clone)]
 pub enum Model {
     /// Picks tools by the words of the question. Not a language model.
     Rules,
     /// Plays the steps of a file.
     Script(Script),
+    /// Asks a model at another endpoint.
+    Upstream(Upstream),
 }
 
 /// What a model sees when it is asked for its next step.
 pub struct View<'a> {
+    /// What was asked for.
+    pub request: &'a CreateResponse,
     /// The conversation, oldest first, with what this response has put out so far.
     pub items: &'a [&'a Item],
     /// The tools that may be called.
@@ -40,7 +47,8 @@ pub struct ListedTool {
 pub struct ToolCall {
     pub server_label: String,
     pub name: String,
-    pub arguments: Map<String, Value>,
+    /// A JSON object, as text; a language model may have written anything.
+    pub arguments: String,
 }
 
 impl Model {
@@ -49,14 +57,38 @@ impl Model {
         match self {
             Self::Rules => "rules",
             Self::Script(_) => "script",
+            Self::Upstream(_) => "upstream",
         }
     }
 
-    /// The next step: what the model says, and what it wants called; no calls means it is done.
-    pub fn step(&self, view: &View<'_>) -> Step {
+    /// The next step, to be taken.
+    pub fn next(&self, view: &View<'_>) -> Next<'_> {
         match self {
-            Self::Rules => rules_step(view),
-            Self::Script(script) => script.step(view),
+            Self::Rules => Next::Step(rules_step(view)),
+            Self::Script(script) => Next::Step(script.step(view)),
+            Self::Upstream(upstream) => Next::Question(Box::new(upstream.question(view))),
+        }
+    }
+}
+
+/// A step that is known, or has to be asked for.
+pub enum Next<'a> {
+    Step(Step),
+    Question(Box<upstream::Question<'a>>),
+}
+
+impl Next<'_> {
+    /// Takes the step: what the model says goes out through `emitter`, and the calls that it wants
+    /// made are returned. No calls means it is done.
+    pub async fn take(self, emitter: &mut Emitter) -> Result<Vec<ToolCall>, Error> {
+        match self {
+            Self::Step(step) => {
+                if let Some(text) = step.text {
+                    emitter.message(&text);
+                }
+                Ok(step.calls)
+            }
+            Self::Question(question) => question.ask(emitter).await,
         }
     }
 }
@@ -108,7 +140,7 @@ fn named(view: &View<'_>, call: rules::Call) -> ToolCall {
     ToolCall {
         server_label: listed.server_label.clone(),
         name: listed.tool.name.clone(),
-        arguments: call.arguments,
+        arguments: Value::Object(call.arguments).to_string(),
     }
 }
 

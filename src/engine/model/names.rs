@@ -75,7 +75,9 @@ fn tools_of(item: &Item) -> Vec<(&str, &str)> {
     match item {
         Item::McpListTools(list) => {
             let names = list.tools.iter().map(|tool| tool.name.as_str());
-            names.map(|name| (list.server_label.as_str(), name)).collect()
+            names
+                .map(|name| (list.server_label.as_str(), name))
+                .collect()
         }
         Item::McpCall(call) => vec![(&call.server_label, &call.name)],
         Item::McpApprovalRequest(request) => vec![(&request.server_label, &request.name)],

@@ -80,7 +80,7 @@ impl ScriptStep {
                 listed.map_or_else(String::new, |it| it.server_label.clone())
             }),
             name: call.name.clone(),
-            arguments: call.arguments.clone(),
+            arguments: Value::Object(call.arguments.clone()).to_string(),
         });
         Step {
             text: self.say.clone(),
@@ -105,11 +105,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::responses::CreateResponse;
 
     fn step(script: &Script, items: &Value) -> Step {
         let items: Vec<Item> = serde_json::from_value(items.clone()).unwrap();
         let items: Vec<&Item> = items.iter().collect();
         script.step(&View {
+            request: &CreateResponse::default(),
             items: &items,
             tools: &[],
             must_call: false,

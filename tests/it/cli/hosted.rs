@@ -475,7 +475,7 @@ fn a_conversation_goes_on_wherever_it_is_kept() {
     assert_eq!(api.requests()[4]["previous_response_id"], "resp_4");
     let local = ask(&["--local", "-c", "Go on"]);
     assert_eq!(local.exit, Some(2), "{local}");
-    assert!(local.stderr.contains("one that OpenAI keeps"), "{local}");
+    assert!(local.stderr.contains("one that an API keeps"), "{local}");
 }
 
 #[test]
@@ -587,8 +587,7 @@ fn a_server_that_only_this_machine_can_reach_is_noted() {
     .env("OPENAI_API_KEY", KEY)
     .run();
     assert_eq!(run.exit, Some(4), "{run}");
-    let note =
-        "note: http://127.0.0.1:8000/mcp can be reached from here only; use --local, or a tunnel";
+    let note = "note: http://127.0.0.1:8000/mcp can be reached from here only; use --bridge, --local or a tunnel";
     assert!(run.stderr.contains(note), "{run}");
     assert!(!run.stderr.contains("canary"), "{run}");
 }

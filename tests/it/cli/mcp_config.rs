@@ -86,7 +86,7 @@ fn hosted_a_file_gives_urls_and_headers_and_no_command() {
     ----- stdout -----
     ----- stderr -----
     error: server "near" is started on this machine, where OpenAI cannot reach it
-    hint: add --local, or serve it over HTTP behind a tunnel
+    hint: add --bridge or --local, or serve it over HTTP behind a tunnel
     "#);
     let run = ask(&["--server", "far", "--authorization", "tok"]);
     assert_eq!(run.exit, Some(0), "{run}");

@@ -1,6 +1,7 @@
 //! The binary: exit status, stdout and stderr of each run.
 
 mod ask;
+mod bridge;
 mod faults;
 mod hosted;
 mod mcp_config;

@@ -153,7 +153,7 @@ fn bad_input_is_named_with_its_exit_status_and_without_its_secrets() {
                 "Hello",
             ],
             2,
-            "--local keeps none",
+            "this machine keeps none",
         ),
         (
             &["serve", "-t", "stdio", "--auth"],

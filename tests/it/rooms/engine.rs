@@ -5,13 +5,15 @@ use axum::Router;
 use axum::routing::post;
 use futures::StreamExt;
 use mcp_cli::auth::Claims;
+use mcp_cli::auth::Secret;
 use mcp_cli::engine::Engine;
-use mcp_cli::engine::model::{Model, Script};
-use mcp_cli::responses::{CreateResponse, Error};
+use mcp_cli::engine::model::{Model, Script, Upstream};
+use mcp_cli::responses::{Client, CreateResponse, Error, Limits, Retries};
 use serde_json::{Value, json};
 
 use crate::support::{
-    assert_is_event, assert_is_response, dice_server, dice_server_with_auth, http_server,
+    Answer, Api, KEY, assert_is_event, assert_is_response, dice_server, dice_server_with_auth,
+    http_server, recordings,
 };
 
 /// Asks the engine, checks every event against the schema, and returns them.
@@ -588,4 +590,64 @@ async fn dropping_the_stream_cancels_the_call() {
     tokio::time::timeout(Duration::from_secs(5), cancelled.notified())
         .await
         .expect("the request goes on although nobody reads the answer");
+}
+
+#[tokio::test]
+async fn what_an_upstream_model_says_is_passed_on_unharmed() {
+    for name in recordings(".sse") {
+        let file = format!("{name}.sse");
+        let api = Api::start([Answer::recorded(&file)]);
+        let client = Client::new(
+            &api.base_url.parse().unwrap(),
+            &Secret::from(KEY.to_owned()),
+            Limits::default(),
+            Retries::default(),
+            Box::new(|_| {}),
+        );
+        let model = Model::Upstream(Upstream::new(client.unwrap()));
+        let engine = Engine::new(model, HashMap::new());
+        let request = json!({"model": "gpt-5", "input": "Roll", "stream": true});
+        let passed_on = ask(&engine, request).await.unwrap();
+
+        let path = crate::support::fixture("recordings").join(&file);
+        let recorded = std::fs::read_to_string(path).unwrap();
+        let recorded: Vec<Value> = recorded
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: "))
+            .map(|data| serde_json::from_str(data).unwrap())
+            .collect();
+        let count = |events: &[Value], kind: &str| {
+            let events = events.iter().filter(|event| event["type"] == kind);
+            events.count()
+        };
+        let (added, done) = ("response.output_item.added", "response.output_item.done");
+        assert_eq!(count(&passed_on, added), count(&passed_on, done), "{file}");
+        // Where the recording leaves an item open, the engine ends it.
+        if count(&recorded, added) == count(&recorded, done) {
+            assert_eq!(
+                passed_on.iter().map(without_ids).collect::<Vec<_>>(),
+                recorded.iter().map(without_ids).collect::<Vec<_>>(),
+                "{file}"
+            );
+        }
+    }
+}
+
+/// An event without what the engine gives it: the ids of messages, and the response around it.
+fn without_ids(event: &Value) -> Value {
+    let mut event = event.clone();
+    event["response"].take();
+    if event["item"]["type"] == "message" {
+        event["item"]["id"].take();
+    }
+    if event.get("content_index").is_some() {
+        event["item_id"].take();
+    }
+    // A call of 2025 has no status; ours says that there is none.
+    if let Some(item) = event.get_mut("item").and_then(Value::as_object_mut)
+        && item.get("status") == Some(&Value::Null)
+    {
+        item.remove("status");
+    }
+    event
 }

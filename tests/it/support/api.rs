@@ -58,6 +58,29 @@ impl Answer {
         }
     }
 
+    /// A stream that tells of these items and completes.
+    pub fn streamed(output: &Value) -> Self {
+        let mut events =
+            vec![json!({"type": "response.created", "response": response(&json!([]))})];
+        for (index, item) in output.as_array().unwrap().iter().enumerate() {
+            events.extend(super::contract::events_of(index, item));
+        }
+        events.push(json!({"type": "response.completed", "response": response(output)}));
+        let mut body = String::new();
+        for (number, mut event) in events.into_iter().enumerate() {
+            event["sequence_number"] = number.into();
+            super::contract::assert_is_event(&event);
+            let kind = event["type"].as_str().unwrap();
+            body.push_str(&format!("event: {kind}\ndata: {event}\n\n"));
+        }
+        Self::raw(200, "text/event-stream; charset=utf-8", &body)
+    }
+
+    /// A response of these items, whole.
+    pub fn whole(output: &Value) -> Self {
+        Self::json(200, &response(output))
+    }
+
     /// With another header.
     pub fn header(mut self, name: &'static str, value: &'static str) -> Self {
         self.header = Some((name, value));
@@ -72,6 +95,17 @@ impl Answer {
             body: body.as_bytes().to_vec(),
         }
     }
+}
+
+/// A completed response of these items, which took 12 tokens.
+fn response(output: &Value) -> Value {
+    let recorded = "recordings/dotnet-MCPToolWorks.1.response.json";
+    let mut response = super::json(recorded);
+    response["output"] = output.clone();
+    response["usage"] = json!({"input_tokens": 7, "input_tokens_details":
+        {"cached_tokens": 3, "cache_write_tokens": 0}, "output_tokens": 5,
+        "output_tokens_details": {"reasoning_tokens": 2}, "total_tokens": 12});
+    response
 }
 
 #[derive(Clone)]

@@ -50,6 +50,62 @@ pub fn assert_is_event(event: &Value) {
     assert_is(name, event);
 }
 
+/// The events that tell of one item: `message`, `function_call`, or one without parts.
+pub fn events_of(output_index: usize, item: &Value) -> Vec<Value> {
+    let id = &item["id"];
+    let event = |kind: &str, mut fields: Value| {
+        fields["type"] = format!("response.{kind}").into();
+        fields["output_index"] = output_index.into();
+        fields
+    };
+    let about = |kind: &str, mut fields: Value| {
+        fields["item_id"] = id.clone();
+        event(kind, fields)
+    };
+    let mut added = item.clone();
+    let parts = match item["type"].as_str().unwrap() {
+        "message" => {
+            added["content"] = json!([]);
+            let part = &item["content"][0];
+            let text = part["text"].as_str().unwrap();
+            let (first, second) = text.split_at(text.len() / 2);
+            let delta = |delta: &str| json!({"content_index": 0, "delta": delta, "logprobs": [], "obfuscation": "x"});
+            vec![
+                about(
+                    "content_part.added",
+                    json!({"content_index": 0, "part":
+                    {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}}),
+                ),
+                about("output_text.delta", delta(first)),
+                about("output_text.delta", delta(second)),
+                about(
+                    "output_text.done",
+                    json!({"content_index": 0, "text": text, "logprobs": []}),
+                ),
+                about(
+                    "content_part.done",
+                    json!({"content_index": 0, "part": part}),
+                ),
+            ]
+        }
+        "function_call" => {
+            added["arguments"] = "".into();
+            let (name, arguments) = (&item["name"], &item["arguments"]);
+            vec![
+                about("function_call_arguments.delta", json!({"delta": arguments})),
+                about(
+                    "function_call_arguments.done",
+                    json!({"name": name, "arguments": arguments}),
+                ),
+            ]
+        }
+        _ => Vec::new(),
+    };
+    let added = event("output_item.added", json!({"item": added}));
+    let done = event("output_item.done", json!({"item": item}));
+    [vec![added], parts, vec![done]].concat()
+}
+
 fn assert_is(name: &str, instance: &Value) {
     static VALIDATORS: LazyLock<Mutex<HashMap<String, Validator>>> = LazyLock::new(Mutex::default);
     let mut validators = VALIDATORS.lock().unwrap();
