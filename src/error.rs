@@ -97,8 +97,6 @@ pub enum Error {
     },
     #[error("{host:?} is not an address of this machine")]
     UnknownHost { host: String, source: io::Error },
-    #[error("the server stopped")]
-    Serve(#[source] io::Error),
     #[error("the MCP client at the other end of stdio could not be served")]
     Stdio(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the output could not be written")]
@@ -160,7 +158,6 @@ impl Error {
             | Self::Write { .. }
             | Self::Listen { .. }
             | Self::UnknownHost { .. }
-            | Self::Serve(_)
             | Self::Stdio(_)
             | Self::Output(_)
             | Self::Runtime(_) => ExitStatus::Internal,
@@ -264,7 +261,6 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::Listen { .. }
             | Self::UnknownHost { .. }
-            | Self::Serve(_)
             | Self::Stdio(_)
             | Self::Output(_)
             | Self::ReaderLeft

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::servers::McpServerArgs;
-use crate::dice;
+use crate::dice::DiceServer;
 use crate::error::Error;
 use crate::http;
 use crate::responses::ToolEntry;
@@ -16,7 +16,7 @@ use crate::responses::ToolEntry;
 /// The running server.
 pub struct Bundled {
     stop: CancellationToken,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
 }
 
 impl Bundled {
@@ -30,11 +30,13 @@ impl Bundled {
         let entry = server.entry_of(&url, "dice_server")?;
 
         let stop = CancellationToken::new();
-        let options = dice::HttpOptions {
+        let options = http::EndpointOptions {
+            only_answers: true,
             stop: stop.clone(),
-            ..dice::HttpOptions::default()
+            ..http::EndpointOptions::default()
         };
-        let router = dice::router(dice::DiceServer::default(), options);
+        let router = http::at("/mcp", http::endpoint(DiceServer::default(), options));
+        let router = http::Guard::default().protect(router);
         let serving = tokio::spawn(http::serve(listener, router, stop.clone()));
         Ok((Self { stop, serving }, entry))
     }

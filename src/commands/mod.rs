@@ -14,7 +14,7 @@ mod token;
 
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::ui::Ui;
+use crate::ui::{LogFormat, Ui};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -31,19 +31,20 @@ impl Command {
     pub fn run(self, command_line: clap::Command, ui: &mut Ui) -> Result<ExitStatus, Error> {
         match self {
             Self::Ask(args) => {
-                ui.start_log(None);
+                ui.start_log(None, LogFormat::default());
                 // Before there is a runtime, whose signal handlers would wait while stdin is read.
                 let question = ask::read(*args, ui)?;
                 let runtime = tokio::runtime::Builder::new_current_thread();
                 block_on(runtime, until_stopped(ask::ask(question, ui)))
             }
             Self::Serve(args) => {
-                ui.start_log(args.log_level());
+                let (level, format) = args.log();
+                ui.start_log(level, format);
                 let runtime = tokio::runtime::Builder::new_multi_thread();
                 block_on(runtime, serve::serve(*args, ui))
             }
             Self::Token(args) => {
-                ui.start_log(None);
+                ui.start_log(None, LogFormat::default());
                 token::token(*args, ui)
             }
             Self::Completions(args) => completions::completions(&args, command_line, ui),

@@ -3,7 +3,8 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
-use axum::middleware;
+use ::http::Extensions;
+use axum::{Router, middleware};
 use rmcp::ServiceExt;
 use rmcp::service::{QuitReason, ServerInitializeError};
 use tokio::net::TcpListener;
@@ -13,11 +14,13 @@ use tracing::Level;
 use super::stop_signal;
 use super::token::VerifierArgs;
 use crate::auth;
-use crate::dice::{self, DiceServer, HttpOptions, Roller};
+use crate::dice::{DiceServer, Roller};
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::http;
-use crate::ui::Ui;
+use crate::http::{
+    self, AllowedHost, AllowedOrigin, CallerOf, EndpointOptions, Guard, Seen, Watcher,
+};
+use crate::ui::{LogFormat, Ui};
 
 /// Run the dice server: one MCP tool, `roll_dice(n_dice: int) -> list[int]`
 #[derive(Debug, clap::Args)]
@@ -68,6 +71,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<Level>,
 
+    /// Log each request in this form, and with --log-level what else there is
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormatArg>,
+
     /// A host name that the server is reached under, beside loopback
     #[arg(
         long,
@@ -76,7 +83,7 @@ pub struct ServeArgs {
         env = "MCP_ALLOWED_HOSTS",
         help_heading = "Behind a tunnel"
     )]
-    allowed_host: Vec<String>,
+    allowed_host: Vec<AllowedHost>,
 
     /// An origin whose pages may call the server from a browser
     #[arg(
@@ -86,7 +93,7 @@ pub struct ServeArgs {
         env = "MCP_ALLOWED_ORIGINS",
         help_heading = "Behind a tunnel"
     )]
-    allowed_origin: Vec<String>,
+    allowed_origin: Vec<AllowedOrigin>,
 
     #[command(flatten, next_help_heading = "With --auth")]
     verifier: VerifierArgs,
@@ -98,10 +105,85 @@ enum Transport {
     Stdio,
 }
 
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LogFormatArg {
+    Text,
+    Json,
+}
+
+/// Who sends a request, as the bearer layer left word of it.
+fn caller(_extensions: &Extensions) -> Option<String> {
+    None
+}
+
 impl ServeArgs {
-    pub fn log_level(&self) -> Option<Level> {
-        self.log_level
+    /// What is logged; who asks for a form of the log wants one.
+    pub fn log(&self) -> (Option<Level>, LogFormat) {
+        let asked_for = self.log_format.map(|_| Level::INFO);
+        let level = self.log_level.or(asked_for);
+        let format = match self.log_format {
+            None | Some(LogFormatArg::Text) => LogFormat::Text,
+            Some(LogFormatArg::Json) => LogFormat::Json,
+        };
+        (level, format)
     }
+
+    /// The dice server, and who stands before it: whoever watches, the guard, the bearer layer.
+    fn router(
+        &self,
+        server: DiceServer,
+        address: SocketAddr,
+        stop: CancellationToken,
+        ui: &mut Ui,
+    ) -> Result<Router, Error> {
+        let options = EndpointOptions {
+            only_answers: true,
+            sessions: self.sessions.then_some(caller as CallerOf),
+            stop,
+        };
+        let mut router = http::at(&self.path, http::endpoint(server, options));
+        if self.auth {
+            let verifier = Arc::new(self.verifier.load(ui)?);
+            router = router.route_layer(middleware::from_fn_with_state(
+                verifier,
+                auth::require_bearer,
+            ));
+        }
+        // An address cannot be made to mean another machine, as a name can.
+        let listening = address.ip().to_string().parse().ok();
+        let hosts = self.allowed_host.iter().cloned().chain(listening).collect();
+        let guard = Guard::new(hosts, self.allowed_origin.clone());
+        let router = guard.protect(http::with_health(router));
+        Ok(match self.watcher(ui) {
+            Some(watcher) => watcher.watch(router),
+            None => router,
+        })
+    }
+
+    fn watcher(&self, ui: &Ui) -> Option<Watcher> {
+        let tell = ui.on_request();
+        let is_logged = tracing::enabled!(Level::INFO);
+        (tell.is_some() || is_logged).then(|| {
+            Watcher::new(move |seen| {
+                log(seen);
+                if let Some(tell) = &tell {
+                    tell(seen);
+                }
+            })
+        })
+    }
+}
+
+/// A line of the log. What a caller is known by is not for it: no token, no subject, no origin.
+fn log(seen: &Seen) {
+    tracing::info!(
+        method = seen.method,
+        status = seen.status.as_u16(),
+        duration_ms = seen.duration.as_secs_f64() * 1000.0,
+        protocol_version = seen.protocol_version.as_deref(),
+        user_agent = seen.user_agent.as_deref(),
+        "request"
+    );
 }
 
 pub async fn serve(args: ServeArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
@@ -152,40 +234,21 @@ async fn serve_http(server: DiceServer, args: ServeArgs, ui: &mut Ui) -> Result<
     let address = listener.local_addr().map_err(listen)?;
 
     let stop = CancellationToken::new();
-    let mut allowed_hosts = args.allowed_host.clone();
-    // An address cannot be made to mean another machine, as a name can.
-    allowed_hosts.push(address.ip().to_string());
-    let mut router = dice::router(
-        server,
-        HttpOptions {
-            path: args.path.clone(),
-            allowed_hosts,
-            allowed_origins: args.allowed_origin.clone(),
-            sessions: args.sessions,
-            stop: stop.clone(),
-        },
-    );
-    if args.auth {
-        let verifier = Arc::new(args.verifier.load(ui)?);
-        router = router.route_layer(middleware::from_fn_with_state(
-            verifier,
-            auth::require_bearer,
-        ));
-    }
-
+    let router = args.router(server, address, stop.clone(), ui)?;
     greet(&args, address, ui)?;
 
     let serving = http::serve(listener, router, stop.clone());
     tokio::pin!(serving);
     tokio::select! {
-        ended = &mut serving => return ended.map(|()| ExitStatus::Done).map_err(Error::Serve),
+        () = &mut serving => return Ok(ExitStatus::Done),
         _ = stop_signal() => stop.cancel(),
     }
     // Calls may finish now; a second signal ends them as well.
     tokio::select! {
-        ended = &mut serving => ended.map(|()| ExitStatus::Done).map_err(Error::Serve),
-        _ = stop_signal() => Ok(ExitStatus::Done),
+        () = &mut serving => {}
+        _ = stop_signal() => {}
     }
+    Ok(ExitStatus::Done)
 }
 
 fn greet(args: &ServeArgs, address: SocketAddr, ui: &mut Ui) -> Result<(), Error> {

@@ -4,4 +4,4 @@ mod roll;
 mod server;
 
 pub use roll::{N_DICE, Roller, UnusableNDice};
-pub use server::{DiceServer, HttpOptions, router};
+pub use server::DiceServer;

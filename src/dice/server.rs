@@ -1,24 +1,15 @@
-//! `DiceServer`: the roll in MCP's terms, and as an axum router.
+//! `DiceServer`: the roll in MCP's terms.
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::routing::{MethodRouter, any};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
     InitializeResult, JsonObject, ListToolsResult, PaginatedRequestParams, ServerCapabilities,
     Tool, ToolAnnotations,
 };
 use rmcp::service::RequestContext;
-use rmcp::transport::streamable_http_server::session::SessionManager;
-use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
-use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
-use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use super::roll::{N_DICE, Roller, n_dice};
 
@@ -117,66 +108,4 @@ fn object(schema: Value) -> JsonObject {
         Value::Object(object) => object,
         other => unreachable!("the schemas above are objects, not {other}"),
     }
-}
-
-/// How the dice server is offered over Streamable HTTP.
-#[derive(Debug, Clone)]
-pub struct HttpOptions {
-    /// Where it is mounted, such as `/mcp`. The path with a slash behind it answers as well.
-    pub path: String,
-    /// Hosts accepted beside loopback, with or without a port.
-    pub allowed_hosts: Vec<String>,
-    /// Origins that a browser may call from; none by default.
-    pub allowed_origins: Vec<String>,
-    /// Keep sessions for clients older than MCP 2026-07-28.
-    pub sessions: bool,
-    /// Cancelled when the server stops, so that open streams end.
-    pub stop: CancellationToken,
-}
-
-impl Default for HttpOptions {
-    fn default() -> Self {
-        Self {
-            path: "/mcp".to_owned(),
-            allowed_hosts: Vec::new(),
-            allowed_origins: Vec::new(),
-            sessions: false,
-            stop: CancellationToken::new(),
-        }
-    }
-}
-
-/// The dice server as a router: exactly `path` and `path/`, and 404 for the rest.
-pub fn router(server: DiceServer, options: HttpOptions) -> Router {
-    let mut config = StreamableHttpServerConfig::default()
-        .with_legacy_session_mode(options.sessions)
-        .with_json_response(true)
-        .with_cancellation_token(options.stop)
-        .with_allowed_origins(options.allowed_origins)
-        .enforce_origin_validation();
-    config.allowed_hosts.extend(options.allowed_hosts);
-
-    let factory = move || Ok(server.clone());
-    let endpoint = if options.sessions {
-        let sessions = Arc::new(LocalSessionManager::default());
-        endpoint(StreamableHttpService::new(factory, sessions, config))
-    } else {
-        let sessions = Arc::new(NeverSessionManager::default());
-        endpoint(StreamableHttpService::new(factory, sessions, config))
-    };
-
-    // Two routes, not a nested service: nesting would also answer below the path.
-    let path = options.path.trim_end_matches('/');
-    let router = Router::new().route(&format!("{path}/"), endpoint.clone());
-    match path {
-        "" => router,
-        path => router.route(path, endpoint),
-    }
-}
-
-fn endpoint<S: SessionManager>(service: StreamableHttpService<DiceServer, S>) -> MethodRouter {
-    any(move |request: Request| {
-        let service = service.clone();
-        async move { service.handle(request).await.map(Body::new) }
-    })
 }

@@ -1,36 +1,114 @@
-//! The accept loop: small answers at once, and a shutdown that lets calls finish.
+//! The accept loop: deadlines for whoever is slow, room for so many, and time to finish.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt;
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+/// How many connections there are at a time. Each has a file descriptor, of which a process has
+/// 1024 on most systems.
+const MOST_CONNECTIONS: usize = 768;
+/// How many more are told that there is no room; the others are closed.
+const MOST_REFUSED: usize = 64;
+/// How long the head of a request may take, and how long a connection may wait for the next one.
+const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+/// The most bytes of a request's head.
+const MAX_HEAD: usize = 64 * 1024;
 /// How long calls may take to finish once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Serves `router` until `stop` is cancelled, then lets the calls that run finish, for 10 s.
-pub async fn serve(
-    listener: TcpListener,
+/// What a client is told when there is no room, whatever it was about to ask.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n\
+    content-length: 0\r\nconnection: close\r\n\r\n";
+
+/// Serves `router` over HTTP/1.1 until `stop` is cancelled, then lets the calls that run finish,
+/// for 10 s.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let room_to_refuse = Arc::new(Semaphore::new(MOST_REFUSED));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                wait_after(&error).await;
+                continue;
+            }
+        };
+        if let Ok(place) = Arc::clone(&room).try_acquire_owned() {
+            connections.spawn(connection(stream, router.clone(), stop.clone(), place));
+        } else if let Ok(place) = Arc::clone(&room_to_refuse).try_acquire_owned() {
+            tokio::spawn(refuse(stream, place));
+        }
+    }
+    drop(listener);
+    connections.close();
+    // Whoever is not done then is cut off: the process ends.
+    let _ = tokio::time::timeout(GRACE, connections.wait()).await;
+}
+
+/// A client that left again is no reason to wait; without file descriptors, nothing else helps.
+async fn wait_after(error: &io::Error) {
+    if !matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    ) {
+        tracing::warn!(%error, "no connection can be accepted");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
     router: Router,
     stop: CancellationToken,
-) -> io::Result<()> {
+    _place: OwnedSemaphorePermit,
+) {
     // Without it, the last small packet of each answer waits 40 ms for the one before.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-    });
-    let stopped = stop.clone().cancelled_owned();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stopped);
-    let out_of_grace = async {
-        stop.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        served = serving => served,
-        () = out_of_grace => Ok(()),
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
+    let refused = async {
+        stream.write_all(BUSY).await?;
+        stream.shutdown().await?;
+        // Closed with something unread, the connection is reset, and the answer lost with it.
+        tokio::io::copy(
+            &mut (&mut stream).take(MAX_HEAD as u64),
+            &mut tokio::io::sink(),
+        )
+        .await
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), refused).await;
 }

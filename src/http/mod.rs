@@ -1,5 +1,35 @@
-//! Listening: sockets, connections, and when they end.
+//! A server on HTTP: connections, who may speak to it, and MCP at a path of it.
 
+mod answer;
+mod endpoint;
+mod guard;
+mod in_place;
 mod listener;
+mod message;
+mod sessions;
+mod watch;
 
+use axum::Router;
+use axum::routing::{MethodRouter, get};
+
+pub use endpoint::{EndpointOptions, endpoint};
+pub use guard::{AllowedHost, AllowedOrigin, Guard, Unusable};
 pub use listener::serve;
+pub use sessions::CallerOf;
+pub use watch::{Seen, Watcher};
+
+/// `endpoint` at exactly `path` and `path/`, without a redirect. Nothing below it is answered.
+pub fn at(path: &str, endpoint: MethodRouter) -> Router {
+    // Two routes, not a nested service: nesting would also answer below the path.
+    let path = path.trim_end_matches('/');
+    let router = Router::new().route(&format!("{path}/"), endpoint.clone());
+    match path {
+        "" => router,
+        path => router.route(path, endpoint),
+    }
+}
+
+/// `router`, and a word for those who watch whether the server lives.
+pub fn with_health(router: Router) -> Router {
+    router.route("/healthz", get(async || "ok\n"))
+}

@@ -6,6 +6,7 @@ mod jsonl;
 mod lines;
 mod markdown;
 mod progress;
+mod requests;
 mod sanitize;
 mod transcript;
 
@@ -16,6 +17,7 @@ use anstyle::{AnsiColor, Style};
 use tracing::Level;
 
 use crate::error::Error;
+use crate::http::Seen;
 use crate::responses::{Event, EventKind, McpApprovalRequest, OnRetry, Response};
 
 pub use approval::Decision;
@@ -47,6 +49,14 @@ pub enum Format {
     Json,
     /// Every event as a line of JSON.
     Jsonl,
+}
+
+/// What a line of the log looks like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
 }
 
 fn write_out(text: &str) -> Result<(), Error> {
@@ -105,18 +115,22 @@ impl Ui {
     }
 
     /// The log of the program's parts, for `-vv`. It never holds a request, a header or a token.
-    pub fn start_log(&self, level: Option<Level>) {
+    pub fn start_log(&self, level: Option<Level>, format: LogFormat) {
         let level = level.or(match self.options.verbose {
             0 | 1 => None,
             2 => Some(Level::DEBUG),
             _ => Some(Level::TRACE),
         });
-        if let Some(level) = level {
-            tracing_subscriber::fmt()
-                .with_max_level(level)
-                .with_writer(io::stderr)
-                .with_ansi(self.lines.has_colour())
-                .init();
+        let Some(level) = level else {
+            return;
+        };
+        let log = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_writer(io::stderr)
+            .with_ansi(self.lines.has_colour());
+        match format {
+            LogFormat::Text => log.init(),
+            LogFormat::Json => log.json().flatten_event(true).init(),
         }
     }
 
@@ -164,6 +178,12 @@ impl Ui {
                 lines.write(&note(&format!("{why}; trying again in {after}")));
             }
         })
+    }
+
+    /// With `-v`, what tells of each request to a server of ours.
+    pub fn on_request(&self) -> Option<impl Fn(&Seen) + Send + Sync + use<>> {
+        let lines = self.lines.clone();
+        (self.options.verbose > 0).then_some(move |seen: &Seen| lines.write(&requests::line(seen)))
     }
 
     /// Shows one event of an answer.

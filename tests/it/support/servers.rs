@@ -7,7 +7,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware;
 use mcp_cli::auth::{self, Claims, SigningKey, Verifier};
-use mcp_cli::dice::{self, DiceServer, HttpOptions, Roller};
+use mcp_cli::dice::{DiceServer, Roller};
+use mcp_cli::http::{self, EndpointOptions};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A server, until it is dropped.
@@ -37,7 +38,14 @@ pub fn dice_server_with_auth(required_scopes: &[&str]) -> (Server, Keys) {
 }
 
 fn dice_router() -> Router {
-    dice::router(DiceServer::new(Roller::seeded(7)), HttpOptions::default())
+    let options = EndpointOptions {
+        only_answers: true,
+        ..EndpointOptions::default()
+    };
+    http::at(
+        "/mcp",
+        http::endpoint(DiceServer::new(Roller::seeded(7)), options),
+    )
 }
 
 fn mcp_server(router: Router) -> Server {
@@ -68,10 +76,12 @@ pub fn start(router: Router) -> (SocketAddr, CancellationToken) {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+            let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+                .await
+                .unwrap();
             sender.send(listener.local_addr().unwrap()).unwrap();
             tokio::select! {
-                served = mcp_cli::http::serve(listener, router, CancellationToken::new()) => served.unwrap(),
+                () = http::serve(listener, router, CancellationToken::new()) => {}
                 () = stopped.cancelled() => {}
             }
         });

@@ -1,0 +1,41 @@
+//! Answers that are none of MCP's methods: refusals, as JSON-RPC errors with an HTTP status.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CONNECTION, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+use rmcp::ErrorData;
+use rmcp::model::{JsonRpcError, RequestId};
+use serde::Serialize;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A JSON body.
+pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let Ok(body) = serde_json::to_vec(body) else {
+        unreachable!("what is answered has string keys and no failing serializer");
+    };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// A JSON-RPC error; without an id where the request's cannot be told (MCP 2026-07-28, error
+/// responses).
+pub fn error(status: StatusCode, id: Option<RequestId>, error: ErrorData) -> Response {
+    json(status, &JsonRpcError::new(id, error))
+}
+
+/// A request that is not looked at any further.
+pub fn refusal(status: StatusCode, message: &'static str) -> Response {
+    error(status, None, ErrorData::invalid_request(message, None))
+}
+
+/// The same, and the end of the connection: what the client still sends is not worth reading.
+pub fn last_refusal(status: StatusCode, message: &'static str) -> Response {
+    let mut response = refusal(status, message);
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    response
+}

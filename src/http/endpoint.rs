@@ -1,0 +1,181 @@
+//! An MCP server at a path: Streamable HTTP, in both eras of the protocol.
+//!
+//! rmcp speaks the protocol. Around it stands what it leaves open: a body that is no message, a
+//! client that accepts anything, sessions that are too many or somebody else's, streams that
+//! outlive the server. In front of it stands [`super::in_place`], for speed.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::response::Response;
+use axum::routing::{MethodRouter, any};
+use futures::StreamExt;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use rmcp::ServerHandler;
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio_util::sync::CancellationToken;
+
+use super::answer::{self, last_refusal};
+use super::guard::MAX_BODY;
+use super::in_place::InPlace;
+use super::message::{Message, what_is_wrong};
+use super::sessions::{CallerOf, Sessions};
+use super::watch::Asked;
+
+/// How long a body may take.
+const BODY_DEADLINE: Duration = Duration::from_secs(20);
+
+const BOTH_FORMS: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+
+/// How an MCP server is offered.
+#[derive(Debug, Clone, Default)]
+pub struct EndpointOptions {
+    /// The server sends nothing but its answers, and so can be asked without a channel back.
+    pub only_answers: bool,
+    /// Keep sessions for clients older than MCP 2026-07-28, each for the caller that this names.
+    pub sessions: Option<CallerOf>,
+    /// Cancelled when the server stops: streams without an end of their own then end.
+    pub stop: CancellationToken,
+}
+
+/// An MCP server as the handler of all methods of a route.
+///
+/// `Host` and `Origin` are not its business but the
+/// [`super::Guard`]'s.
+pub fn endpoint<H: ServerHandler + Clone>(handler: H, options: EndpointOptions) -> MethodRouter {
+    let endpoint = Arc::new(Endpoint::new(handler, options));
+    any(move |request: Request| {
+        let endpoint = Arc::clone(&endpoint);
+        async move { endpoint.answer(request).await }
+    })
+}
+
+struct Endpoint<H: ServerHandler> {
+    in_place: Option<InPlace<H>>,
+    service: Service<H>,
+    stop: CancellationToken,
+}
+
+enum Service<H> {
+    Stateless(StreamableHttpService<H, NeverSessionManager>),
+    WithSessions(Sessions<H>),
+}
+
+impl<H: ServerHandler + Clone> Endpoint<H> {
+    fn new(handler: H, options: EndpointOptions) -> Self {
+        let keeps_sessions = options.sessions.is_some();
+        let config = StreamableHttpServerConfig::default()
+            .disable_allowed_hosts()
+            .with_legacy_session_mode(keeps_sessions)
+            .with_json_response(true);
+        let in_place = options
+            .only_answers
+            .then(|| InPlace::new(handler.clone(), !keeps_sessions));
+        let factory = move || Ok(handler.clone());
+        let service = match options.sessions {
+            Some(caller_of) => Service::WithSessions(Sessions::new(factory, config, caller_of)),
+            None => {
+                let sessions = Arc::new(NeverSessionManager::default());
+                Service::Stateless(StreamableHttpService::new(factory, sessions, config))
+            }
+        };
+        Self {
+            in_place,
+            service,
+            stop: options.stop,
+        }
+    }
+
+    async fn answer(&self, request: Request) -> Response {
+        if request.method() == Method::GET {
+            // A client may listen for as long as it likes; the server need not wait for it.
+            let answer = self.pass(request).await;
+            let stop = self.stop.clone().cancelled_owned();
+            return answer.map(|body| Body::from_stream(body.into_data_stream().take_until(stop)));
+        }
+        if request.method() != Method::POST || !is_json(request.headers()) {
+            return self.pass(request).await;
+        }
+        let (mut head, body) = request.into_parts();
+        if accepts_anything(&head.headers) {
+            head.headers.insert(ACCEPT, BOTH_FORMS);
+        }
+        let body = match read(body).await {
+            Ok(body) => body,
+            Err(refusal) => return refusal,
+        };
+        let message = match Message::read(&body) {
+            Ok(message) => message,
+            Err((status, error)) => return answer::error(status, None, error),
+        };
+        let asked = Asked::of(&message, &head.extensions);
+        let quick = self.in_place.as_ref();
+        let mut answer = match quick.and_then(|it| it.take(&head, &message)) {
+            Some(answer) => answer.await,
+            None => {
+                let request = Request::from_parts(head, Body::from(body.clone()));
+                let answer = self.pass(request).await;
+                // To rmcp, what is no message is of the wrong media type.
+                if answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+                    let error = what_is_wrong(&body);
+                    answer::error(StatusCode::BAD_REQUEST, message.request_id(), error)
+                } else {
+                    answer
+                }
+            }
+        };
+        if let Some(asked) = asked {
+            answer.extensions_mut().insert(asked);
+        }
+        answer
+    }
+
+    async fn pass(&self, request: Request) -> Response {
+        match &self.service {
+            Service::Stateless(service) => service.handle(request).await.map(Body::new),
+            Service::WithSessions(sessions) => sessions.answer(request).await,
+        }
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    let essence = content_type.and_then(|it| it.split(';').next());
+    essence.is_some_and(|it| it.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// curl sends `*/*`, and who sends nothing means that as well (RFC 9110 section 12.5.1).
+fn accepts_anything(headers: &HeaderMap) -> bool {
+    let mut accepted = headers.get_all(ACCEPT).iter();
+    accepted.all(|it| it.as_bytes().trim_ascii() == b"*/*")
+}
+
+async fn read(body: Body) -> Result<Bytes, Response> {
+    let most = usize::try_from(MAX_BODY).unwrap_or(usize::MAX);
+    let collected = Limited::new(body, most).collect();
+    match tokio::time::timeout(BODY_DEADLINE, collected).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if is_too_large(&*error) => Err(last_refusal(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the body is larger than 4 MiB",
+        )),
+        Ok(Err(_)) => Err(last_refusal(
+            StatusCode::BAD_REQUEST,
+            "the body could not be read",
+        )),
+        Err(_) => Err(last_refusal(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body took longer than 20 seconds",
+        )),
+    }
+}
+
+fn is_too_large(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    error.is::<LengthLimitError>()
+}

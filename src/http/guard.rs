@@ -1,0 +1,319 @@
+//! The guard: `Host` and `Origin` before anything else, then the size that is announced.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use http::header::{CONTENT_LENGTH, HOST, ORIGIN};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
+
+use super::answer::{last_refusal, refusal};
+
+/// The most bytes of a request's body.
+pub const MAX_BODY: u64 = 4 * 1024 * 1024;
+
+/// Under which names the server answers, and to which pages.
+///
+/// Loopback is always one of the names. Without the check of `Host`, any page could call a server
+/// on its visitor's machine by letting its own name point there (DNS rebinding).
+#[derive(Debug, Clone, Default)]
+pub struct Guard {
+    hosts: Vec<AllowedHost>,
+    origins: Vec<HeaderValue>,
+}
+
+/// A host, and a port if only that one is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedHost {
+    host: String,
+    port: Option<u16>,
+}
+
+/// The origin of a page, as a browser writes it: a scheme, a host, and a port that is not the
+/// scheme's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedOrigin(HeaderValue);
+
+/// Why a text is no host, or no origin, to be allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    #[error("a host is a name or an address, with or without a port, such as my.ngrok.app")]
+    Host,
+    #[error("an origin is a scheme and a host, such as https://app.example.com")]
+    Origin,
+}
+
+impl FromStr for AllowedHost {
+    type Err = Unusable;
+
+    fn from_str(text: &str) -> Result<Self, Unusable> {
+        let bracketed = format!("[{text}]");
+        let text = if text.parse::<std::net::Ipv6Addr>().is_ok() {
+            &bracketed
+        } else {
+            text
+        };
+        let (host, port) = host_and_port(text).ok_or(Unusable::Host)?;
+        Ok(Self { host, port })
+    }
+}
+
+impl FromStr for AllowedOrigin {
+    type Err = Unusable;
+
+    fn from_str(text: &str) -> Result<Self, Unusable> {
+        let url = url::Url::parse(text).map_err(|_| Unusable::Origin)?;
+        let is_bare = matches!(url.path(), "" | "/") && url.query().is_none();
+        let origin = url.origin();
+        if !is_bare || !origin.is_tuple() {
+            return Err(Unusable::Origin);
+        }
+        let origin = HeaderValue::try_from(origin.ascii_serialization());
+        origin.map(Self).map_err(|_| Unusable::Origin)
+    }
+}
+
+impl Guard {
+    /// A guard that lets these hosts in, beside loopback, and pages of these origins.
+    pub fn new(hosts: Vec<AllowedHost>, origins: Vec<AllowedOrigin>) -> Self {
+        let origins = origins.into_iter().map(|origin| origin.0).collect();
+        Self { hosts, origins }
+    }
+
+    /// Stands before all of `router`. Where there are origins, their pages are told by CORS headers
+    /// what they may do; otherwise there are none.
+    pub fn protect(self, router: Router) -> Router {
+        let router = match self.origins.as_slice() {
+            [] => router,
+            origins => router.layer(cors(origins)),
+        };
+        router.layer(from_fn_with_state(Arc::new(self), check))
+    }
+
+    fn refuses(&self, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
+        match self.check_host(uri, headers) {
+            Ok(true) => {}
+            Ok(false) => {
+                let message = "this server does not answer under the name in the Host header";
+                return Some(refusal(StatusCode::FORBIDDEN, message));
+            }
+            Err(message) => return Some(last_refusal(StatusCode::BAD_REQUEST, message)),
+        }
+        if !self.allows_origin(headers) {
+            let message = "this server does not answer pages of the origin in the Origin header";
+            return Some(refusal(StatusCode::FORBIDDEN, message));
+        }
+        let length = headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok());
+        let length = length.and_then(|length| length.parse::<u64>().ok());
+        length.filter(|length| *length > MAX_BODY).map(|_| {
+            let message = "the body is larger than 4 MiB";
+            last_refusal(StatusCode::PAYLOAD_TOO_LARGE, message)
+        })
+    }
+
+    /// RFC 9112 section 3.2: one `Host`, and the same as in an absolute request target.
+    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<bool, &'static str> {
+        let host = one(headers, HOST).map_err(|()| "there is more than one Host header")?;
+        let host = host.ok_or("there is no Host header")?;
+        let host = host.to_str().ok().and_then(host_and_port);
+        let (host, port) = host.ok_or("the Host header is not a host")?;
+        let target = uri
+            .authority()
+            .map(|authority| host_and_port(authority.as_str()));
+        if target.is_some_and(|target| target != Some((host.clone(), port))) {
+            return Err("the Host header is not the host of the request target");
+        }
+        Ok(is_loopback(&host) || self.hosts.iter().any(|it| it.allows(&host, port)))
+    }
+
+    fn allows_origin(&self, headers: &HeaderMap) -> bool {
+        match one(headers, ORIGIN) {
+            Ok(None) => true,
+            Ok(Some(origin)) => self.origins.contains(origin),
+            Err(()) => false,
+        }
+    }
+}
+
+impl AllowedHost {
+    fn allows(&self, host: &str, port: Option<u16>) -> bool {
+        self.host == host && (self.port.is_none() || self.port == port)
+    }
+}
+
+async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    match guard.refuses(request.uri(), request.headers()) {
+        None => next.run(request).await,
+        Some(refusal) => refusal,
+    }
+}
+
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+        .allow_methods(AllowMethods::mirror_request())
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([
+            HeaderName::from_static("mcp-session-id"),
+            http::header::WWW_AUTHENTICATE,
+        ])
+}
+
+/// The header, if there is one and no more.
+fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&HeaderValue>, ()> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        _ => Err(()),
+    }
+}
+
+fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
+    let authority: Authority = text.parse().ok()?;
+    let host = authority.host();
+    // What is left of the host and a colon is a port, or not a number that is one.
+    let rest = authority.as_str().strip_prefix(host)?;
+    let port = match rest.strip_prefix(':') {
+        None if rest.is_empty() => None,
+        Some(port) => Some(port.parse().ok()?),
+        None => return None,
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (!host.is_empty()).then(|| (host.to_ascii_lowercase(), port))
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard() -> Guard {
+        Guard::new(
+            vec!["My.Example".parse().unwrap(), "other:8443".parse().unwrap()],
+            vec!["https://App.example/".parse().unwrap()],
+        )
+    }
+
+    fn status(target: &str, headers: &[(&str, &str)]) -> Option<u16> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let name: HeaderName = name.parse().unwrap();
+            map.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        let refusal = guard().refuses(&target.parse().unwrap(), &map);
+        refusal.map(|response| response.status().as_u16())
+    }
+
+    #[test]
+    fn a_name_that_nobody_gave_the_server_is_refused() {
+        for (host, refused) in [
+            ("localhost", None),
+            ("LOCALHOST:8000", None),
+            ("127.0.0.1:8000", None),
+            ("127.9.9.9", None),
+            ("[::1]:8000", None),
+            ("my.example", None),
+            ("MY.EXAMPLE:443", None),
+            ("other:8443", None),
+            ("other", Some(403)),
+            ("other:1", Some(403)),
+            ("evil.example", Some(403)),
+            ("localhost.evil.example", Some(403)),
+            ("my.example.", Some(403)),
+            ("192.168.0.1", Some(403)),
+            ("0.0.0.0", Some(403)),
+            ("", Some(400)),
+            ("user@localhost", Some(400)),
+            ("localhost:port", Some(400)),
+            ("localhost:99999", Some(400)),
+            ("localhost/", Some(400)),
+            ("local host", Some(400)),
+        ] {
+            assert_eq!(status("/mcp", &[("host", host)]), refused, "{host:?}");
+        }
+    }
+
+    #[test]
+    fn there_is_one_host_and_it_is_that_of_the_target() {
+        let localhost = ("host", "localhost");
+        assert_eq!(status("/mcp", &[]), Some(400));
+        assert_eq!(status("/mcp", &[localhost, localhost]), Some(400));
+        assert_eq!(status("/mcp", &[localhost, ("host", "evil")]), Some(400));
+        assert_eq!(status("http://localhost/mcp", &[localhost]), None);
+        assert_eq!(status("http://evil.example/mcp", &[localhost]), Some(400));
+    }
+
+    #[test]
+    fn only_pages_that_are_listed_may_call() {
+        for (origin, refused) in [
+            ("https://app.example", None),
+            ("https://app.example:443", Some(403)),
+            ("http://app.example", Some(403)),
+            ("https://app.example.evil", Some(403)),
+            ("http://localhost", Some(403)),
+            ("http://127.0.0.1:8000", Some(403)),
+            ("null", Some(403)),
+            ("", Some(403)),
+        ] {
+            let headers = [("host", "localhost"), ("origin", origin)];
+            assert_eq!(status("/mcp", &headers), refused, "{origin:?}");
+        }
+        let good = ("origin", "https://app.example");
+        assert_eq!(
+            status("/mcp", &[("host", "localhost"), good, good]),
+            Some(403)
+        );
+    }
+
+    #[test]
+    fn a_body_that_is_too_large_is_refused_before_it_comes() {
+        for (length, refused) in [
+            ("0", None),
+            ("4194304", None),
+            ("4194305", Some(413)),
+            ("100000000000", Some(413)),
+        ] {
+            let headers = [("host", "localhost"), ("content-length", length)];
+            assert_eq!(status("/mcp", &headers), refused, "{length}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_and_no_origin_cannot_be_allowed() {
+        for host in [
+            "",
+            "https://my.example",
+            "my.example/",
+            "a b",
+            "me@my.example",
+        ] {
+            assert_eq!(host.parse::<AllowedHost>(), Err(Unusable::Host), "{host:?}");
+        }
+        for host in ["::1", "[::1]:8000", "0.0.0.0", "my.example:80"] {
+            assert!(host.parse::<AllowedHost>().is_ok(), "{host:?}");
+        }
+        for origin in [
+            "",
+            "null",
+            "my.example",
+            "https://a/b",
+            "file:///",
+            "https://a?b",
+        ] {
+            assert_eq!(
+                origin.parse::<AllowedOrigin>(),
+                Err(Unusable::Origin),
+                "{origin:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The short way: a plain `tools/call` or `tools/list` is answered without a task and a channel.
+//!
+//! For each request, rmcp starts a service with channels in both directions, since a tool may ask
+//! its client back. A server that only answers needs none of that, and half of the time of a call
+//! went there. Only what is beyond doubt goes this way: one version that is known, and headers that
+//! say what the body says. Everything else, errors in particular, is left to rmcp.
+
+use std::sync::OnceLock;
+
+use axum::response::Response;
+use futures::{sink, stream};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, StatusCode};
+use rmcp::model::{
+    CallToolRequestParams, ClientCapabilities, ClientRequest, Implementation,
+    InitializeRequestParams, JsonRpcResponse, JsonRpcVersion2_0, ListToolsRequest,
+    PaginatedRequestParams, ProtocolVersion, Request, RequestId, RequestMetaObject, ServerResult,
+};
+use rmcp::service::{
+    RequestContext, RunningService, RxJsonRpcMessage, Service, TxJsonRpcMessage, serve_directly,
+};
+use rmcp::{ErrorData, RoleServer, ServerHandler};
+use serde_json::value::RawValue;
+
+use super::answer;
+use super::message::Message;
+
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+
+/// The handler, and for each version of the protocol somebody that it can take for its client.
+pub struct InPlace<H: ServerHandler> {
+    handler: H,
+    /// Made with the first request: they need a runtime.
+    clients: OnceLock<Vec<(ProtocolVersion, RunningService<RoleServer, H>)>>,
+    /// Whether a request of the older era needs no session.
+    serves_old: bool,
+}
+
+impl<H: ServerHandler + Clone> InPlace<H> {
+    pub fn new(handler: H, serves_old: bool) -> Self {
+        Self {
+            handler,
+            clients: OnceLock::new(),
+            serves_old,
+        }
+    }
+
+    /// The answer, if the message can go this way.
+    pub fn take<'a>(
+        &'a self,
+        head: &Parts,
+        message: &Message<'_>,
+    ) -> Option<impl Future<Output = Response> + use<'a, H>> {
+        let plain = Plain::read(message)?;
+        let version = self.version(&head.headers, &plain)?;
+        let mut clients = self.clients().iter();
+        let (_, client) = clients.find(|(known, _)| *known == version)?;
+        let mut context = RequestContext::new(plain.id.clone(), client.peer().clone());
+        context.meta = plain.meta;
+        Some(async move {
+            let result = Service::handle_request(&self.handler, plain.request, context).await;
+            written(plain.id, result)
+        })
+    }
+
+    fn clients(&self) -> &[(ProtocolVersion, RunningService<RoleServer, H>)] {
+        self.clients.get_or_init(|| {
+            let versions = ProtocolVersion::KNOWN_VERSIONS.iter().cloned();
+            versions
+                .map(|version| {
+                    let handler = self.handler.clone();
+                    (version.clone(), silent_client(handler, version))
+                })
+                .collect()
+        })
+    }
+
+    /// The version that the request is made in, where its headers leave no doubt.
+    fn version(&self, headers: &HeaderMap, plain: &Plain) -> Option<ProtocolVersion> {
+        let said = match text(headers, VERSION)? {
+            // MCP 2025-06-18, transports, protocol version header.
+            None => ProtocolVersion::V_2025_03_26,
+            Some(said) => {
+                let mut known = ProtocolVersion::KNOWN_VERSIONS.iter();
+                known.find(|version| version.as_str() == said)?.clone()
+            }
+        };
+        let agrees = if said == ProtocolVersion::V_2026_07_28 {
+            let is_param = |it: &HeaderName| it.as_str().starts_with("mcp-param-");
+            plain.meta.protocol_version().as_ref() == Some(&said)
+                && plain.meta.missing_required_keys(&said).is_empty()
+                && text(headers, METHOD)? == Some(plain.method)
+                && text(headers, NAME)? == plain.name.as_deref()
+                && !headers.keys().any(is_param)
+        } else {
+            self.serves_old && plain.meta.protocol_version().is_none()
+        };
+        agrees.then_some(said)
+    }
+}
+
+/// A request of one of the two methods.
+struct Plain {
+    id: RequestId,
+    method: &'static str,
+    /// The tool that is called.
+    name: Option<String>,
+    request: ClientRequest,
+    meta: RequestMetaObject,
+}
+
+impl Plain {
+    fn read(message: &Message<'_>) -> Option<Self> {
+        if message.jsonrpc.as_deref() != Some("2.0") {
+            return None;
+        }
+        let id = message.request_id()?;
+        let params = message.params.map(RawValue::get);
+        Some(match message.method.as_deref()? {
+            "tools/call" => {
+                let mut params: CallToolRequestParams = serde_json::from_str(params?).ok()?;
+                Self {
+                    id,
+                    method: "tools/call",
+                    name: Some(params.name.to_string()),
+                    meta: params.meta.take().unwrap_or_default(),
+                    request: ClientRequest::CallToolRequest(Request::new(params)),
+                }
+            }
+            "tools/list" => {
+                let params = params.map(serde_json::from_str::<PaginatedRequestParams>);
+                let mut params = params.transpose().ok()?.unwrap_or_default();
+                Self {
+                    id,
+                    method: "tools/list",
+                    name: None,
+                    meta: params.meta.take().unwrap_or_default(),
+                    request: ClientRequest::ListToolsRequest(ListToolsRequest::with_param(params)),
+                }
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The header's text, or that there is none. Two of them, or one that is no text, is for others.
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<Option<&str>> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Some(None),
+        (Some(value), None) => value.to_str().ok().map(Some),
+        (Some(_), Some(_)) => None,
+    }
+}
+
+fn written(id: RequestId, result: Result<ServerResult, ErrorData>) -> Response {
+    match result {
+        Ok(result) => {
+            let jsonrpc = JsonRpcVersion2_0;
+            answer::json(
+                StatusCode::OK,
+                &JsonRpcResponse {
+                    jsonrpc,
+                    id,
+                    result,
+                },
+            )
+        }
+        // A handler's own error is an answer; those of the protocol were left to rmcp.
+        Err(error) => answer::error(StatusCode::OK, Some(id), error),
+    }
+}
+
+/// A client of that version that never says anything, and that nothing is ever said to.
+fn silent_client<H: ServerHandler>(
+    handler: H,
+    version: ProtocolVersion,
+) -> RunningService<RoleServer, H> {
+    let nobody =
+        InitializeRequestParams::new(ClientCapabilities::default(), Implementation::default());
+    let says = stream::pending::<RxJsonRpcMessage<RoleServer>>();
+    let hears = sink::drain::<TxJsonRpcMessage<RoleServer>>();
+    let nobody = nobody.with_protocol_version(version);
+    serve_directly(handler, (hears, says), Some(nobody))
+}
