@@ -92,20 +92,20 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
         }
     }
 
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(&self, mut request: Request) -> Response {
         if request.method() == Method::GET {
             // A client may listen for as long as it likes; the server need not wait for it.
             let answer = self.pass(request).await;
             let stop = self.stop.clone().cancelled_owned();
             return answer.map(|body| Body::from_stream(body.into_data_stream().take_until(stop)));
         }
+        if accepts_anything(request.headers()) {
+            request.headers_mut().insert(ACCEPT, BOTH_FORMS);
+        }
         if request.method() != Method::POST || !is_json(request.headers()) {
             return self.pass(request).await;
         }
-        let (mut head, body) = request.into_parts();
-        if accepts_anything(&head.headers) {
-            head.headers.insert(ACCEPT, BOTH_FORMS);
-        }
+        let (head, body) = request.into_parts();
         let body = match read(body).await {
             Ok(body) => body,
             Err(refusal) => return refusal,

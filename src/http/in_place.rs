@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use axum::response::Response;
 use futures::{sink, stream};
+use http::header::ACCEPT;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, StatusCode};
 use rmcp::model::{
@@ -53,7 +54,7 @@ impl<H: ServerHandler + Clone> InPlace<H> {
         head: &Parts,
         message: &Message<'_>,
     ) -> Option<impl Future<Output = Response> + use<'a, H>> {
-        let plain = Plain::read(message)?;
+        let plain = Plain::read(message).filter(|_| takes_both_forms(&head.headers))?;
         let version = self.version(&head.headers, &plain)?;
         let mut clients = self.clients().iter();
         let (_, client) = clients.find(|(known, _)| *known == version)?;
@@ -143,6 +144,13 @@ impl Plain {
             _ => return None,
         })
     }
+}
+
+/// Whether the client takes JSON and event streams (MCP, Streamable HTTP); weights are not weighed.
+fn takes_both_forms(headers: &HeaderMap) -> bool {
+    let accepted = text(headers, ACCEPT).flatten().unwrap_or_default();
+    let takes = |form: &str| accepted.split(',').any(|it| it.trim() == form);
+    takes("application/json") && takes("text/event-stream")
 }
 
 /// The header's text, or that there is none. Two of them, or one that is no text, is for others.

@@ -1,5 +1,6 @@
 //! The binary: exit status, stdout and stderr of each run.
 
+mod abuse;
 mod ask;
 mod bridge;
 mod faults;

@@ -1,79 +1,9 @@
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::process::Child;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::support::McpCli;
-
-/// A running `mcp-cli serve`, ended with the test.
-struct Serving {
-    child: Child,
-    stderr: BufReader<std::process::ChildStderr>,
-    url: String,
-    _home: TempDir,
-}
-
-impl Serving {
-    fn start(cli: McpCli) -> Self {
-        let (mut child, home) = cli.spawn();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        let url = loop {
-            line.clear();
-            assert_ne!(
-                stderr.read_line(&mut line).unwrap(),
-                0,
-                "it ended before it was ready"
-            );
-            if let Some(url) = line.trim_end().strip_prefix("listening on ") {
-                break url.to_owned();
-            }
-        };
-        Self {
-            child,
-            stderr,
-            url,
-            _home: home,
-        }
-    }
-
-    fn ask(&self, args: &[&str]) -> crate::support::Run {
-        McpCli::new(&[
-            "ask",
-            "--local",
-            "--server-label",
-            "dice_server",
-            "--require-approval",
-            "never",
-            "--server-url",
-            &self.url,
-        ])
-        .args(args)
-        .run()
-    }
-
-    /// Sends SIGTERM and returns the exit status.
-    fn terminate(mut self) -> (Option<i32>, String) {
-        let kill = std::process::Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status()
-            .unwrap();
-        assert!(kill.success());
-        let status = self.child.wait().unwrap();
-        let mut rest = String::new();
-        self.stderr.read_to_string(&mut rest).unwrap();
-        (status.code(), rest)
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::support::{McpCli, Serving};
 
 #[test]
 fn it_says_where_it_listens_and_stops_when_told_to() {

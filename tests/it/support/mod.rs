@@ -5,6 +5,7 @@ mod contract;
 mod faults;
 mod mcp_cli;
 mod servers;
+mod serving;
 mod tls;
 
 pub use api::{Answer, Api, KEY};
@@ -12,6 +13,7 @@ pub use contract::{assert_is_event, assert_is_response};
 pub use faults::{Faulty, Step};
 pub use mcp_cli::{McpCli, Run};
 pub use servers::{Server, dice_server, dice_server_with_auth, http_server};
+pub use serving::{BOTH_FORMS, POST, Serving};
 
 pub use tls::{Authority, tls_1_0_server, tls_server};
 
