@@ -39,7 +39,7 @@ async fn main() -> io::Result<()> {
     let stop = CancellationToken::new();
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(sessions)
-        .with_json_response(true)
+        .with_json_response(!sessions)
         .with_cancellation_token(stop.clone())
         // The suite's DNS rebinding scenario calls as a page of this very server would.
         .with_allowed_origins([origin])
