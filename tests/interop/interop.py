@@ -1,6 +1,6 @@
-"""mcp-cli and FastMCP, each against the other, over real connections. Usage: interop.py PATH_OF_MCP_CLI NODE_FOLDER
+"""mcp-cli and its peers, each against the other, over real connections. Usage: interop.py PATH_OF_MCP_CLI NODE_FOLDER
 
-NODE_FOLDER has the openai package of npm in its node_modules.
+NODE_FOLDER has the packages openai and @modelcontextprotocol/sdk of npm in its node_modules, and a node.
 
 Every function that begins with `test_` is a case; the last line counts them.
 """
@@ -12,7 +12,9 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -20,13 +22,19 @@ import threading
 import time
 import traceback
 
+import httpx2
 from fastmcp import Client
 from fastmcp.client.auth import BearerAuth
 from fastmcp.client.transports import StdioTransport
 from fastmcp.server.auth.providers.jwt import RSAKeyPair
+from mcp.client.session import ClientSession
+from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
+
+from proxy import tls_proxy
 
 MCP_CLI = os.path.abspath(sys.argv[1])
 NODE_FOLDER = pathlib.Path(sys.argv[2])
@@ -39,18 +47,18 @@ UNAUTHORIZED = (
 )
 
 
-def run(*args, status=0):
+def run(*args, status=0, **environment):
     ended = subprocess.run(
-        [MCP_CLI, *args], env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        [MCP_CLI, *args], env=ENVIRONMENT | environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == status, f"exit {ended.returncode}, not {status}: {ended.stderr}"
     return ended
 
 
-def ask(url, *args, status=0):
+def ask(url, *args, status=0, **environment):
     return run(
         "ask", "--local", "--server-url", url, "--server-label", "dice_server", "--require-approval", "never",
-        *args, status=status,
+        *args, status=status, **environment,
     )
 
 
@@ -190,6 +198,136 @@ def test_fastmcps_client_calls_our_server_with_a_token_only():
 
 def test_fastmcps_client_calls_our_server_over_stdio():
     asyncio.run(call_with_fastmcp(StdioTransport(MCP_CLI, ["serve", "-t", "stdio"])))
+
+
+# What opens a session of the Python SDK: the handshake up to MCP 2025-11-25, and its successor.
+OPENINGS = [ClientSession.initialize, ClientSession.discover]
+
+
+async def call_with_mcp(streams, opening, n_calls=1):
+    """The Python SDK's own session rolls dice, and is refused what is wrong."""
+    async with streams as (read, write), ClientSession(read, write) as session:
+        await opening(session)
+        [tool] = (await session.list_tools()).tools
+        assert tool.name == "roll_dice", tool
+        for _ in range(n_calls):
+            result = await session.call_tool("roll_dice", {"n_dice": 3})
+            dice = result.structured_content["result"]
+            assert len(dice) == 3 and all(1 <= die <= 6 for die in dice), dice
+            assert json.loads(result.content[0].text) == dice, result
+        refused = await session.call_tool("roll_dice", {"n_dice": "x"})
+        assert refused.is_error and "from 1 to 10000" in refused.content[0].text, refused
+        try:
+            await session.call_tool("roll_cards", {})
+        except MCPError as error:
+            assert "Unknown tool: roll_cards" in str(error), error
+        else:
+            raise AssertionError("there is a tool roll_cards")
+
+
+async def call_with_mcp_over_http(url, opening, met, bearer=None, authority=None, n_calls=1):
+    """What `call_with_mcp` does; `met` gets the status and the content type of each response."""
+
+    async def note(response):
+        met.append((response.status_code, response.headers.get("content-type")))
+
+    client = httpx2.AsyncClient(
+        headers={"Authorization": f"Bearer {bearer}"} if bearer else {},
+        verify=ssl.create_default_context(cafile=authority),
+        event_hooks={"response": [note]},
+        timeout=10,
+    )
+    async with client:
+        await call_with_mcp(streamable_http_client(url, http_client=client), opening, n_calls)
+
+
+def test_mcps_client_calls_our_server():
+    for options in [[], ["--sessions"]]:
+        with our_server(*options) as url:
+            for opening in OPENINGS:
+                met = []
+                asyncio.run(call_with_mcp_over_http(url, opening, met))
+                # Sessions stream their answers, and MCP 2026-07-28 has no sessions.
+                is_streamed = (200, "text/event-stream") in met
+                assert is_streamed == (bool(options) and opening is ClientSession.initialize), met
+
+
+def test_mcps_client_calls_our_server_with_a_token_only():
+    with our_server("--auth") as url:
+        good = token("--audience", "dice-server")
+        for opening in OPENINGS:
+            asyncio.run(call_with_mcp_over_http(url, opening, [], good))
+            for nothing in [None, "nonsense"]:
+                met = []
+                try:
+                    asyncio.run(call_with_mcp_over_http(url, opening, met, nothing))
+                except (MCPError, BaseExceptionGroup):
+                    assert {status for status, _ in met} == {401}, met
+                else:
+                    raise AssertionError("the server was open")
+
+
+def test_mcps_client_calls_our_server_over_stdio():
+    server = StdioServerParameters(command=MCP_CLI, args=["serve", "-t", "stdio"])
+    for opening in OPENINGS:
+        asyncio.run(call_with_mcp(stdio_client(server), opening))
+
+
+def call_with_typescript(*server):
+    script = shutil.copy(HERE / "client.mjs", NODE_FOLDER)
+    return subprocess.run(
+        [NODE_FOLDER / "node_modules/.bin/node", script, *server],
+        env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+    )
+
+
+def test_typescripts_client_calls_our_server():
+    for options in [[], ["--sessions"]]:
+        with our_server(*options) as url:
+            ended = call_with_typescript(url)
+            assert ended.returncode == 0, ended.stderr
+
+
+def test_typescripts_client_calls_our_server_with_a_token_only():
+    with our_server("--auth") as url:
+        ended = call_with_typescript(url, token("--audience", "dice-server"))
+        assert ended.returncode == 0, ended.stderr
+        for nothing in [[], ["nonsense"]]:
+            refused = call_with_typescript(url, *nothing)
+            assert refused.returncode == 1 and "code: 401" in refused.stderr, refused.stderr
+
+
+def test_typescripts_client_calls_our_server_over_stdio():
+    ended = call_with_typescript(MCP_CLI, "serve", "-t", "stdio")
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_our_server_is_called_through_a_proxy_that_ends_tls():
+    good = token("--audience", "dice-server")
+    for buffering in ["on", "off"]:
+        with our_server("--auth", "--allowed-host", "dice.example") as backend:
+            with tls_proxy(backend, "dice.example", buffering) as (url, authority):
+                for opening in OPENINGS:
+                    met = []
+                    asyncio.run(call_with_mcp_over_http(url, opening, met, good, authority, n_calls=50))
+                    assert len(met) > 50 and {status for status, _ in met} <= {200, 202, 405}, met
+                trusting = {"SSL_CERT_FILE": str(authority)}
+                assert_rolled(ask(url, "--authorization", good, "Roll 5 dice", **trusting).stdout, 5)
+                refused = ask(url, "Roll 5 dice", status=6, **trusting)
+                assert UNAUTHORIZED in refused.stderr, refused.stderr
+            with tls_proxy(backend, "other.example", buffering) as (url, authority):
+                refused = ask(url, "--authorization", good, "Roll 5 dice", status=6, SSL_CERT_FILE=str(authority))
+                assert "Http status code: 403 (Forbidden)" in refused.stderr, refused.stderr
+
+
+def test_a_session_streams_through_a_proxy_that_ends_tls():
+    for buffering in ["on", "off"]:
+        with our_server("--sessions", "--allowed-host", "dice.example") as backend:
+            with tls_proxy(backend, "dice.example", buffering) as (url, authority):
+                met = []
+                opening = ClientSession.initialize
+                asyncio.run(call_with_mcp_over_http(url, opening, met, authority=authority, n_calls=50))
+                assert met.count((200, "text/event-stream")) > 50, met
 
 
 def test_openais_types_read_every_event_of_the_engine():
