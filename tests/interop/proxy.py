@@ -33,6 +33,8 @@ http {{
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_buffering {buffering};
+            # rmcp asks for no buffering of a stream, and not every proxy does as it is asked.
+            proxy_ignore_headers X-Accel-Buffering;
         }}
     }}
 }}
