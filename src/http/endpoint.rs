@@ -73,7 +73,7 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
         let config = StreamableHttpServerConfig::default()
             .disable_allowed_hosts()
             .with_legacy_session_mode(keeps_sessions)
-            .with_json_response(true);
+            .with_json_response(!keeps_sessions);
         let in_place = options
             .only_answers
             .then(|| InPlace::new(handler.clone(), !keeps_sessions));

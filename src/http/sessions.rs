@@ -64,7 +64,12 @@ impl<H: ServerHandler> Sessions<H> {
             }
             _ => {}
         }
-        let answer = self.service.handle(request).await.map(Body::new);
+        let ends_session = request.method() == Method::DELETE;
+        let mut answer = self.service.handle(request).await.map(Body::new);
+        if ends_session && answer.status() == StatusCode::ACCEPTED {
+            // It is over, not about to be: the official client for Python takes nothing less.
+            *answer.status_mut() = StatusCode::NO_CONTENT;
+        }
         if let Some(id) = session_id(answer.headers()) {
             self.callers().insert(id.to_owned(), caller);
             self.forget_ended().await;

@@ -11,15 +11,9 @@ mod tasks;
 mod tools;
 
 use std::io;
-use std::sync::Arc;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::routing::any;
-use mcp_cli::http;
-use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
-use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use ::http::Extensions;
+use mcp_cli::http::{self, CallerOf, EndpointOptions, Guard};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -36,25 +30,22 @@ async fn main() -> io::Result<()> {
     let origin = format!("http://{}", listener.local_addr()?);
     say(&format!("{origin}/mcp"));
 
+    // The suite's DNS rebinding scenario calls as a page of this very server would.
+    let origin = origin.parse().map_err(io::Error::other)?;
+    let guard = Guard::new(Vec::new(), vec![origin]);
     let stop = CancellationToken::new();
-    let config = StreamableHttpServerConfig::default()
-        .with_legacy_session_mode(sessions)
-        .with_json_response(!sessions)
-        .with_cancellation_token(stop.clone())
-        // The suite's DNS rebinding scenario calls as a page of this very server would.
-        .with_allowed_origins([origin])
-        .enforce_origin_validation();
-    let fixtures = Fixtures::new();
-    let service = StreamableHttpService::new(
-        move || Ok(fixtures.clone()),
-        Arc::new(LocalSessionManager::default()),
-        config,
-    );
-    let endpoint = any(move |request: Request| {
-        let service = service.clone();
-        async move { service.handle(request).await.map(Body::new) }
-    });
-    http::serve(listener, Router::new().route("/mcp", endpoint), stop).await
+    let options = EndpointOptions {
+        only_answers: false,
+        sessions: sessions.then_some(anybody as CallerOf),
+        stop: stop.clone(),
+    };
+    let router = http::at("/mcp", http::endpoint(Fixtures::new(), options));
+    http::serve(listener, guard.protect(router), stop).await;
+    Ok(())
+}
+
+fn anybody(_: &Extensions) -> Option<String> {
+    None
 }
 
 #[expect(

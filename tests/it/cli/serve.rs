@@ -156,3 +156,96 @@ fn over_stdio_it_speaks_both_eras() {
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
 }
+
+#[test]
+fn with_v_a_person_sees_who_calls() {
+    let serving = Serving::start(McpCli::new(&["serve", "-p", "0", "-v", "--no-banner"]));
+    assert_eq!(serving.ask(&["Roll 2 dice"]).exit, Some(0));
+    serving.send(
+        "GET /mcp HTTP/1.1\nuser-agent: curl/8\norigin: https://evil.example",
+        b"",
+    );
+    let (_, told) = serving.terminate();
+    let told: Vec<String> = told.lines().map(without_time).collect();
+    let version = env!("CARGO_PKG_VERSION");
+    let us = format!("mcp-cli {version}  2026-07-28");
+    assert_eq!(
+        told,
+        [
+            format!("server/discover  200  N ms  {us}"),
+            format!("tools/list  200  N ms  {us}"),
+            format!("tools/call roll_dice  200  N ms  {us}"),
+            "GET  403  N ms  curl/8".to_owned(),
+        ]
+    );
+}
+
+fn without_time(line: &str) -> String {
+    let time = regex::Regex::new(r"\d+\.\d ms").unwrap();
+    time.replace(line, "N ms").into_owned()
+}
+
+#[test]
+fn the_log_has_what_is_needed_and_nothing_that_says_who_it_was() {
+    let home = tempfile::TempDir::new().unwrap();
+    let args = [
+        "token",
+        "-q",
+        "--audience",
+        "dice-server",
+        "--subject",
+        "canary-subject",
+        "--kid",
+        "canary-kid",
+    ];
+    let token = McpCli::new(&args).home(home.path()).run().stdout;
+    let token = token.trim();
+    for format in ["json", "text"] {
+        let args = [
+            "serve",
+            "-p",
+            "0",
+            "--auth",
+            "--log-format",
+            format,
+            "--log-level",
+            "trace",
+        ];
+        let serving = Serving::start(McpCli::new(&args).home(home.path()));
+        assert_eq!(
+            serving.ask(&["--authorization", token, "Roll 2 dice"]).exit,
+            Some(0)
+        );
+        assert_eq!(
+            serving
+                .ask(&["--authorization", &token[..token.len() - 9], "Roll"])
+                .exit,
+            Some(6)
+        );
+        let origin = "GET /mcp HTTP/1.1\norigin: https://canary-origin.example\nuser-agent: a\tb";
+        assert_eq!(serving.send(origin, b"").status(), 403);
+        let (_, log) = serving.terminate();
+        for canary in ["canary", token, &token[..30], "Bearer ey"] {
+            assert!(!log.contains(canary), "{format}: {canary} in {log}");
+        }
+        if format == "json" {
+            let lines = log
+                .lines()
+                .map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let requests: Vec<Value> = lines.filter(|line| line["message"] == "request").collect();
+            let call = requests
+                .iter()
+                .find(|it| it["method"] == "tools/call")
+                .unwrap();
+            assert_eq!(call["status"], 200);
+            assert_eq!(call["protocol_version"], "2026-07-28");
+            assert!(call["user_agent"].as_str().unwrap().starts_with("mcp-cli/"));
+            assert!(call["duration_ms"].as_f64().unwrap() > 0.0);
+            assert_eq!(
+                requests.iter().filter(|it| it["status"] == 401).count(),
+                1,
+                "{log}"
+            );
+        }
+    }
+}

@@ -94,13 +94,23 @@ impl Serving {
         .run()
     }
 
-    /// Sends SIGTERM and returns the exit status, and what was still to be read on stderr.
-    pub fn terminate(mut self) -> (Option<i32>, String) {
+    /// Sends SIGTERM.
+    pub fn signal(&self) {
         let kill = std::process::Command::new("kill")
             .arg(self.child.id().to_string())
             .status()
             .unwrap();
         assert!(kill.success());
+    }
+
+    /// Waits for the end and returns the exit status.
+    pub fn wait(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// Sends SIGTERM and returns the exit status, and what was still to be read on stderr.
+    pub fn terminate(mut self) -> (Option<i32>, String) {
+        self.signal();
         let status = self.child.wait().unwrap();
         let mut rest = String::new();
         self.stderr.read_to_string(&mut rest).unwrap();
