@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::auth;
+use crate::auth::{self, FetchError, KeySetRefusal};
 use crate::engine::model::ScriptError;
 use crate::exit::ExitStatus;
 use crate::mcp;
@@ -43,7 +43,7 @@ pub enum Error {
     NeedsAuth { flag: &'static str },
     #[error("{flag} has no meaning with -t stdio: whoever starts the server may call it")]
     NeedsHttp { flag: &'static str },
-    #[error("--print-token needs the private key, and --public-key names the public one")]
+    #[error("--print-token needs the private key, and --public-key and --jwks name public ones")]
     ForeignKey,
     #[error(
         "--previous-response-id names a response that an API keeps, and this machine keeps none"
@@ -124,6 +124,7 @@ impl Error {
     pub fn exit_status(&self) -> ExitStatus {
         match self {
             Self::Responses(error) => status_of(error),
+            Self::Auth(error) => status_of_auth(error),
             Self::NoApiKey => ExitStatus::Refused,
             Self::EmptySecret(_)
             | Self::UnusableSecret(_)
@@ -152,8 +153,7 @@ impl Error {
             | Self::Read { .. }
             | Self::NotText { .. }
             | Self::TooLarge { .. } => ExitStatus::Usage,
-            Self::Auth(_)
-            | Self::Rejected(_)
+            Self::Rejected(_)
             | Self::NoHome
             | Self::Write { .. }
             | Self::Listen { .. }
@@ -220,7 +220,7 @@ impl Error {
             Self::NotLocal(_) => {
                 "name the server with --server-url, or leave --local and --bridge out"
             }
-            Self::ForeignKey => "leave --public-key out, and the key pair for development signs",
+            Self::ForeignKey => "leave it out, and the key pair for development signs",
             Self::UnknownConnector { .. } => {
                 "the connectors are connector_dropbox, connector_gmail, connector_googlecalendar, connector_googledrive, connector_microsoftteams, connector_outlookcalendar, connector_outlookemail and connector_sharepoint"
             }
@@ -237,7 +237,7 @@ impl Error {
                     "pass `--approve all`, `--approve none` or `--approve {name}`, now or with -c and the same server"
                 ));
             }
-            Self::Auth(auth::Error::Exists { .. }) => "pass --force to replace it",
+            Self::Auth(error) => return hint_of_auth(error).map(str::to_owned),
             Self::Rejected(auth::Rejection::Audience { .. }) => {
                 "a token is for the audiences that it was minted for: `token --audience NAME`"
             }
@@ -250,8 +250,7 @@ impl Error {
             } => {
                 "a script is a JSON list of steps such as {\"calls\": [{\"name\": ..., \"arguments\": {...}}]} and {\"say\": \"...\"}"
             }
-            Self::Auth(_)
-            | Self::Rejected(_)
+            Self::Rejected(_)
             | Self::Header(_)
             | Self::Script { .. }
             | Self::Read { .. }
@@ -289,6 +288,78 @@ fn status_of(error: &responses::Error) -> ExitStatus {
         | responses::Error::NotAResponse { .. }
         | responses::Error::NotAnEvent { .. } => ExitStatus::BrokenAnswer,
         responses::Error::Setup(_) => ExitStatus::Internal,
+    }
+}
+
+fn status_of_auth(error: &auth::Error) -> ExitStatus {
+    match error {
+        auth::Error::UnknownKeySize
+        | auth::Error::UnknownAlgorithm
+        | auth::Error::Misfit { .. }
+        | auth::Error::KeySetUrl => ExitStatus::Usage,
+        auth::Error::KeySetFetch { source, .. } => match source {
+            FetchError::Unreachable(_) | FetchError::Timeout => ExitStatus::Unreachable,
+            FetchError::Status(_)
+            | FetchError::TooLarge
+            | FetchError::BrokenOff(_)
+            | FetchError::NotUsable(_) => ExitStatus::BrokenAnswer,
+            FetchError::Setup(_) => ExitStatus::Internal,
+        },
+        auth::Error::Read { .. }
+        | auth::Error::Write { .. }
+        | auth::Error::NotAFile { .. }
+        | auth::Error::TooLarge { .. }
+        | auth::Error::Exists { .. }
+        | auth::Error::Loose { .. }
+        | auth::Error::KeyFile { .. }
+        | auth::Error::Key(_)
+        | auth::Error::KeySetFile { .. }
+        | auth::Error::Generate
+        | auth::Error::Lifetime
+        | auth::Error::Clock
+        | auth::Error::Sign(_)
+        | auth::Error::NotAToken(_) => ExitStatus::Internal,
+    }
+}
+
+fn hint_of_auth(error: &auth::Error) -> Option<&'static str> {
+    match error {
+        auth::Error::Exists { .. } => Some("pass --force to replace it"),
+        auth::Error::Misfit { .. } => Some("without --algorithm the key decides"),
+        auth::Error::KeySetUrl => Some("write it with https://, or save the key set into a file"),
+        auth::Error::KeySetFetch { source, .. } => match source {
+            FetchError::Status(300..=399) => {
+                Some("name the URL that it leads to: redirects are not followed")
+            }
+            FetchError::Status(_) | FetchError::NotUsable(KeySetRefusal::NotAKeySet) => {
+                Some("look for `jwks_uri` in the issuer's /.well-known/openid-configuration")
+            }
+            FetchError::Unreachable(_)
+            | FetchError::Timeout
+            | FetchError::TooLarge
+            | FetchError::BrokenOff(_)
+            | FetchError::NotUsable(_)
+            | FetchError::Setup(_) => None,
+        },
+        auth::Error::KeySetFile {
+            source: KeySetRefusal::NotAKeySet,
+            ..
+        } => Some("a key in PEM is named with --public-key"),
+        auth::Error::Read { .. }
+        | auth::Error::Write { .. }
+        | auth::Error::NotAFile { .. }
+        | auth::Error::TooLarge { .. }
+        | auth::Error::Loose { .. }
+        | auth::Error::KeyFile { .. }
+        | auth::Error::Key(_)
+        | auth::Error::KeySetFile { .. }
+        | auth::Error::Generate
+        | auth::Error::UnknownKeySize
+        | auth::Error::UnknownAlgorithm
+        | auth::Error::Lifetime
+        | auth::Error::Clock
+        | auth::Error::Sign(_)
+        | auth::Error::NotAToken(_) => None,
     }
 }
 

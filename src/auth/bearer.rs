@@ -3,37 +3,49 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::Json;
 use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 
-use crate::auth::{Rejection, Verifier};
+use crate::auth::{Rejection, Verified, Verifier, metadata};
 
-/// A middleware for `axum::middleware::from_fn_with_state`, with the verifier as the state.
+/// Puts the bearer layer on all routes of a router, and beside them the metadata of the MCP endpoint at `path`, which
+/// everybody may read.
 ///
+/// A request that goes on has the [`Caller`](crate::auth::Caller) among its extensions.
+pub fn protect(router: Router, path: &str, verifier: Arc<Verifier>) -> Router {
+    let layer = from_fn_with_state(Arc::clone(&verifier), require_bearer);
+    router
+        .route_layer(layer)
+        .merge(metadata::routes(path, verifier))
+}
+
 /// A token is looked for in the `Authorization` header and nowhere else: what stands in a URL ends up in logs.
-pub async fn require_bearer(
+async fn require_bearer(
     State(verifier): State<Arc<Verifier>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    match check(request.headers(), &verifier) {
-        Ok(()) => next.run(request).await,
+    match check(request.headers(), &verifier).await {
+        Ok(verified) => {
+            request.extensions_mut().insert(verified.caller);
+            next.run(request).await
+        }
         Err(refusal) => {
             tracing::debug!(reason = %refusal, "request refused");
-            refusal.response(&verifier.required_scopes)
+            let metadata = metadata::url(request.headers(), request.uri().path());
+            refusal.response(&verifier.policy().required_scopes, metadata.as_deref())
         }
     }
 }
 
-fn check(headers: &HeaderMap, verifier: &Verifier) -> Result<(), Refusal> {
+async fn check(headers: &HeaderMap, verifier: &Verifier) -> Result<Arc<Verified>, Refusal> {
     let token = bearer_token(headers)?;
-    verifier.verify(token, SystemTime::now())?;
-    Ok(())
+    Ok(verifier.verify(token, SystemTime::now()).await?)
 }
 
 fn bearer_token(headers: &HeaderMap) -> Result<&str, Refusal> {
@@ -75,7 +87,7 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn response(&self, required_scopes: &[String]) -> Response {
+    fn response(&self, required_scopes: &[String], metadata: Option<&str>) -> Response {
         let (status, error) = match self {
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
             Self::NoToken => (StatusCode::UNAUTHORIZED, "invalid_token"),
@@ -96,6 +108,10 @@ impl Refusal {
         }
         if status == StatusCode::FORBIDDEN {
             challenge += &format!(r#", scope="{}""#, quotable(&required_scopes.join(" ")));
+        }
+        // RFC 9728 section 5.1: where to read who gives out tokens.
+        if let Some(metadata) = metadata {
+            challenge += &format!(r#", resource_metadata="{}""#, quotable(metadata));
         }
         let challenge = HeaderValue::try_from(challenge)
             .expect("the words are ours and `quotable` leaves printable ASCII only");
@@ -120,9 +136,8 @@ fn quotable(text: &str) -> String {
 mod tests {
     use std::time::Duration;
 
-    use axum::Router;
+    use axum::Extension;
     use axum::body::{Body, to_bytes};
-    use axum::middleware::from_fn_with_state;
     use axum::routing::post;
     use http::request;
     use serde_json::Value;
@@ -130,7 +145,7 @@ mod tests {
 
     use super::*;
     use crate::auth::test_keys::{OURS, THEIRS};
-    use crate::auth::{Algorithm, Claims, SigningKey};
+    use crate::auth::{Algorithm, Caller, Claims, Policy, SigningKey};
 
     const CHALLENGE: &str = r#"Bearer realm="mcp""#;
 
@@ -153,25 +168,24 @@ mod tests {
         token_of(&OURS, &claims())
     }
 
-    /// What comes back: the status, the challenge and the body.
-    async fn send(request: request::Builder) -> (StatusCode, Option<String>, String) {
-        let verifier = Arc::new(Verifier {
-            key: OURS.verifying_key().clone(),
-            algorithm: Algorithm::RS256,
+    fn router() -> Router {
+        let policy = Policy {
             issuers: vec!["https://fastmcp.example.com".to_owned()],
             audiences: vec!["dice_server".to_owned()],
             required_scopes: vec!["dice:roll".to_owned(), "dice:read".to_owned()],
             leeway: Duration::ZERO,
-        });
+        };
+        let key = OURS.verifying_key().clone().pin(None).unwrap();
+        let endpoint = post(async |Extension(_caller): Extension<Caller>| "rolled");
         let router = Router::new()
-            .route("/mcp", post(async || "rolled"))
-            .layer(from_fn_with_state(verifier, require_bearer));
-        let body = Body::from(format!("access_token={}", token()));
-        let response = router
-            .oneshot(request.method("POST").body(body).unwrap())
-            .await
-            .unwrap();
+            .route("/mcp", endpoint.clone())
+            .route("/mcp/", endpoint);
+        protect(router, "/mcp", Arc::new(Verifier::new(key, policy)))
+    }
 
+    /// What comes back: the status, the challenge and the body.
+    async fn answer(request: Request) -> (StatusCode, Option<String>, String) {
+        let response = router().oneshot(request).await.unwrap();
         let status = response.status();
         let challenge = response
             .headers()
@@ -179,6 +193,11 @@ mod tests {
             .map(|value| value.to_str().unwrap().to_owned());
         let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
         (status, challenge, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn send(request: request::Builder) -> (StatusCode, Option<String>, String) {
+        let body = Body::from(format!("access_token={}", token()));
+        answer(request.method("POST").body(body).unwrap()).await
     }
 
     fn request() -> request::Builder {
@@ -333,6 +352,70 @@ mod tests {
             body,
             r#"{"error":"insufficient_scope","error_description":"the token lacks the scope dice:roll"}"#
         );
+    }
+
+    #[tokio::test]
+    async fn the_challenge_says_where_the_metadata_is_under_the_name_that_the_client_used() {
+        for (path, host, metadata) in [
+            (
+                "/mcp",
+                "localhost:8000",
+                "http://localhost:8000/.well-known/oauth-protected-resource/mcp",
+            ),
+            (
+                "/mcp/",
+                "my.ngrok.app",
+                "https://my.ngrok.app/.well-known/oauth-protected-resource/mcp/",
+            ),
+        ] {
+            let request = http::Request::builder().uri(path).header("host", host);
+            let (_, challenge, _) = send(request).await;
+            assert_eq!(
+                challenge.unwrap(),
+                format!(r#"{CHALLENGE}, resource_metadata="{metadata}""#)
+            );
+        }
+        let (_, challenge, _) = send(request().header("host", "a\"b")).await;
+        assert_eq!(challenge.unwrap(), CHALLENGE);
+    }
+
+    #[tokio::test]
+    async fn the_metadata_is_for_everybody_and_nothing_below_it_is() {
+        const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+        for (suffix, resource) in [
+            ("", "https://my.ngrok.app/mcp"),
+            ("/mcp", "https://my.ngrok.app/mcp"),
+            ("/mcp/", "https://my.ngrok.app/mcp/"),
+        ] {
+            let request = http::Request::builder()
+                .uri(format!("{WELL_KNOWN}{suffix}"))
+                .header("host", "my.ngrok.app");
+            let (status, challenge, body) = answer(request.body(Body::empty()).unwrap()).await;
+
+            assert_eq!((status, challenge), (StatusCode::OK, None), "{suffix}");
+            let body: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(
+                body,
+                json!({
+                    "resource": resource,
+                    "authorization_servers": ["https://fastmcp.example.com"],
+                    "scopes_supported": ["dice:roll", "dice:read"],
+                    "bearer_methods_supported": ["header"],
+                })
+            );
+        }
+        for (suffix, host, expected) in [
+            ("/other", "a.example", StatusCode::NOT_FOUND),
+            ("/mcp/x", "a.example", StatusCode::NOT_FOUND),
+            ("/mcp", "a\"b", StatusCode::BAD_REQUEST),
+        ] {
+            let request = http::Request::builder()
+                .uri(format!("{WELL_KNOWN}{suffix}"))
+                .header("host", host);
+            let (status, _, body) = answer(request.body(Body::empty()).unwrap()).await;
+            assert_eq!(status, expected, "{suffix}");
+            assert!(!body.contains("dice:roll"), "{suffix}");
+        }
     }
 
     #[test]

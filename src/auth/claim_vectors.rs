@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::auth::token_vectors::{NOW, RS256, at, claims_with, ours, refused, verifier, verify};
-use crate::auth::{Rejection, Verified, Verifier};
+use crate::auth::token_vectors::{
+    NOW, RS256, at, claims_with, keys, ours, policy, refused, verify, verify_under,
+};
+use crate::auth::{Algorithm, Policy, Rejection, Verified};
 
 /// The verdict on a genuine token with one claim replaced.
 fn with(name: &str, json: &str) -> Result<Verified, Rejection> {
@@ -31,22 +33,19 @@ fn a_token_lives_until_its_expiry_and_not_a_second_longer() {
         })
     );
 
-    let lenient = Verifier {
+    let keys = keys(Algorithm::RS256);
+    let lenient = Policy {
         leeway: Duration::from_secs(30),
-        ..verifier()
+        ..policy()
     };
     let at_the_edge = ours(RS256, claims_with("exp", Some(&(NOW - 30).to_string())));
-    assert!(lenient.verify(&at_the_edge, at(NOW)).is_err());
-    assert!(lenient.verify(&at_the_edge, at(NOW - 1)).is_ok());
-    let endless = Verifier {
+    assert!(lenient.verify(&keys, &at_the_edge, at(NOW)).is_err());
+    assert!(lenient.verify(&keys, &at_the_edge, at(NOW - 1)).is_ok());
+    let endless = Policy {
         leeway: Duration::MAX,
-        ..verifier()
+        ..policy()
     };
-    assert!(
-        endless
-            .verify(&ours(RS256, claims_with("exp", Some("-5"))), at(NOW))
-            .is_ok()
-    );
+    assert!(verify_under(&endless, &ours(RS256, claims_with("exp", Some("-5")))).is_ok());
 }
 
 #[test]
@@ -120,13 +119,14 @@ fn a_token_is_not_taken_before_its_time() {
     }
     assert!(with("iat", &(NOW + 86_400).to_string()).is_ok());
 
-    let lenient = Verifier {
+    let keys = keys(Algorithm::RS256);
+    let lenient = Policy {
         leeway: Duration::from_secs(60),
-        ..verifier()
+        ..policy()
     };
     let early = ours(RS256, claims_with("nbf", Some(&(NOW + 60).to_string())));
-    assert!(lenient.verify(&early, at(NOW)).is_ok());
-    assert!(lenient.verify(&early, at(NOW - 1)).is_err());
+    assert!(lenient.verify(&keys, &early, at(NOW)).is_ok());
+    assert!(lenient.verify(&keys, &early, at(NOW - 1)).is_err());
 }
 
 #[test]
@@ -199,11 +199,11 @@ fn an_issuer_must_be_ours_to_the_letter() {
 
 #[test]
 fn what_is_not_asked_for_may_be_anything_of_its_type() {
-    let open = Verifier {
+    let open = Policy {
         issuers: Vec::new(),
         audiences: Vec::new(),
         required_scopes: Vec::new(),
-        ..verifier()
+        ..policy()
     };
     for (name, json) in [
         ("iss", None),
@@ -213,14 +213,13 @@ fn what_is_not_asked_for_may_be_anything_of_its_type() {
         ("aud", Some("[]")),
     ] {
         assert!(
-            open.verify(&ours(RS256, claims_with(name, json)), at(NOW))
-                .is_ok(),
+            verify_under(&open, &ours(RS256, claims_with(name, json))).is_ok(),
             "{name} {json:?}"
         );
     }
     for name in ["iss", "aud"] {
         refused(
-            &open.verify(&ours(RS256, claims_with(name, Some("5"))), at(NOW)),
+            &verify_under(&open, &ours(RS256, claims_with(name, Some("5")))),
             Rejection::ClaimType(name),
             name,
         );

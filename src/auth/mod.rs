@@ -3,15 +3,26 @@
 use std::io;
 use std::path::PathBuf;
 
+mod algorithm;
 mod bearer;
+mod cache;
+mod caller;
 mod der;
+mod jwk;
+mod jwks;
 mod key_file;
 mod key_pem;
+mod key_source;
 mod keys;
+mod metadata;
+mod policy;
 mod rejection;
+mod rsa_public_key;
 mod secret;
+mod signing_key;
 mod token;
 mod verifier;
+mod verifying_key;
 
 #[cfg(test)]
 mod claim_vectors;
@@ -22,13 +33,21 @@ mod test_keys;
 #[cfg(test)]
 mod token_vectors;
 
-pub use bearer::require_bearer;
+pub use algorithm::{Algorithm, KeyFamily};
+pub use bearer::protect;
+pub use caller::Caller;
+pub use jwk::KeySetRefusal;
+pub use jwks::{FetchError, Jwks};
 pub use key_pem::KeyRefusal;
-pub use keys::{Created, DEV_KEY_FILE, KeySize, SigningKey, VerifyingKey};
+pub use key_source::{KeySetPlace, KeySource};
+pub use keys::{Keys, NamedKey};
+pub use policy::{Policy, Verified};
 pub use rejection::Rejection;
 pub use secret::Secret;
-pub use token::{Algorithm, Claims, Inspection, inspect};
-pub use verifier::{Verified, Verifier};
+pub use signing_key::{Created, DEV_KEY_FILE, KeySize, SigningKey};
+pub use token::{Claims, Inspection, inspect};
+pub use verifier::Verifier;
+pub use verifying_key::{PinnedKey, VerifyingKey};
 
 /// Why there is no key, or no token.
 ///
@@ -59,8 +78,25 @@ pub enum Error {
     Generate,
     #[error("unknown key size: use 2048, 3072 or 4096")]
     UnknownKeySize,
-    #[error("unknown algorithm: use RS256, RS384, RS512, PS256, PS384 or PS512")]
+    #[error(
+        "unknown algorithm: use RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA"
+    )]
     UnknownAlgorithm,
+    #[error("an {family} key cannot be used with {algorithm}: use {}", family.algorithms())]
+    Misfit {
+        family: KeyFamily,
+        algorithm: Algorithm,
+    },
+    /// Does not repeat the URL, which may hold a password.
+    #[error("a key set is read from a file, over https, or over http from this machine")]
+    KeySetUrl,
+    #[error("{} cannot be used as a key set", path.display())]
+    KeySetFile {
+        path: PathBuf,
+        source: KeySetRefusal,
+    },
+    #[error("the key set at {url} cannot be used")]
+    KeySetFetch { url: String, source: FetchError },
     #[error("a token may live ten years at most")]
     Lifetime,
     #[error("the clock of this machine is set to a time before 1970")]

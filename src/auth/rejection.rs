@@ -22,6 +22,11 @@ pub enum Rejection {
     HeaderParameter(&'static str),
     #[error("the token's header says that it is another type than JWT or at+jwt")]
     Type,
+    /// A key that was published a moment ago may be known in a moment: this is the one that is looked into twice.
+    #[error("the token names a key that is not known here")]
+    UnknownKey,
+    #[error("the token does not say which of several keys it was signed with")]
+    NoKeyId,
     #[error("the token is not signed with {expected}")]
     Algorithm { expected: Algorithm },
     #[error("the token was not signed with the key that is trusted here")]

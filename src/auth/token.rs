@@ -1,7 +1,5 @@
 //! Tokens: what one says, how it is signed, how it looks to somebody who cannot verify it.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -9,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Header;
 use serde_json::{Map, Value};
 
-use crate::auth::{Error, Secret, SigningKey};
+use crate::auth::{Algorithm, Error, KeyFamily, Secret, SigningKey};
 
 /// Ten years, leap days included. An `exp` further ahead is a mistake, such as milliseconds.
 pub(super) const LONGEST_LIFETIME: Duration = Duration::from_secs(3660 * 24 * 60 * 60);
@@ -51,6 +49,7 @@ impl Claims {
         algorithm: Algorithm,
         now: SystemTime,
     ) -> Result<Secret, Error> {
+        let algorithm = KeyFamily::Rsa.pin(Some(algorithm))?;
         let mut header = Header::new(algorithm.into());
         header.kid.clone_from(&self.kid);
         let token = jsonwebtoken::encode(&header, &self.to_json(now)?, key.encoding())
@@ -84,66 +83,6 @@ impl Claims {
         }
         claims.extend(self.additional.clone());
         Ok(claims)
-    }
-}
-
-/// How a token is signed: the algorithms of RFC 7518 that an RSA key can do.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Algorithm {
-    #[default]
-    RS256,
-    RS384,
-    RS512,
-    PS256,
-    PS384,
-    PS512,
-}
-
-impl Algorithm {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RS256 => "RS256",
-            Self::RS384 => "RS384",
-            Self::RS512 => "RS512",
-            Self::PS256 => "PS256",
-            Self::PS384 => "PS384",
-            Self::PS512 => "PS512",
-        }
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Algorithm {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self, Error> {
-        match name {
-            "RS256" => Ok(Self::RS256),
-            "RS384" => Ok(Self::RS384),
-            "RS512" => Ok(Self::RS512),
-            "PS256" => Ok(Self::PS256),
-            "PS384" => Ok(Self::PS384),
-            "PS512" => Ok(Self::PS512),
-            _ => Err(Error::UnknownAlgorithm),
-        }
-    }
-}
-
-impl From<Algorithm> for jsonwebtoken::Algorithm {
-    fn from(algorithm: Algorithm) -> Self {
-        match algorithm {
-            Algorithm::RS256 => Self::RS256,
-            Algorithm::RS384 => Self::RS384,
-            Algorithm::RS512 => Self::RS512,
-            Algorithm::PS256 => Self::PS256,
-            Algorithm::PS384 => Self::PS384,
-            Algorithm::PS512 => Self::PS512,
-        }
     }
 }
 
@@ -303,8 +242,22 @@ mod tests {
             assert_eq!(algorithm.to_string(), name);
             assert_eq!(inspect(token.expose()).unwrap().header["alg"], name);
         }
-        for name in ["HS256", "none", "rs256", ""] {
-            assert!(name.parse::<Algorithm>().is_err(), "{name}");
+    }
+
+    #[test]
+    fn an_rsa_key_does_not_sign_as_another_kind_of_key() {
+        for algorithm in [Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA] {
+            let error = Claims::default()
+                .mint(&OURS, algorithm, SystemTime::now())
+                .unwrap_err();
+
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "an RSA key cannot be used with {algorithm}: \
+                     use RS256, RS384, RS512, PS256, PS384 or PS512"
+                )
+            );
         }
     }
 

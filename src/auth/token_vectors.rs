@@ -7,15 +7,13 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm as Jwa, EncodingKey};
 
 use crate::auth::test_keys::{OURS, THEIRS};
-use crate::auth::{Algorithm, Rejection, SigningKey, Verified, Verifier};
+use crate::auth::{Algorithm, Caller, Keys, Policy, Rejection, SigningKey, Verified};
 
 pub(super) const NOW: u64 = 1_790_000_000;
 pub(super) const RS256: &str = r#"{"alg":"RS256","typ":"JWT"}"#;
 
-pub(super) fn verifier() -> Verifier {
-    Verifier {
-        key: OURS.verifying_key().clone(),
-        algorithm: Algorithm::RS256,
+pub(super) fn policy() -> Policy {
+    Policy {
         issuers: vec!["https://issuer.example".to_owned()],
         audiences: vec!["dice_server".to_owned()],
         required_scopes: vec!["dice:roll".to_owned()],
@@ -23,12 +21,22 @@ pub(super) fn verifier() -> Verifier {
     }
 }
 
+/// Our RSA key with one of its algorithms.
+pub(super) fn keys(algorithm: Algorithm) -> Keys {
+    let key = OURS.verifying_key().clone();
+    Keys::One(key.pin(Some(algorithm)).unwrap())
+}
+
 pub(super) fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 pub(super) fn verify(token: &str) -> Result<Verified, Rejection> {
-    verifier().verify(token, at(NOW))
+    verify_under(&policy(), token)
+}
+
+pub(super) fn verify_under(policy: &Policy, token: &str) -> Result<Verified, Rejection> {
+    policy.verify(&keys(Algorithm::RS256), token, at(NOW))
 }
 
 fn b64(bytes: impl AsRef<[u8]>) -> String {
@@ -90,7 +98,8 @@ fn other_algorithm() -> Rejection {
 
 #[test]
 fn a_good_token_is_taken() {
-    let verified = verify(&ours(RS256, claims())).unwrap();
+    let token = ours(RS256, claims());
+    let verified = verify(&token).unwrap();
 
     assert_eq!(
         verified,
@@ -99,6 +108,7 @@ fn a_good_token_is_taken() {
             issuer: Some("https://issuer.example".to_owned()),
             scopes: vec!["dice:roll".to_owned()],
             expires_at: at(NOW + 3600),
+            caller: Caller::new(Some("https://issuer.example"), Some("fastmcp-user"), &token),
         }
     );
 }
@@ -146,7 +156,8 @@ fn any_other_algorithm_name_is_refused() {
 fn a_mac_keyed_with_the_public_key_is_refused() {
     let pem = OURS.public_pem();
     let info = pem::parse(pem).unwrap().into_contents();
-    let pkcs1 = OURS.verifying_key().decoding().try_get_as_bytes().unwrap();
+    let pkcs1_key = OURS.verifying_key().clone().pin(None).unwrap();
+    let pkcs1 = pkcs1_key.decoding().try_get_as_bytes().unwrap();
     let pkcs1_pem = pem::encode(&pem::Pem::new("RSA PUBLIC KEY", pkcs1));
     let body = STANDARD.encode(&info);
     let secrets: [&[u8]; 9] = [
@@ -198,17 +209,11 @@ fn the_right_key_with_another_algorithm_is_refused() {
         refused(&verify(&honest), other_algorithm(), name);
         refused(&verify(&mislabelled), Rejection::Signature, name);
 
-        let expecting = Verifier {
-            algorithm: name.parse().unwrap(),
-            ..verifier()
-        };
-        assert!(expecting.verify(&honest, at(NOW)).is_ok(), "{name}");
+        let expecting = keys(name.parse().unwrap());
+        let verify = |token: &str| policy().verify(&expecting, token, at(NOW));
+        assert!(verify(&honest).is_ok(), "{name}");
         let pkcs1_in_disguise = ours(format!(r#"{{"alg":"{name}"}}"#), claims());
-        refused(
-            &expecting.verify(&pkcs1_in_disguise, at(NOW)),
-            Rejection::Signature,
-            name,
-        );
+        refused(&verify(&pkcs1_in_disguise), Rejection::Signature, name);
     }
 }
 
@@ -258,7 +263,7 @@ fn a_key_id_is_not_looked_at() {
             kid,
         );
     }
-    for kid in ["1", "[]", "{}", "true"] {
+    for kid in ["1", "[]", "{}", "true", "null"] {
         let header = format!(r#"{{"alg":"RS256","kid":{kid}}}"#);
         refused(&with_header(&header), Rejection::Header, kid);
     }

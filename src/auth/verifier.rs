@@ -1,271 +1,65 @@
-//! `Verifier`: whether a token is genuine, of today, and meant for us.
+//! `Verifier`: the keys, the policy, and the tokens that they have accepted.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::Validation;
-use jsonwebtoken::errors::ErrorKind;
-use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use crate::auth::cache::{Cache, TokenDigest};
+use crate::auth::policy::MAX_TOKEN;
+use crate::auth::{KeySource, Policy, Rejection, Verified};
 
-use crate::auth::token::LONGEST_LIFETIME;
-use crate::auth::{Algorithm, Rejection, VerifyingKey};
-
-/// A token with a dozen claims is 1 KiB.
-const MAX_TOKEN: usize = 8 * 1024;
-
-/// Header parameters that change what a signature means or where a key comes from (RFC 7515
-/// section 4.1, RFC 7516 section 4.1, RFC 7797). Their values are never looked at, let alone fetched.
-const REFUSED_PARAMETERS: [&str; 9] = [
-    "crit", "b64", "zip", "enc", "jwk", "jku", "x5u", "x5c", "cty",
-];
-
-/// RFC 9068 section 2.1 and RFC 7519 section 5.1; other types are for other doors (RFC 8725 section 3.11).
-const TYPES: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
-
-/// What a token must be and say.
-///
-/// With no `issuers` or no `audiences`, any will do.
-#[derive(Clone, Debug)]
+/// Whether a token is accepted.
 pub struct Verifier {
-    pub key: VerifyingKey,
-    pub algorithm: Algorithm,
-    pub issuers: Vec<String>,
-    pub audiences: Vec<String>,
-    pub required_scopes: Vec<String>,
-    /// How far the clock of the issuer may be off.
-    pub leeway: Duration,
-}
-
-/// What a token that was accepted says.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Verified {
-    pub subject: Option<String>,
-    pub issuer: Option<String>,
-    pub scopes: Vec<String>,
-    pub expires_at: SystemTime,
+    keys: KeySource,
+    policy: Policy,
+    accepted: Cache,
 }
 
 impl Verifier {
-    /// Checks the header, the signature, the times, the issuer, the audience and the scopes, in this order.
-    ///
-    /// With one kind of key and one algorithm, nothing in the token decides how it is verified (RFC 8725 section 3.1).
-    pub fn verify(&self, token: &str, now: SystemTime) -> Result<Verified, Rejection> {
-        self.check_header(token)?;
-        let claims = self.signed_claims(token)?;
-
-        let expires_at = self.check_times(&claims, now)?;
-        let subject = claims.sub.map(|sub| text(sub, "sub")).transpose()?;
-        let issuer = claims.iss.map(|iss| text(iss, "iss")).transpose()?;
-        let audience = claims.aud.map(|aud| texts(aud, "aud")).transpose()?;
-        self.check_issuer(issuer.as_ref())?;
-        self.check_audience(audience.as_deref())?;
-        let scopes = scopes(claims.scope);
-        self.check_scopes(&scopes)?;
-
-        Ok(Verified {
-            subject,
-            issuer,
-            scopes,
-            expires_at,
-        })
+    pub fn new(keys: impl Into<KeySource>, policy: Policy) -> Self {
+        Self {
+            keys: keys.into(),
+            policy,
+            accepted: Cache::default(),
+        }
     }
 
-    /// What must hold before the signature is worth a look.
-    fn check_header(&self, token: &str) -> Result<(), Rejection> {
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// What the token says, if it is accepted.
+    ///
+    /// This waits only where keys are fetched: when they are old, or the token names one that is not known.
+    pub async fn verify(&self, token: &str, now: SystemTime) -> Result<Arc<Verified>, Rejection> {
         if token.len() > MAX_TOKEN {
             return Err(Rejection::TooLong);
         }
-        let parts: Vec<&str> = token.splitn(4, '.').collect();
-        let [header, _claims, _signature] = parts[..] else {
-            return Err(Rejection::Malformed);
-        };
-        let bytes = URL_SAFE_NO_PAD
-            .decode(header)
-            .map_err(|_| Rejection::Malformed)?;
-        let header: Header = serde_json::from_slice(&bytes).map_err(|_| Rejection::Header)?;
-
-        if header.alg != self.algorithm.as_str() {
-            return Err(Rejection::Algorithm {
-                expected: self.algorithm,
-            });
+        let digest = TokenDigest::of(token);
+        let mut keys = self.keys.current(now).await;
+        if let Some(verified) = self.accepted.get(&digest, &keys, now) {
+            return Ok(verified);
         }
-        for name in REFUSED_PARAMETERS {
-            if header.others.contains_key(name) {
-                return Err(Rejection::HeaderParameter(name));
-            }
+        let mut verdict = self.policy.verify(&keys, token, now);
+        if verdict == Err(Rejection::UnknownKey)
+            && let Some(newer) = self.keys.newer_than(&keys, now).await
+        {
+            keys = newer;
+            verdict = self.policy.verify(&keys, token, now);
         }
-        let known = |typ: &Value| {
-            typ.as_str()
-                .is_some_and(|typ| TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)))
-        };
-        if !header.typ.as_ref().is_none_or(known) {
-            return Err(Rejection::Type);
-        }
-        // jsonwebtoken reads the header again, with a type for each parameter that it knows.
-        jsonwebtoken::decode_header(token).map_err(|_| Rejection::Header)?;
-        Ok(())
-    }
-
-    fn signed_claims(&self, token: &str) -> Result<SignedClaims, Rejection> {
-        let mut validation = Validation::new(self.algorithm.into());
-        // The claims are checked here, against the clock that was passed in and with stricter types.
-        validation.required_spec_claims.clear();
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        match jsonwebtoken::decode(token, self.key.decoding(), &validation) {
-            Ok(decoded) => Ok(decoded.claims),
-            Err(error) => Err(match error.kind() {
-                ErrorKind::InvalidSignature => Rejection::Signature,
-                ErrorKind::Json(_) => Rejection::Claims,
-                _ => Rejection::Malformed,
-            }),
-        }
-    }
-
-    /// The time at which the token expires, when that is neither past nor absurd.
-    fn check_times(&self, claims: &SignedClaims, now: SystemTime) -> Result<SystemTime, Rejection> {
-        let expires = date(claims.exp.as_ref(), "exp")?.ok_or(Rejection::ClaimMissing("exp"))?;
-        let valid_from = date(claims.nbf.as_ref(), "nbf")?;
-        date(claims.iat.as_ref(), "iat")?;
-
-        let since_1970 = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let clock = since_1970.as_secs_f64();
-        let leeway = self.leeway.as_secs_f64();
-        // RFC 7519 section 4.1.4: on or after this time the token is not accepted.
-        if expires + leeway <= clock {
-            return Err(Rejection::Expired {
-                ago: span(clock - expires),
-            });
-        }
-        if expires - clock > LONGEST_LIFETIME.as_secs_f64() {
-            return Err(Rejection::ExpiresTooLate);
-        }
-        if let Some(valid_from) = valid_from.filter(|valid_from| *valid_from > clock + leeway) {
-            return Err(Rejection::NotYetValid {
-                ahead: span(valid_from - clock),
-            });
-        }
-        Ok(UNIX_EPOCH.checked_add(span(expires)).unwrap_or(now))
-    }
-
-    fn check_issuer(&self, issuer: Option<&String>) -> Result<(), Rejection> {
-        if self.issuers.is_empty() {
-            return Ok(());
-        }
-        let issuer = issuer.ok_or(Rejection::ClaimMissing("iss"))?;
-        if self.issuers.contains(issuer) {
-            Ok(())
-        } else {
-            Err(Rejection::Issuer {
-                expected: self.issuers.clone(),
-            })
-        }
-    }
-
-    fn check_audience(&self, audience: Option<&[String]>) -> Result<(), Rejection> {
-        if self.audiences.is_empty() {
-            return Ok(());
-        }
-        let audience = audience.ok_or(Rejection::ClaimMissing("aud"))?;
-        if audience.iter().any(|one| self.audiences.contains(one)) {
-            Ok(())
-        } else {
-            Err(Rejection::Audience {
-                expected: self.audiences.clone(),
-            })
-        }
-    }
-
-    fn check_scopes(&self, scopes: &[String]) -> Result<(), Rejection> {
-        let missing: Vec<String> = self
-            .required_scopes
-            .iter()
-            .filter(|scope| !scopes.contains(scope))
-            .cloned()
-            .collect();
-        if missing.is_empty() {
-            Ok(())
-        } else {
-            Err(Rejection::InsufficientScope { missing })
-        }
+        let verified = Arc::new(verdict?);
+        let leeway = self.policy.leeway;
+        self.accepted.insert(digest, &keys, &verified, now, leeway);
+        Ok(verified)
     }
 }
 
-/// Serde refuses a second field of the same name, which `Value` would not.
-#[derive(Deserialize)]
-struct Header {
-    #[serde(default)]
-    alg: Value,
-    #[serde(default, deserialize_with = "present")]
-    typ: Option<Value>,
-    #[serde(flatten)]
-    others: Map<String, Value>,
-}
-
-#[derive(Deserialize)]
-struct SignedClaims {
-    #[serde(default, deserialize_with = "present")]
-    sub: Option<Value>,
-    #[serde(default, deserialize_with = "present")]
-    iss: Option<Value>,
-    #[serde(default, deserialize_with = "present")]
-    aud: Option<Value>,
-    #[serde(default, deserialize_with = "present")]
-    exp: Option<Value>,
-    #[serde(default, deserialize_with = "present")]
-    nbf: Option<Value>,
-    #[serde(default, deserialize_with = "present")]
-    iat: Option<Value>,
-    #[serde(default, deserialize_with = "present")]
-    scope: Option<Value>,
-    /// With this, serde demands an object; an array would fill the fields in their order.
-    #[serde(flatten)]
-    _others: Map<String, Value>,
-}
-
-/// `null` is a value of the wrong type, not a claim that was left out.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
-}
-
-/// RFC 7519 section 2: seconds since 1970, perhaps with a fraction.
-fn date(claim: Option<&Value>, name: &'static str) -> Result<Option<f64>, Rejection> {
-    claim
-        .map(|value| value.as_f64().ok_or(Rejection::ClaimType(name)))
-        .transpose()
-}
-
-fn text(value: Value, name: &'static str) -> Result<String, Rejection> {
-    match value {
-        Value::String(text) => Ok(text),
-        _ => Err(Rejection::ClaimType(name)),
+impl fmt::Debug for Verifier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Verifier")
+            .field("keys", &self.keys)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
     }
-}
-
-/// RFC 7519 section 4.1.3: one string, or an array of them.
-fn texts(value: Value, name: &'static str) -> Result<Vec<String>, Rejection> {
-    match value {
-        Value::Array(values) => values.into_iter().map(|value| text(value, name)).collect(),
-        value => Ok(vec![text(value, name)?]),
-    }
-}
-
-/// RFC 8693 section 4.2 has a string with spaces; some issuers send an array.
-fn scopes(claim: Option<Value>) -> Vec<String> {
-    match claim {
-        Some(Value::String(scopes)) => scopes
-            .split(' ')
-            .filter(|scope| !scope.is_empty())
-            .map(str::to_owned)
-            .collect(),
-        Some(scopes) => texts(scopes, "scope").unwrap_or_default(),
-        None => Vec::new(),
-    }
-}
-
-/// A length of time that may be too long, or no number at all.
-fn span(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use ::http::Extensions;
-use axum::{Router, middleware};
+use axum::Router;
 use rmcp::ServiceExt;
 use rmcp::service::{QuitReason, ServerInitializeError};
 use tokio::net::TcpListener;
@@ -112,8 +112,10 @@ enum LogFormatArg {
 }
 
 /// Who sends a request, as the bearer layer left word of it.
-fn caller(_extensions: &Extensions) -> Option<String> {
-    None
+fn caller(extensions: &Extensions) -> Option<[u8; 32]> {
+    extensions
+        .get()
+        .map(|caller: &auth::Caller| caller.digest())
 }
 
 impl ServeArgs {
@@ -129,7 +131,7 @@ impl ServeArgs {
     }
 
     /// The dice server, and who stands before it: whoever watches, the guard, the bearer layer.
-    fn router(
+    async fn router(
         &self,
         server: DiceServer,
         address: SocketAddr,
@@ -143,11 +145,8 @@ impl ServeArgs {
         };
         let mut router = http::at(&self.path, http::endpoint(server, options));
         if self.auth {
-            let verifier = Arc::new(self.verifier.load(ui)?);
-            router = router.route_layer(middleware::from_fn_with_state(
-                verifier,
-                auth::require_bearer,
-            ));
+            let verifier = Arc::new(self.verifier.load(ui).await?);
+            router = auth::protect(router, &self.path, verifier);
         }
         // An address cannot be made to mean another machine, as a name can.
         let listening = address.ip().to_string().parse().ok();
@@ -234,7 +233,7 @@ async fn serve_http(server: DiceServer, args: ServeArgs, ui: &mut Ui) -> Result<
     let address = listener.local_addr().map_err(listen)?;
 
     let stop = CancellationToken::new();
-    let router = args.router(server, address, stop.clone(), ui)?;
+    let router = args.router(server, address, stop.clone(), ui).await?;
     greet(&args, address, ui)?;
 
     let serving = http::serve(listener, router, stop.clone());

@@ -7,8 +7,10 @@ use directories::ProjectDirs;
 use serde_json::Value;
 
 use super::args::{self, SecretSource};
+use super::{block_on, until_stopped};
 use crate::auth::{
-    self, Algorithm, Claims, Created, KeySize, Secret, SigningKey, Verifier, VerifyingKey,
+    self, Algorithm, Claims, Created, KeySize, KeySource, Policy, Secret, SigningKey, Verifier,
+    VerifyingKey,
 };
 use crate::error::Error;
 use crate::exit::ExitStatus;
@@ -24,7 +26,8 @@ anything else.
 Examples:
   mcp-cli token --audience dice-server            a token for `mcp-cli serve --auth`, for an hour
   mcp-cli token --scopes dice:roll --out t.jwt    one with a scope, into a file
-  mcp-cli token public-key                        what another server needs to verify them")]
+  mcp-cli token public-key                        what another server needs to verify them
+  mcp-cli token verify @t.jwt --jwks https://issuer.example/jwks.json   one from elsewhere")]
 pub struct TokenArgs {
     #[command(subcommand)]
     command: Option<TokenCommand>,
@@ -183,16 +186,22 @@ struct VerifyArgs {
 /// What a token must be and say, for `serve --auth` and `token verify`.
 #[derive(Debug, clap::Args)]
 pub struct VerifierArgs {
-    /// The public key in PEM that tokens are verified with [default: the key pair for development]
+    /// The public key in PEM that tokens are verified with: RSA, EC P-256, EC P-384 or Ed25519
+    /// [default: the key pair for development]
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
+
+    /// The key set (JWKS) that tokens are verified with; one at a URL is fetched again when its
+    /// keys change
+    #[arg(long, value_name = "FILE|URL", conflicts_with = "public_key")]
+    jwks: Option<String>,
 
     /// Where the key pair for development is [default: this program's data folder]
     #[arg(
         long,
         value_name = "DIR",
         env = "MCP_CLI_KEY_DIR",
-        conflicts_with = "public_key"
+        conflicts_with_all = ["public_key", "jwks"]
     )]
     key_dir: Option<PathBuf>,
 
@@ -208,7 +217,8 @@ pub struct VerifierArgs {
     #[arg(long, value_delimiter = ',', value_name = "SCOPE,...")]
     required_scopes: Vec<String>,
 
-    /// How a token must be signed [default: RS256]
+    /// How a token must be signed, if the key leaves a choice, as RSA keys do: RS256, RS384, RS512,
+    /// PS256, PS384 or PS512 [default: RS256]
     #[arg(long, value_name = "NAME")]
     algorithm: Option<Algorithm>,
 
@@ -219,19 +229,26 @@ pub struct VerifierArgs {
 
 impl VerifierArgs {
     /// The verifier that these arguments describe.
-    pub fn load(&self, ui: &mut Ui) -> Result<Verifier, Error> {
-        let key = match &self.public_key {
-            Some(path) => VerifyingKey::load(path)?,
-            None => self.signing_key(ui)?.verifying_key().clone(),
-        };
-        Ok(Verifier {
-            key,
-            algorithm: self.algorithm.unwrap_or_default(),
+    pub async fn load(&self, ui: &mut Ui) -> Result<Verifier, Error> {
+        let policy = Policy {
             issuers: self.issuer.clone(),
             audiences: self.audiences(),
             required_scopes: self.required_scopes.clone(),
             leeway: self.leeway.unwrap_or_default(),
-        })
+        };
+        Ok(Verifier::new(self.keys(ui).await?, policy))
+    }
+
+    async fn keys(&self, ui: &mut Ui) -> Result<KeySource, Error> {
+        if let Some(place) = &self.jwks {
+            let now = SystemTime::now();
+            return Ok(KeySource::load(place.parse()?, self.algorithm, now).await?);
+        }
+        let key = match &self.public_key {
+            Some(path) => VerifyingKey::load(path)?,
+            None => self.signing_key(ui)?.verifying_key().clone(),
+        };
+        Ok(key.pin(self.algorithm)?.into())
     }
 
     /// A token that the verifier accepts, signed with the key pair for development.
@@ -254,6 +271,7 @@ impl VerifierArgs {
     pub fn given(&self) -> Option<&'static str> {
         let given = [
             ("--public-key", self.public_key.is_some()),
+            ("--jwks", self.jwks.is_some()),
             ("--audience", !self.audience.is_empty()),
             ("--issuer", !self.issuer.is_empty()),
             ("--required-scopes", !self.required_scopes.is_empty()),
@@ -273,7 +291,7 @@ impl VerifierArgs {
 
     /// Whether the key is one that tokens cannot be minted with here.
     pub fn has_foreign_key(&self) -> bool {
-        self.public_key.is_some()
+        self.public_key.is_some() || self.jwks.is_some()
     }
 
     fn signing_key(&self, ui: &mut Ui) -> Result<SigningKey, Error> {
@@ -349,14 +367,25 @@ fn inspect(args: InspectArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
     Ok(ExitStatus::Done)
 }
 
-fn verify(args: VerifyArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
-    let token = args
-        .token
-        .unwrap_or(SecretSource::Stdin)
-        .read("the token")?;
-    let verifier = args.verifier.load(ui)?;
-    let verified = verifier.verify(token.expose(), SystemTime::now())?;
-    let subject = verified.subject.unwrap_or_else(|| "nobody".to_owned());
+fn verify(mut args: VerifyArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    // Before there is a runtime, whose signal handlers would wait while stdin is read.
+    let token = args.token.take().unwrap_or(SecretSource::Stdin);
+    let token = token.read("the token")?;
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    block_on(
+        runtime,
+        until_stopped(verify_with(&args.verifier, &token, ui)),
+    )
+}
+
+async fn verify_with(
+    verifier: &VerifierArgs,
+    token: &Secret,
+    ui: &mut Ui,
+) -> Result<ExitStatus, Error> {
+    let verifier = verifier.load(ui).await?;
+    let verified = verifier.verify(token.expose(), SystemTime::now()).await?;
+    let subject = verified.subject.as_deref().unwrap_or("nobody");
     ui.print(&format!(
         "valid: for {subject}, expires {}",
         told(verified.expires_at, SystemTime::now())

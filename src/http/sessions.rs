@@ -21,8 +21,9 @@ const MOST_SESSIONS: usize = 500;
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
-/// Who sends a request, as whoever let it in left word of it; nothing where anybody may call.
-pub type CallerOf = fn(&Extensions) -> Option<String>;
+/// Who sends a request, as a digest that whoever let it in left word of; nothing where anybody may
+/// call.
+pub type CallerOf = fn(&Extensions) -> Option<[u8; 32]>;
 
 /// An MCP server that keeps sessions.
 pub struct Sessions<H> {
@@ -30,7 +31,7 @@ pub struct Sessions<H> {
     sessions: Arc<LocalSessionManager>,
     caller_of: CallerOf,
     /// The caller of each session, by the session's id.
-    callers: Mutex<HashMap<String, Option<String>>>,
+    callers: Mutex<HashMap<String, Option<[u8; 32]>>>,
 }
 
 impl<H: ServerHandler> Sessions<H> {
@@ -90,7 +91,7 @@ impl<H: ServerHandler> Sessions<H> {
         self.callers().retain(|id, _| open.contains(id.as_str()));
     }
 
-    fn callers(&self) -> MutexGuard<'_, HashMap<String, Option<String>>> {
+    fn callers(&self) -> MutexGuard<'_, HashMap<String, Option<[u8; 32]>>> {
         self.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -44,7 +44,7 @@ async fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn anybody(_: &Extensions) -> Option<String> {
+fn anybody(_: &Extensions) -> Option<[u8; 32]> {
     None
 }
 

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware;
-use mcp_cli::auth::{self, Claims, SigningKey, Verifier};
+use mcp_cli::auth::{self, Claims, Policy, SigningKey, Verifier};
 use mcp_cli::dice::{DiceServer, Roller};
 use mcp_cli::http::{self, EndpointOptions};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -25,16 +24,17 @@ pub fn dice_server() -> Server {
 /// The dice server behind the bearer layer, and the keys to it.
 pub fn dice_server_with_auth(required_scopes: &[&str]) -> (Server, Keys) {
     let keys = Keys::new();
-    let verifier = Verifier {
-        key: keys.signing.verifying_key().clone(),
-        algorithm: auth::Algorithm::RS256,
-        issuers: Vec::new(),
+    let policy = Policy {
         audiences: vec!["dice-server".to_owned()],
         required_scopes: required_scopes.iter().map(|&it| it.to_owned()).collect(),
-        leeway: std::time::Duration::ZERO,
+        ..Policy::default()
     };
-    let layer = middleware::from_fn_with_state(Arc::new(verifier), auth::require_bearer);
-    (mcp_server(dice_router().route_layer(layer)), keys)
+    let key = keys.signing.verifying_key().clone().pin(None).unwrap();
+    let verifier = Arc::new(Verifier::new(key, policy));
+    (
+        mcp_server(auth::protect(dice_router(), "/mcp", verifier)),
+        keys,
+    )
 }
 
 fn dice_router() -> Router {
