@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A key is less than 2 KiB, and few issuers publish more than five.
-const MAX_BYTES: usize = 64 * 1024;
+pub(super) const MAX_BYTES: usize = 64 * 1024;
 
 /// How far two fetches are apart, whatever tokens come in.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_secs(30);
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// How many requests wait for a fetch; to more of them, the keys are those that are known.
-const WAITING: usize = 64;
+pub(super) const WAITING: usize = 64;
 
 /// A key set at a URL.
 pub struct Jwks {
@@ -57,7 +57,7 @@ struct State {
 pub enum FetchError {
     #[error("the server could not be reached")]
     Unreachable(#[source] reqwest::Error),
-    #[error("there was no answer within {} seconds", TIMEOUT.as_secs())]
+    #[error("there was no answer in time")]
     Timeout,
     #[error("the server answered with HTTP {0}")]
     Status(u16),
@@ -78,6 +78,15 @@ impl Jwks {
         rsa_algorithm: Algorithm,
         now: SystemTime,
     ) -> Result<Arc<Self>, Error> {
+        Self::load_within(TIMEOUT, url, rsa_algorithm, now).await
+    }
+
+    pub(super) async fn load_within(
+        timeout: Duration,
+        url: Url,
+        rsa_algorithm: Algorithm,
+        now: SystemTime,
+    ) -> Result<Arc<Self>, Error> {
         let failed = |source| Error::KeySetFetch {
             url: address::shown(&url),
             source,
@@ -85,7 +94,7 @@ impl Jwks {
         // A redirect could lead to another machine, or from https to http.
         let client = outgoing::client_for(&url)
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
+            .timeout(timeout)
             .redirect(redirect::Policy::none())
             .build()
             .map_err(|error| failed(FetchError::Setup(error)))?;

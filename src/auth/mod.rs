@@ -27,7 +27,13 @@ mod verifying_key;
 #[cfg(test)]
 mod claim_vectors;
 #[cfg(test)]
+mod confusion_vectors;
+#[cfg(test)]
+mod jwks_vectors;
+#[cfg(test)]
 mod key_vectors;
+#[cfg(test)]
+mod set_vectors;
 #[cfg(test)]
 mod test_keys;
 #[cfg(test)]

@@ -63,3 +63,91 @@ impl fmt::Debug for Verifier {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::auth::Algorithm;
+    use crate::auth::test_keys::{AnyKey, RSA, THEIRS};
+    use crate::auth::token_vectors::{NOW, at, claims_with, keys, policy};
+
+    fn verifier() -> Verifier {
+        let policy = Policy {
+            leeway: Duration::from_secs(5),
+            ..policy()
+        };
+        let keys = KeySource::Fixed(Arc::new(keys(Algorithm::RS256)));
+        Verifier::new(keys, policy)
+    }
+
+    async fn is_kept(verifier: &Verifier, token: &str, now: SystemTime) -> bool {
+        let keys = verifier.keys.current(now).await;
+        let digest = TokenDigest::of(token);
+        verifier.accepted.get(&digest, &keys, now).is_some()
+    }
+
+    fn token(name: &str, json: &str) -> String {
+        RSA.sign(r#"{"alg":"RS256"}"#, &claims_with(name, Some(json)))
+    }
+
+    #[tokio::test]
+    async fn an_accepted_token_is_known_until_it_expires() {
+        let verifier = verifier();
+        let token = token("exp", &(NOW + 100).to_string());
+        assert!(!is_kept(&verifier, &token, at(NOW)).await);
+
+        let first = verifier.verify(&token, at(NOW)).await.unwrap();
+        let second = verifier.verify(&token, at(NOW + 104)).await.unwrap();
+
+        assert!(Arc::ptr_eq(&first, &second), "it was verified twice");
+        let expired = verifier.verify(&token, at(NOW + 105)).await;
+        assert!(matches!(expired, Err(Rejection::Expired { .. })));
+        assert!(!is_kept(&verifier, &token, at(NOW)).await);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_before_nbf_refuses_a_known_token() {
+        let verifier = verifier();
+        let token = token("nbf", &NOW.to_string());
+
+        assert!(verifier.verify(&token, at(NOW)).await.is_ok());
+        let earlier = verifier.verify(&token, at(NOW - 60)).await;
+
+        assert!(matches!(earlier, Err(Rejection::NotYetValid { .. })));
+        assert!(verifier.verify(&token, at(NOW + 1)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_token_that_was_refused_is_not_known() {
+        let verifier = verifier();
+        let early = token("nbf", &(NOW + 60).to_string());
+        let forged = AnyKey::rsa(&THEIRS).sign(r#"{"alg":"RS256"}"#, &claims_with("", None));
+        for token in [
+            early.as_str(),
+            &forged,
+            &token("aud", r#""other""#),
+            &token("scope", r#""other""#),
+            &token("exp", "1"),
+            "x",
+            "",
+        ] {
+            assert!(verifier.verify(token, at(NOW)).await.is_err());
+            assert!(!is_kept(&verifier, token, at(NOW)).await);
+        }
+        assert!(verifier.verify(&early, at(NOW + 60)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn debug_shows_no_key_and_no_token() {
+        let verifier = verifier();
+        let token = token("sub", r#""XYZZY""#);
+        verifier.verify(&token, at(NOW)).await.unwrap();
+
+        let shown = format!("{verifier:?}");
+
+        assert!(shown.starts_with("Verifier { keys: Fixed(One(PinnedKey(RS256))), policy: "));
+        assert!(!shown.contains("XYZZY"), "{shown}");
+    }
+}
