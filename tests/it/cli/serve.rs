@@ -1,9 +1,12 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
+use axum::Router;
+use axum::routing::get;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::support::{McpCli, Serving};
+use crate::support::{McpCli, Serving, http_server};
 
 #[test]
 fn it_says_where_it_listens_and_stops_when_told_to() {
@@ -76,6 +79,29 @@ fn the_printed_token_opens_the_server() {
     let without = serving.ask(&["Roll 2 dice"]);
     assert_eq!(without.exit, Some(6), "{without}");
     let with = serving.ask(&["--authorization", &token, "Roll 2 dice"]);
+    assert!(with.stdout.starts_with("You rolled 2 dice"), "{with}");
+}
+
+#[test]
+fn a_key_set_at_a_url_opens_the_server() {
+    let home = TempDir::new().unwrap();
+    let print = |args: &[&str]| McpCli::new(args).home(home.path()).run().stdout;
+    let jwks = print(&["token", "public-key", "--format", "jwks", "--kid", "k1"]);
+    let token = print(&["token", "--audience", "dice-server", "--kid", "k1"]);
+    let issuer = http_server(Router::new().route("/", get(async || jwks)));
+
+    let serving = Serving::start(McpCli::new(&[
+        "serve",
+        "-p",
+        "0",
+        "--auth",
+        "--jwks",
+        &issuer.url,
+    ]));
+
+    let without = serving.ask(&["Roll 2 dice"]);
+    assert_eq!(without.exit, Some(6), "{without}");
+    let with = serving.ask(&["--authorization", token.trim_end(), "Roll 2 dice"]);
     assert!(with.stdout.starts_with("You rolled 2 dice"), "{with}");
 }
 

@@ -1,10 +1,13 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use axum::Router;
+use axum::response::Redirect;
+use axum::routing::get;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{McpCli, Run};
+use crate::support::{McpCli, Run, Server, http_server};
 
 /// A home folder that several runs share.
 struct Home(TempDir);
@@ -206,4 +209,142 @@ fn a_private_key_that_others_can_read_is_refused() {
     let run = home.run(&["token"]);
     assert_eq!(run.exit, Some(1));
     assert!(run.stderr.contains("run `chmod 600 "), "{run}");
+}
+
+/// The key set of a home, written to a file and served at a URL.
+fn published(home: &Home) -> (String, Server) {
+    let jwks = home.run(&[
+        "-q",
+        "token",
+        "public-key",
+        "--format",
+        "jwks",
+        "--kid",
+        "k1",
+    ]);
+    let file = home.0.path().join("jwks.json");
+    std::fs::write(&file, &jwks.stdout).unwrap();
+    let router = Router::new()
+        .route("/jwks.json", get(async || jwks.stdout))
+        .route(
+            "/page",
+            get(async || "<!doctype html><title>Sign in</title>"),
+        )
+        .route("/moved", get(async || Redirect::permanent("/jwks.json")));
+    (file.to_str().unwrap().to_owned(), http_server(router))
+}
+
+#[test]
+fn a_token_is_verified_with_a_key_set_from_a_file_or_a_url() {
+    let home = Home::new();
+    let (file, server) = published(&home);
+    let token = home.token(&["--audience", "dice-server", "--kid", "k1"]);
+    let other = home.token(&["--audience", "dice-server", "--kid", "k2"]);
+    let unnamed = home.token(&["--audience", "dice-server"]);
+
+    for place in [file, format!("{}/jwks.json", server.url)] {
+        let verify = |token: &str| home.run(&["token", "verify", token, "--jwks", &place]);
+        assert_eq!(verify(&token).exit, Some(0), "{place}");
+        assert_eq!(verify(&unnamed).exit, Some(0), "{place}");
+        let run = verify(&other);
+        assert_eq!(run.exit, Some(1), "{run}");
+        assert_eq!(
+            run.stderr,
+            "error: the token names a key that is not known here\n"
+        );
+    }
+}
+
+#[test]
+fn a_key_set_that_cannot_be_had_says_why_and_ends_like_any_other_answer() {
+    let home = Home::new();
+    let (file, server) = published(&home);
+    let token = home.token(&["--audience", "dice-server", "--kid", "k1"]);
+    let at = |path: &str| format!("{}{path}", server.url);
+    for (place, exit, words) in [
+        (at("/page"), 5, "it is not a JSON Web Key Set"),
+        (at("/moved"), 5, "redirects are not followed"),
+        (at("/nothing"), 5, "the server answered with HTTP 404"),
+        (
+            "http://127.0.0.1:1/".to_owned(),
+            4,
+            "the server could not be reached",
+        ),
+        ("http://user:canary@a.example/".to_owned(), 2, "over https"),
+        (
+            "http://user:canary@127.0.0.1:1/?canary".to_owned(),
+            4,
+            "http://127.0.0.1:1/ cannot be used",
+        ),
+        (format!("{file}.pem"), 1, "cannot be read"),
+    ] {
+        let run = home.run(&["token", "verify", &token, "--jwks", &place]);
+        assert_eq!(run.exit, Some(exit), "{run}");
+        assert!(run.stderr.contains(words), "{run}");
+        assert!(!run.stderr.contains("canary"), "{run}");
+    }
+}
+
+#[test]
+fn an_algorithm_that_does_not_fit_the_key_is_a_mistake_of_whoever_typed_it() {
+    let home = Home::new();
+    let (jwks, _server) = published(&home);
+    let token = home.token(&[]);
+    let key = home.0.path().join("ed25519.pem");
+    let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEARCOksQyGh0EOotmeyjA4XhMGjMWqaGbIIyJlOPKoHas=\n-----END PUBLIC KEY-----\n";
+    std::fs::write(&key, pem).unwrap();
+    let key = key.to_str().unwrap();
+
+    let run = home.run(&[
+        "token",
+        "verify",
+        &token,
+        "--public-key",
+        key,
+        "--algorithm",
+        "RS256",
+    ]);
+    insta::assert_snapshot!(run, @r"
+    exit: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: an Ed25519 key cannot be used with RS256: use EdDSA
+    hint: without --algorithm the key decides
+    ");
+    let run = home.run(&["token", "verify", &token, "--public-key", key]);
+    insta::assert_snapshot!(run, @r"
+    exit: 1
+    ----- stdout -----
+    ----- stderr -----
+    error: the token is not signed with EdDSA
+    ");
+    for args in [
+        &["token", "--algorithm", "ES256"][..],
+        &["token", "verify", &token, "--algorithm", "EdDSA"],
+        &[
+            "token",
+            "verify",
+            &token,
+            "--jwks",
+            &jwks,
+            "--algorithm",
+            "ES384",
+        ],
+    ] {
+        let run = home.run(args);
+        assert_eq!(run.exit, Some(2), "{run}");
+        assert!(
+            run.stderr.contains("an RSA key cannot be used with "),
+            "{run}"
+        );
+    }
+}
+
+#[test]
+fn one_source_of_keys_is_named() {
+    let home = Home::new();
+    for other in ["--public-key", "--key-dir"] {
+        let run = home.run(&["token", "verify", "x", "--jwks", "a", other, "b"]);
+        assert_eq!(run.exit, Some(2), "{run}");
+    }
 }
