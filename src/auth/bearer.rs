@@ -314,6 +314,7 @@ mod tests {
                 "the token expired less than a second ago",
             ),
             ("a".repeat(8193), "the token is longer than 8 KiB"),
+            ("a".repeat(100 << 10), "the token is longer than 8 KiB"),
             ("a".repeat(500 << 10), "the token is longer than 8 KiB"),
         ] {
             let (status, challenge, body) = with(&format!("Bearer {token}")).await;

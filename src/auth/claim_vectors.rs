@@ -254,6 +254,12 @@ fn a_missing_scope_is_told_from_everything_else() {
         refused(&with("scope", scope), insufficient.clone(), scope);
     }
     refused(&without("scope"), insufficient.clone(), "no scope");
+    let elsewhere = claims_with("scope", None).replace("{", r#"{"scp":"dice:roll","#);
+    refused(
+        &verify(&ours(RS256, elsewhere)),
+        insufficient.clone(),
+        "scp",
+    );
     let expired = claims_with("exp", Some("1")).replace("dice:roll", "other");
     assert!(matches!(
         verify(&ours(RS256, expired)),

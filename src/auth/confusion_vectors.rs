@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::auth::key_source::KeySource;
 use crate::auth::test_keys::{AnyKey, ED25519, P256, P384, RSA, THEIRS, b64, one_of_each, set};
 use crate::auth::token_vectors::{NOW, at, claims_with, policy, refused};
-use crate::auth::{Keys, Rejection, Verified, Verifier};
+use crate::auth::{Keys, Policy, Rejection, Verified, Verifier};
 
 fn verify(keys: &Keys, token: &str) -> Result<Verified, Rejection> {
     policy().verify(keys, token, at(NOW))
@@ -46,6 +46,41 @@ fn signature_of(token: &str) -> Vec<u8> {
 fn set_of_each() -> Keys {
     let named = one_of_each().map(|key| key.jwk(key.algorithm.as_str()));
     set(&named)
+}
+
+#[test]
+fn the_tokens_of_rfc_7515_are_taken() {
+    // Appendices A.2 and A.3; both have the claims of A.1.
+    let payload = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+    let rsa = json!({
+        "kty": "RSA", "e": "AQAB",
+        "n": "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ",
+    });
+    let ec = json!({
+        "kty": "EC", "crv": "P-256",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    });
+    let policy = Policy::default();
+    for (key, header, signature) in [
+        (
+            rsa,
+            "eyJhbGciOiJSUzI1NiJ9",
+            "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw",
+        ),
+        (
+            ec,
+            "eyJhbGciOiJFUzI1NiJ9",
+            "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+        ),
+    ] {
+        let token = format!("{header}.{payload}.{signature}");
+        let verified = policy
+            .verify(&set(&[key]), &token, at(1_300_819_379))
+            .unwrap();
+        assert_eq!(verified.issuer.as_deref(), Some("joe"));
+        assert_eq!(verified.expires_at, at(1_300_819_380));
+    }
 }
 
 #[test]

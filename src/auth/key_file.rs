@@ -241,9 +241,15 @@ mod tests {
 
     #[test]
     fn a_file_in_no_folder_is_an_error_that_names_it() {
-        let error = create(Path::new("/nowhere/key.pem"), "key").unwrap_err();
-
-        assert_eq!(error.to_string(), "/nowhere/key.pem cannot be written");
+        for folder in ["/nowhere", "/proc", "/dev/null"] {
+            let path = Path::new(folder).join("key.pem");
+            for written in [create(&path, "key"), replace(&path, "key")] {
+                assert_eq!(
+                    written.unwrap_err().to_string(),
+                    format!("{folder}/key.pem cannot be written")
+                );
+            }
+        }
     }
 
     #[test]

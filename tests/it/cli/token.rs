@@ -1,5 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use axum::Router;
 use axum::response::Redirect;
@@ -183,6 +184,48 @@ fn the_public_key_comes_as_pem_and_as_jwks() {
         file.to_str().unwrap(),
     ]);
     assert_eq!(verified.exit, Some(0), "{verified}");
+}
+
+#[test]
+fn no_umask_makes_a_key_or_a_token_anybody_elses() {
+    for umask in ["000", "077", "777"] {
+        let home = Home::new();
+        let script = r#"umask "$1"; exec "$2" -q token --key-dir "$3/keys" --out "$3/token.jwt""#;
+        let run = Command::new("sh")
+            .args(["-c", script, "sh", umask, env!("CARGO_BIN_EXE_mcp-cli")])
+            .arg(home.0.path())
+            .env_clear()
+            .status();
+        assert!(run.unwrap().success(), "{umask}");
+        assert_eq!(mode(&home.0.path().join("keys")), 0o700, "{umask}");
+        assert_eq!(
+            mode(&home.0.path().join("keys/dev-key.pem")),
+            0o600,
+            "{umask}"
+        );
+        assert_eq!(mode(&home.0.path().join("token.jwt")), 0o600, "{umask}");
+    }
+}
+
+#[test]
+fn a_lifetime_that_is_none_is_a_mistake_and_a_scope_with_a_space_is_two() {
+    let home = Home::new();
+    for expires_in in [
+        "-1",
+        "-1s",
+        "1",
+        "",
+        "99999999999999999999s",
+        "18446744073709551615s",
+    ] {
+        let run = home.run(&["token", &format!("--expires-in={expires_in}")]);
+        assert!(matches!(run.exit, Some(1 | 2)), "{run}");
+        assert!(run.stderr.contains("error: "), "{run}");
+    }
+    let good = home.token(&["--audience", "dice-server", "--scopes", "a b,c"]);
+    let verify = |scopes| home.run(&["token", "verify", &good, "--required-scopes", scopes]);
+    assert_eq!(verify("a,b,c").exit, Some(0));
+    assert_eq!(verify("a b").exit, Some(1));
 }
 
 #[test]
