@@ -1,5 +1,7 @@
 //! Key sets with keys that must be left out, and those that must be refused as a whole.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::auth::test_keys::{AnyKey, ED25519, P256, P384, RSA, THEIRS, b64, one_of_each};
@@ -152,6 +154,15 @@ fn a_weak_or_damaged_key_is_left_out() {
         }
     }
     let size = |key: &AnyKey| key.jwk["x"].as_str().unwrap().len() * 3 / 4;
+    // The same point, cut elsewhere into two.
+    let decoded = |name: &str| {
+        URL_SAFE_NO_PAD
+            .decode(P256.jwk[name].as_str().unwrap())
+            .unwrap()
+    };
+    let (x, y) = (decoded("x"), decoded("y"));
+    let shifted = [&x[31..], &y].concat();
+    is_left_out(&P256.with(json!({ "x": b64(&x[..31]), "y": b64(shifted) })));
     for key in [&P256, &P384] {
         is_left_out(
             &key.with(json!({ "x": b64(vec![0; size(key)]), "y": b64(vec![0; size(key)]) })),
@@ -163,9 +174,6 @@ fn a_weak_or_damaged_key_is_left_out() {
 
 #[test]
 fn a_leading_zero_does_not_make_a_modulus_larger_or_unusable() {
-    use base64::Engine;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
     let n = RSA.jwk["n"].as_str().unwrap();
     let padded = [&[0], &URL_SAFE_NO_PAD.decode(n).unwrap()[..]].concat();
 
