@@ -7,6 +7,7 @@ mod faults;
 mod hosted;
 mod mcp_config;
 mod serve;
+mod sessions;
 mod terminal;
 mod token;
 mod usage;

@@ -213,7 +213,7 @@ fn without_time(line: &str) -> String {
 
 #[test]
 fn the_log_has_what_is_needed_and_nothing_that_says_who_it_was() {
-    let home = tempfile::TempDir::new().unwrap();
+    let home = TempDir::new().unwrap();
     let args = [
         "token",
         "-q",
