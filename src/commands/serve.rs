@@ -1,6 +1,7 @@
 //! `mcp-cli serve`: the dice router, the bearer layer and a listener.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use ::http::Extensions;
@@ -80,20 +81,22 @@ pub struct ServeArgs {
         long,
         value_name = "HOST",
         value_delimiter = ',',
+        value_parser = listed::<AllowedHost>,
         env = "MCP_ALLOWED_HOSTS",
         help_heading = "Behind a tunnel"
     )]
-    allowed_host: Vec<AllowedHost>,
+    allowed_host: Vec<Option<AllowedHost>>,
 
     /// An origin whose pages may call the server from a browser
     #[arg(
         long,
         value_name = "ORIGIN",
         value_delimiter = ',',
+        value_parser = listed::<AllowedOrigin>,
         env = "MCP_ALLOWED_ORIGINS",
         help_heading = "Behind a tunnel"
     )]
-    allowed_origin: Vec<AllowedOrigin>,
+    allowed_origin: Vec<Option<AllowedOrigin>>,
 
     #[command(flatten, next_help_heading = "With --auth")]
     verifier: VerifierArgs,
@@ -150,8 +153,9 @@ impl ServeArgs {
         }
         // An address cannot be made to mean another machine, as a name can.
         let listening = address.ip().to_string().parse().ok();
-        let hosts = self.allowed_host.iter().cloned().chain(listening).collect();
-        let guard = Guard::new(hosts, self.allowed_origin.clone());
+        let hosts = self.allowed_host.iter().flatten().cloned();
+        let origins = self.allowed_origin.iter().flatten().cloned();
+        let guard = Guard::new(hosts.chain(listening).collect(), origins.collect());
         let router = guard.protect(http::with_health(router));
         Ok(match self.watcher(ui) {
             Some(watcher) => watcher.watch(router),
@@ -268,7 +272,7 @@ fn greet(args: &ServeArgs, address: SocketAddr, ui: &mut Ui) -> Result<(), Error
             token.expose()
         ))?;
     }
-    if address.ip().is_unspecified() && args.allowed_host.is_empty() {
+    if address.ip().is_unspecified() && args.allowed_host.iter().flatten().next().is_none() {
         ui.note("names other than localhost are refused; --allowed-host adds one");
     }
     ui.ready(&format!("listening on http://{address}{}", args.path));
@@ -286,6 +290,14 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, Error> {
         .map_err(unknown)?
         .next()
         .ok_or_else(|| unknown(std::io::ErrorKind::NotFound.into()))
+}
+
+/// One of a list. An empty one, as an empty variable of the environment has, lists nothing.
+fn listed<T: FromStr>(text: &str) -> Result<Option<T>, T::Err> {
+    match text {
+        "" => Ok(None),
+        text => text.parse().map(Some),
+    }
 }
 
 fn path(text: &str) -> Result<String, &'static str> {

@@ -94,7 +94,7 @@ struct MintArgs {
 #[derive(Debug, clap::Args)]
 pub struct KeyArgs {
     /// Sign with this private key in PEM instead
-    #[arg(long, value_name = "FILE", conflicts_with = "key_dir")]
+    #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 
     /// Where the key pair for development is [default: this program's data folder]
@@ -197,12 +197,7 @@ pub struct VerifierArgs {
     jwks: Option<String>,
 
     /// Where the key pair for development is [default: this program's data folder]
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "MCP_CLI_KEY_DIR",
-        conflicts_with_all = ["public_key", "jwks"]
-    )]
+    #[arg(long, value_name = "DIR", env = "MCP_CLI_KEY_DIR")]
     key_dir: Option<PathBuf>,
 
     /// Whom a token must be for [default: dice-server]

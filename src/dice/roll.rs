@@ -18,6 +18,9 @@ pub enum Roller {
     Random,
     /// The same dice every time, one sequence for the life of the server.
     Seeded(Box<Mutex<StdRng>>),
+    /// A defect, for those who say what comes of one.
+    #[cfg(test)]
+    Broken,
 }
 
 impl Roller {
@@ -34,6 +37,8 @@ impl Roller {
                 &mut *rng.lock().unwrap_or_else(PoisonError::into_inner),
                 n_dice,
             ),
+            #[cfg(test)]
+            Self::Broken => panic!("the dice are gone"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `DiceServer`: the roll in MCP's terms.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rmcp::model::{
@@ -28,11 +29,24 @@ impl DiceServer {
         }
     }
 
-    fn roll_dice(&self, arguments: &JsonObject) -> CallToolResult {
-        match n_dice(arguments) {
-            Ok(n_dice) => CallToolResult::structured(json!({"result": self.roller.roll(n_dice)})),
-            Err(refusal) => CallToolResult::error(vec![ContentBlock::text(refusal.to_string())]),
-        }
+    /// The result of a call; a defect of ours is an error of the protocol, for rmcp would never
+    /// answer a call that panics.
+    fn roll_dice(&self, arguments: &JsonObject) -> Result<CallToolResult, ErrorData> {
+        let n_dice = match n_dice(arguments) {
+            Ok(n_dice) => n_dice,
+            Err(refusal) => {
+                let refusal = ContentBlock::text(refusal.to_string());
+                return Ok(CallToolResult::error(vec![refusal]));
+            }
+        };
+        let dice = catch_unwind(AssertUnwindSafe(|| self.roller.roll(n_dice)))
+            .map_err(|_| ErrorData::internal_error("the dice could not be rolled", None))?;
+        let dice = json!(dice);
+        // FastMCP's text of a wrapped result is the list alone; a model reads that with less noise.
+        let text = ContentBlock::text(dice.to_string());
+        let mut result = CallToolResult::structured(json!({"result": dice}));
+        result.content = vec![text];
+        Ok(result)
     }
 }
 
@@ -69,11 +83,7 @@ impl ServerHandler for DiceServer {
                 None,
             ));
         }
-        let mut result = self.roll_dice(&request.arguments.unwrap_or_default());
-        // FastMCP's text of a wrapped result is the list alone; a model reads that with less noise.
-        if let Some(dice) = result.structured_content.as_ref().map(|it| &it["result"]) {
-            result.content = vec![ContentBlock::text(dice.to_string())];
-        }
+        let result = self.roll_dice(&request.arguments.unwrap_or_default())?;
         Ok(result.into())
     }
 
@@ -135,5 +145,18 @@ fn object(schema: Value) -> JsonObject {
     match schema {
         Value::Object(object) => object,
         other => unreachable!("the schemas above are objects, not {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_roll_that_panics_is_answered() {
+        let server = DiceServer::new(Roller::Broken);
+        let arguments = object(json!({"n_dice": 1}));
+        let error = server.roll_dice(&arguments).unwrap_err();
+        assert_eq!(error.code.0, -32603);
     }
 }

@@ -275,3 +275,63 @@ fn the_log_has_what_is_needed_and_nothing_that_says_who_it_was() {
         }
     }
 }
+
+#[test]
+fn names_may_come_from_the_environment_and_none_may_be_there() {
+    for (names, status) in [("", 403), ("my.example,other.example:8443", 401)] {
+        let cli = McpCli::new(&["serve", "-p", "0", "--auth"]).env("MCP_ALLOWED_HOSTS", names);
+        let serving = Serving::start(cli);
+        let request = b"GET /mcp HTTP/1.1\r\nhost: my.example\r\nconnection: close\r\n\r\n";
+        let reply = serving.raw(request);
+        assert_eq!(reply.status(), status, "{names:?}: {}", reply.text);
+    }
+    let run = McpCli::new(&["serve", "--allowed-host", "https://my.example"]).run();
+    assert_eq!(run.exit, Some(2), "{run}");
+}
+
+#[test]
+fn a_client_without_a_token_is_told_who_gives_them_out() {
+    let args = [
+        "serve",
+        "-p",
+        "0",
+        "--auth",
+        "--issuer",
+        "https://issuer.example",
+    ];
+    let serving = Serving::start(McpCli::new(&args).args(&["--allowed-host", "my.example"]));
+    let challenged = |host: &str, forwarded: &str| {
+        let request = format!(
+            "POST /mcp HTTP/1.1\r\nhost: {host}\r\n{forwarded}content-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        let reply = serving.raw(request.as_bytes());
+        assert_eq!(reply.status(), 401);
+        let (_, url) = reply.text.split_once("resource_metadata=\"").unwrap();
+        url.split('"').next().unwrap().to_owned()
+    };
+    let path = "/.well-known/oauth-protected-resource/mcp";
+    assert_eq!(
+        challenged("my.example", ""),
+        format!("https://my.example{path}")
+    );
+    assert_eq!(
+        challenged("my.example", "x-forwarded-proto: http\r\n"),
+        format!("http://my.example{path}")
+    );
+    let url = challenged(serving.address(), "");
+    assert_eq!(url, format!("http://{}{path}", serving.address()));
+
+    let reply = serving.raw(
+        format!(
+            "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+            serving.address()
+        )
+        .as_bytes(),
+    );
+    assert_eq!(reply.status(), 200, "{}", reply.text);
+    assert_eq!(
+        reply.json(),
+        json!({"resource": serving.url, "authorization_servers": ["https://issuer.example"],
+               "bearer_methods_supported": ["header"]})
+    );
+}

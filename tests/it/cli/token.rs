@@ -386,8 +386,11 @@ fn an_algorithm_that_does_not_fit_the_key_is_a_mistake_of_whoever_typed_it() {
 #[test]
 fn one_source_of_keys_is_named() {
     let home = Home::new();
-    for other in ["--public-key", "--key-dir"] {
-        let run = home.run(&["token", "verify", "x", "--jwks", "a", other, "b"]);
-        assert_eq!(run.exit, Some(2), "{run}");
-    }
+    let run = home.run(&["token", "verify", "x", "--jwks", "a", "--public-key", "b"]);
+    assert_eq!(run.exit, Some(2), "{run}");
+
+    // The folder of the environment is for when nothing else is named.
+    let args = ["token", "verify", "x", "--jwks", "a"];
+    let run = McpCli::new(&args).env("MCP_CLI_KEY_DIR", "keys").run();
+    assert!(run.stderr.contains("a cannot be read"), "{run}");
 }
