@@ -11,6 +11,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +22,8 @@ const MOST_CONNECTIONS: usize = 768;
 const MOST_REFUSED: usize = 64;
 /// How long the head of a request may take, and how long a connection may wait for the next one.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+/// How long an answer may wait for a client that does not read it.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// The most bytes of a request's head.
 const MAX_HEAD: usize = 64 * 1024;
 /// How long calls may take to finish once the server is told to stop.
@@ -81,6 +84,10 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
+    let mut stream = Box::pin(TimeoutStream::new(stream));
+    stream
+        .as_mut()
+        .set_write_timeout_pinned(Some(WRITE_DEADLINE));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)

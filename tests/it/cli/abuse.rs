@@ -430,6 +430,34 @@ fn sockets_that_dawdle_are_closed_while_others_are_served() {
 }
 
 #[test]
+fn who_does_not_read_the_answers_is_left() {
+    let server = serve(&[]);
+    let body = call(&json!(10_000));
+    let length = body.len();
+    let head = format!("{POST}\nhost: localhost\n{BOTH_FORMS}\ncontent-length: {length}\n\n");
+    let request = format!("{}{body}", head.replace('\n', "\r\n"));
+    let size = server.post(body.as_bytes()).text.len();
+    let times = (32 << 20) / size;
+
+    // More than all buffers on the way can hold, so that the server waits for its reader.
+    let mut stream = server.connect();
+    stream
+        .set_write_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let _ = stream.write_all(request.repeat(times).as_bytes());
+    std::thread::sleep(Duration::from_secs(32));
+    let mut answers = Vec::new();
+    let ended = stream.read_to_end(&mut answers);
+    let is_open = ended.is_err_and(|error| error.kind() != std::io::ErrorKind::ConnectionReset);
+    assert!(!is_open, "it still waits");
+    assert!(
+        !answers.is_empty() && answers.len() < size * (times - 1),
+        "{}",
+        answers.len()
+    );
+}
+
+#[test]
 fn when_there_is_no_room_a_client_is_told_when_to_come_again() {
     let server = serve(&[]);
     let mut held = Vec::new();
