@@ -21,6 +21,10 @@ const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 pub struct Seen {
     /// The method of MCP, such as `tools/call`, or that of HTTP where there was no message.
     pub method: String,
+    /// The method is that of HTTP.
+    pub is_http: bool,
+    /// The path, without what follows a `?`.
+    pub path: String,
     /// The tool that was called.
     pub tool: Option<String>,
     /// The name and the version of the client, if it told them.
@@ -84,16 +88,20 @@ async fn watch(State(watcher): State<Watcher>, mut request: Request, next: Next)
     let began = Instant::now();
     request.extensions_mut().insert(Watched);
     let http_method = request.method().to_string();
+    let path = cut(request.uri().path());
     let user_agent = text(request.headers(), USER_AGENT);
     let protocol_version = text(request.headers(), VERSION);
     let mut answer = next.run(request).await;
     let asked = answer.extensions_mut().remove::<Asked>();
+    let is_http = asked.is_none();
     let (method, tool, client) = match asked {
         Some(asked) => (asked.method, asked.tool, asked.client),
         None => (http_method, None, None),
     };
     (watcher.0)(&Seen {
         method,
+        is_http,
+        path,
         tool,
         client,
         user_agent,

@@ -4,12 +4,15 @@ use super::sanitize::one_line;
 use super::{DIM, ERROR};
 use crate::http::Seen;
 
-/// `tools/call roll_dice  200  0.4 ms  openai-mcp 1.0.0  2025-06-18`. Times are in milliseconds.
+/// `tools/call roll_dice  200  0.4 ms  openai-mcp 1.0.0  2025-06-18`, or `GET /healthz  200  0.1 ms`
+/// where there was no message. Times are in milliseconds.
 pub fn line(seen: &Seen) -> String {
     let said = |text: &Option<String>| text.as_deref().map(one_line);
-    let asked = match said(&seen.tool) {
-        Some(tool) => format!("{} {tool}", one_line(&seen.method)),
-        None => one_line(&seen.method),
+    let method = one_line(&seen.method);
+    let asked = match (said(&seen.tool), seen.is_http) {
+        (Some(tool), _) => format!("{method} {tool}"),
+        (None, true) => format!("{method} {}", one_line(&seen.path)),
+        (None, false) => method,
     };
     let status = seen.status.as_u16();
     let status = match status {
@@ -35,6 +38,8 @@ mod tests {
     fn a_request_is_one_line_that_cannot_drive_the_terminal() {
         let seen = Seen {
             method: "tools/call".to_owned(),
+            is_http: false,
+            path: "/mcp".to_owned(),
             tool: Some("roll\u{1b}[2J\ndice".to_owned()),
             client: None,
             user_agent: Some("curl/8".to_owned()),

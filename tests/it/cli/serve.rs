@@ -201,7 +201,7 @@ fn with_v_a_person_sees_who_calls() {
             format!("server/discover  200  N ms  {us}"),
             format!("tools/list  200  N ms  {us}"),
             format!("tools/call roll_dice  200  N ms  {us}"),
-            "GET  403  N ms  curl/8".to_owned(),
+            "GET /mcp  403  N ms  curl/8".to_owned(),
         ]
     );
 }
