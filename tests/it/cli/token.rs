@@ -8,7 +8,7 @@ use axum::routing::get;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{McpCli, Run, Server, http_server};
+use crate::support::{Authority, McpCli, Run, Server, http_server, tls_server};
 
 /// A home folder that several runs share.
 struct Home(TempDir);
@@ -295,6 +295,29 @@ fn a_token_is_verified_with_a_key_set_from_a_file_or_a_url() {
             run.stderr,
             "error: the token names a key that is not known here\n"
         );
+    }
+}
+
+#[test]
+fn a_key_set_over_tls_comes_from_whom_the_certificate_names() {
+    let home = Home::new();
+    let token = home.token(&["--audience", "dice-server", "--kid", "k1"]);
+    let jwks = home
+        .run(&["token", "public-key", "--format", "jwks", "--kid", "k1"])
+        .stdout;
+    let authority = Authority::new();
+    let roots = home.0.path().join("roots.pem");
+    std::fs::write(&roots, &authority.pem).unwrap();
+    let until = time::OffsetDateTime::now_utc() + time::Duration::days(1);
+    for (host, exit) in [("localhost", 0), ("other.example", 4)] {
+        let head = "200 OK\r\ncontent-type: application/jwk-set+json";
+        let port = tls_server(authority.issue(host, until), head, &jwks);
+        let url = format!("https://localhost:{port}/");
+        let run = McpCli::new(&["token", "verify", &token, "--jwks", &url])
+            .home(home.0.path())
+            .env("SSL_CERT_FILE", roots.to_str().unwrap())
+            .run();
+        assert_eq!(run.exit, Some(exit), "{host}: {run}");
     }
 }
 
