@@ -18,7 +18,8 @@ use crate::engine::model::{Model, Script, Upstream};
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::responses::{
-    self, Client, Conversation, CreateResponse, Input, Item, Limits, Response, Retries, ToolEntry,
+    self, Client, Conversation, CreateResponse, Event, EventKind, Input, Item, Limits, Response,
+    Retries, ToolEntry,
 };
 use crate::route::Route;
 use crate::ui::{Format, Ui};
@@ -118,7 +119,7 @@ pub struct AskArgs {
     #[arg(long)]
     retry_5xx: bool,
 
-    /// How many bytes an answer may have
+    /// How many bytes one answer of the endpoint may have
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_bytes)]
     max_bytes: usize,
 
@@ -259,15 +260,24 @@ impl Question {
             let (input, denied) = self.input(ui).await?;
             was_denied |= denied;
             let request = self.conversation.request(&self.template, input);
-            let answered = self.respond(route, &request, ui).await;
-            // What is incomplete can be continued as well.
-            if let Err(Error::Responses(responses::Error::NotCompleted { response, .. })) =
-                &answered
-            {
-                self.conversation.add(&request, response);
-                self.keep(ui);
-            }
-            let response = answered?;
+            let mut done = Vec::new();
+            let response = match self.respond(route, &request, &mut done, ui).await {
+                Ok(response) => response,
+                // What is incomplete can be continued as well, and so can what broke off.
+                Err(error) => {
+                    let has_more = match &error {
+                        Error::Responses(responses::Error::NotCompleted { response, .. }) => {
+                            self.conversation.add(&request, response);
+                            true
+                        }
+                        _ => self.conversation.add_broken_off(&request, done),
+                    };
+                    if has_more {
+                        self.keep(ui);
+                    }
+                    return Err(error);
+                }
+            };
             has_called |= response
                 .output()
                 .iter()
@@ -284,18 +294,25 @@ impl Question {
         Err(Error::EndlessApprovals(MOST_ROUNDS))
     }
 
-    /// Sends one request and shows its answer as it comes.
+    /// Sends one request and shows its answer as it comes; `done` gets the items that it has told.
     async fn respond(
         &self,
         route: &Route,
         request: &CreateResponse,
+        done: &mut Vec<Item>,
         ui: &mut Ui,
     ) -> Result<Response, Error> {
         let limit = self.args.timeout;
         let answer = async {
             ui.wait("waiting for the answer");
             let events = route.create_stream(request).await?;
-            responses::read_to_end(events, |event| ui.event(event)).await
+            let show = |event: &Event| {
+                if let EventKind::OutputItemDone { item, .. } = event.kind() {
+                    done.push(item.clone());
+                }
+                ui.event(event)
+            };
+            responses::read_to_end(events, show).await
         };
         tokio::time::timeout(limit, answer)
             .await

@@ -68,25 +68,47 @@ fn block_on<T>(
 async fn until_stopped(
     verb: impl Future<Output = Result<ExitStatus, Error>>,
 ) -> Result<ExitStatus, Error> {
+    let mut signals = StopSignals::new()?;
     tokio::select! {
         ended = verb => ended,
-        stopped = stop_signal() => Err(stopped),
+        stopped = signals.next() => Err(stopped),
     }
 }
 
-/// Waits for Ctrl-C or SIGTERM and says which.
-async fn stop_signal() -> Error {
+/// Ctrl-C and SIGTERM, from the moment that this is made.
+struct StopSignals {
     #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
 
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            return tokio::select! {
-                _ = tokio::signal::ctrl_c() => Error::Interrupted,
-                _ = terminate.recv() => Error::Terminated,
-            };
+impl StopSignals {
+    fn new() -> Result<Self, Error> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+
+            Ok(Self {
+                interrupt: signal(SignalKind::interrupt()).map_err(Error::Runtime)?,
+                terminate: signal(SignalKind::terminate()).map_err(Error::Runtime)?,
+            })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    /// Waits for the next one and says which.
+    async fn next(&mut self) -> Error {
+        #[cfg(unix)]
+        return tokio::select! {
+            _ = self.interrupt.recv() => Error::Interrupted,
+            _ = self.terminate.recv() => Error::Terminated,
+        };
+        #[cfg(not(unix))]
+        {
+            let _ = tokio::signal::ctrl_c().await;
+            Error::Interrupted
         }
     }
-    let _ = tokio::signal::ctrl_c().await;
-    Error::Interrupted
 }

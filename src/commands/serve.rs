@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::stop_signal;
+use super::StopSignals;
 use super::token::VerifierArgs;
 use crate::auth;
 use crate::dice::{DiceServer, Roller};
@@ -199,9 +199,13 @@ pub async fn serve(args: ServeArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
 }
 
 async fn serve_stdio(server: DiceServer, args: &ServeArgs) -> Result<ExitStatus, Error> {
-    let demanded = args.auth.then_some("--auth");
-    let demanded = demanded.or(args.print_token.then_some("--print-token"));
-    if let Some(flag) = demanded.or(args.verifier.given()) {
+    let demanded = [
+        ("--auth", args.auth),
+        ("--print-token", args.print_token),
+        ("--sessions", args.sessions),
+    ];
+    let demanded = demanded.into_iter().find(|(_, is_given)| *is_given);
+    if let Some(flag) = demanded.map(|(flag, _)| flag).or(args.verifier.given()) {
         return Err(Error::NeedsHttp { flag });
     }
     let serving = async {
@@ -215,9 +219,10 @@ async fn serve_stdio(server: DiceServer, args: &ServeArgs) -> Result<ExitStatus,
             Err(error) => Err(Error::Stdio(error.into())),
         }
     };
+    let mut signals = StopSignals::new()?;
     tokio::select! {
         ended = serving => ended.map(|_| ExitStatus::Done),
-        _ = stop_signal() => Ok(ExitStatus::Done),
+        _ = signals.next() => Ok(ExitStatus::Done),
     }
 }
 
@@ -238,18 +243,20 @@ async fn serve_http(server: DiceServer, args: ServeArgs, ui: &mut Ui) -> Result<
 
     let stop = CancellationToken::new();
     let router = args.router(server, address, stop.clone(), ui).await?;
+    // Whoever reads that the server is ready may tell it to stop.
+    let mut signals = StopSignals::new()?;
     greet(&args, address, ui)?;
 
     let serving = http::serve(listener, router, stop.clone());
     tokio::pin!(serving);
     tokio::select! {
         () = &mut serving => return Ok(ExitStatus::Done),
-        _ = stop_signal() => stop.cancel(),
+        _ = signals.next() => stop.cancel(),
     }
     // Calls may finish now; a second signal ends them as well.
     tokio::select! {
         () = &mut serving => {}
-        _ = stop_signal() => {}
+        _ = signals.next() => {}
     }
     Ok(ExitStatus::Done)
 }
@@ -304,7 +311,10 @@ fn path(text: &str) -> Result<String, &'static str> {
     let is_plain = text
         .chars()
         .all(|it| it.is_ascii_alphanumeric() || matches!(it, '/' | '-' | '_' | '.' | '~'));
-    if text.starts_with('/') && is_plain && !text.contains("//") {
+    let is_ours = text.trim_end_matches('/') == "/healthz" || text.starts_with("/.well-known");
+    if is_ours {
+        Err("/healthz and /.well-known have answers of their own")
+    } else if text.starts_with('/') && is_plain && !text.contains("//") {
         Ok(text.to_owned())
     } else {
         Err("a path begins with `/` and has letters, digits, `-`, `_`, `.` and `~`")

@@ -144,7 +144,9 @@ impl McpServerArgs {
         match (&self.connector_id, &self.tunnel_id) {
             (Some(_), _) => Some("connector"),
             (_, Some(_)) => Some("tunnel"),
-            (None, None) => None,
+            (None, None) => self
+                .defer_loading
+                .then_some("list of tools that is loaded later"),
         }
     }
 

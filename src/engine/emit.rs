@@ -202,7 +202,7 @@ impl Emitter {
 
     /// An event about an item of an upstream response, such as a part of its text.
     pub fn relay(&mut self, open: &Open, mut data: Map<String, Value>) {
-        data["output_index"] = open.output_index.into();
+        data.insert("output_index".to_owned(), open.output_index.into());
         if let Some(item_id) = data.get_mut("item_id") {
             *item_id = open.id.as_str().into();
         }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Inner;
 use super::emit::{Emitter, Open};
-use super::model::{ListedTool, ToolCall, View};
+use super::model::{ListedTool, ToolCall, View, is_question};
 use super::response::Usage;
 use super::tools::{self, Server};
 use crate::responses::{
@@ -57,7 +57,8 @@ pub fn refuse_unusable(context: &[Item], input: &[Item]) -> Result<(), Error> {
         })
         .collect();
     for item in input.iter().filter(|item| !is_reference(item)) {
-        if let Some(id) = item.id()
+        // Of what a model elsewhere said, the ids are its own, and it may use one again.
+        if let Some(id) = item.id().filter(|_| !matches!(item, Item::Other(_)))
             && !ids.insert(id)
         {
             return Err(Error::bad_request(
@@ -98,7 +99,7 @@ impl Turn {
             Ok(()) => self.emitter.completed(self.usage()),
             Err(Halt::Endless) => return self.emitter.failed(endless()),
             Err(Halt::Model(error)) => match error {
-                Error::NotCompleted { status, reason, .. } if status == "incomplete" => {
+                Error::NotCompleted { reason, .. } => {
                     self.emitter.incomplete(reason.as_deref(), self.usage());
                 }
                 Error::Failed(error) => return self.emitter.failed(error),
@@ -218,9 +219,12 @@ impl Turn {
             Vec::new()
         };
         let output = self.emitter.output();
-        // Demanded of every step, a call would be followed by another without end.
-        let has_called = output.iter().any(|item| matches!(item, Item::McpCall(_)));
         let items: Vec<&Item> = self.context.iter().chain(output).collect();
+        // Demanded of every step, a call would be followed by another without end.
+        let since_question = items.iter().rev().take_while(|item| !is_question(item));
+        let has_called = since_question
+            .into_iter()
+            .any(|item| matches!(item, Item::McpCall(_) | Item::McpApprovalResponse(_)));
         let view = View {
             request: &self.request,
             items: &items,

@@ -14,11 +14,14 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, any};
 use futures::StreamExt;
 use http::header::{ACCEPT, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use rmcp::ServerHandler;
+use rmcp::model::{CallToolRequestParams, ProtocolVersion};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use rmcp::{ErrorData, ServerHandler};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, last_refusal};
@@ -40,7 +43,7 @@ pub struct EndpointOptions {
     pub only_answers: bool,
     /// Keep sessions for clients older than MCP 2026-07-28, each for the caller that this names.
     pub sessions: Option<CallerOf>,
-    /// Cancelled when the server stops: streams without an end of their own then end.
+    /// Cancelled when the server stops: whoever only listens need not be waited for.
     pub stop: CancellationToken,
 }
 
@@ -93,17 +96,17 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
     }
 
     async fn answer(&self, mut request: Request) -> Response {
-        if request.method() == Method::GET {
-            // A client may listen for as long as it likes; the server need not wait for it.
-            let answer = self.pass(request).await;
-            let stop = self.stop.clone().cancelled_owned();
-            return answer.map(|body| Body::from_stream(body.into_data_stream().take_until(stop)));
-        }
         if accepts_anything(request.headers()) {
             request.headers_mut().insert(ACCEPT, BOTH_FORMS);
         }
+        if request.method() == Method::GET {
+            // A client may listen for as long as it likes; the server need not wait for it.
+            let answer = self.pass(request, false).await;
+            let stop = self.stop.clone().cancelled_owned();
+            return answer.map(|body| Body::from_stream(body.into_data_stream().take_until(stop)));
+        }
         if request.method() != Method::POST || !is_json(request.headers()) {
-            return self.pass(request).await;
+            return self.pass(request, false).await;
         }
         let (head, body) = request.into_parts();
         let body = match read(body).await {
@@ -118,17 +121,7 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
         let quick = self.in_place.as_ref();
         let mut answer = match quick.and_then(|it| it.take(&head, &message)) {
             Some(answer) => answer.await,
-            None => {
-                let request = Request::from_parts(head, Body::from(body.clone()));
-                let answer = self.pass(request).await;
-                // To rmcp, what is no message is of the wrong media type.
-                if answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-                    let error = what_is_wrong(&body);
-                    answer::error(StatusCode::BAD_REQUEST, message.request_id(), error)
-                } else {
-                    answer
-                }
-            }
+            None => self.ask_rmcp(head, &body, &message).await,
         };
         if let Some(asked) = asked {
             answer.extensions_mut().insert(asked);
@@ -136,12 +129,52 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
         answer
     }
 
-    async fn pass(&self, request: Request) -> Response {
-        match &self.service {
-            Service::Stateless(service) => service.handle(request).await.map(Body::new),
-            Service::WithSessions(sessions) => sessions.answer(request).await,
+    /// The answer of rmcp, where that is one of MCP's.
+    async fn ask_rmcp(&self, head: Parts, body: &Bytes, message: &Message<'_>) -> Response {
+        // To rmcp, a method with parameters that it cannot have is no method at all.
+        let is_readable = !message.has_params() || message.params::<Value>().is_some();
+        if message.asks_for("tools/call")
+            && is_readable
+            && message.params::<CallToolRequestParams>().is_none()
+        {
+            let words = "tools/call takes a `name`, and `arguments` that are an object";
+            let error = ErrorData::invalid_params(words, None);
+            return answer::error(StatusCode::OK, message.request_id(), error);
+        }
+        let unknown = unknown_version(&head.headers);
+        let opens_session = message.asks_for("initialize");
+        let request = Request::from_parts(head, Body::from(body.clone()));
+        let answer = self.pass(request, opens_session).await;
+        let is_text = !is_json(answer.headers());
+        match (answer.status(), unknown) {
+            // And what is no message is of the wrong media type.
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, _) => {
+                let error = what_is_wrong(body);
+                answer::error(StatusCode::BAD_REQUEST, message.request_id(), error)
+            }
+            (StatusCode::BAD_REQUEST, Some(version)) if is_text => {
+                let known = ProtocolVersion::KNOWN_VERSIONS;
+                let error = ErrorData::unsupported_protocol_version(version, known);
+                answer::error(StatusCode::BAD_REQUEST, message.request_id(), error)
+            }
+            _ => answer,
         }
     }
+
+    async fn pass(&self, request: Request, opens_session: bool) -> Response {
+        match &self.service {
+            Service::Stateless(service) => service.handle(request).await.map(Body::new),
+            Service::WithSessions(sessions) => sessions.answer(request, opens_session).await,
+        }
+    }
+}
+
+/// The version of the protocol that the headers name, if it is none that is known.
+fn unknown_version(headers: &HeaderMap) -> Option<ProtocolVersion> {
+    let said = headers.get("mcp-protocol-version")?.to_str().ok()?;
+    let mut known = ProtocolVersion::KNOWN_VERSIONS.iter();
+    let is_unknown = known.all(|version| version.as_str() != said);
+    is_unknown.then(|| serde_json::from_value(said.into()).ok())?
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -150,10 +183,13 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.is_some_and(|it| it.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// curl sends `*/*`, and who sends nothing means that as well (RFC 9110 section 12.5.1).
+/// curl sends `*/*`, others send it among other forms, and who sends nothing means it as well
+/// (RFC 9110 section 12.5.1).
 fn accepts_anything(headers: &HeaderMap) -> bool {
-    let mut accepted = headers.get_all(ACCEPT).iter();
-    accepted.all(|it| it.as_bytes().trim_ascii() == b"*/*")
+    let mut accepted = headers.get_all(ACCEPT).iter().peekable();
+    let is_anything = |it: &str| it.split(';').next().unwrap_or_default().trim() == "*/*";
+    accepted.peek().is_none()
+        || accepted.any(|it| it.to_str().is_ok_and(|it| it.split(',').any(is_anything)))
 }
 
 async fn read(body: Body) -> Result<Bytes, Response> {

@@ -21,7 +21,6 @@ use rmcp::service::{
     RequestContext, RunningService, RxJsonRpcMessage, Service, TxJsonRpcMessage, serve_directly,
 };
 use rmcp::{ErrorData, RoleServer, ServerHandler};
-use serde_json::value::RawValue;
 
 use super::answer;
 use super::message::Message;
@@ -114,14 +113,13 @@ struct Plain {
 
 impl Plain {
     fn read(message: &Message<'_>) -> Option<Self> {
-        if message.jsonrpc.as_deref() != Some("2.0") {
+        if !message.is_request() {
             return None;
         }
         let id = message.request_id()?;
-        let params = message.params.map(RawValue::get);
         Some(match message.method.as_deref()? {
             "tools/call" => {
-                let mut params: CallToolRequestParams = serde_json::from_str(params?).ok()?;
+                let mut params: CallToolRequestParams = message.params()?;
                 Self {
                     id,
                     method: "tools/call",
@@ -131,8 +129,10 @@ impl Plain {
                 }
             }
             "tools/list" => {
-                let params = params.map(serde_json::from_str::<PaginatedRequestParams>);
-                let mut params = params.transpose().ok()?.unwrap_or_default();
+                let mut params = match message.has_params() {
+                    true => message.params::<PaginatedRequestParams>()?,
+                    false => PaginatedRequestParams::default(),
+                };
                 Self {
                     id,
                     method: "tools/list",

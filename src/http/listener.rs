@@ -54,7 +54,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         if let Ok(place) = Arc::clone(&room).try_acquire_owned() {
             connections.spawn(connection(stream, router.clone(), stop.clone(), place));
         } else if let Ok(place) = Arc::clone(&room_to_refuse).try_acquire_owned() {
-            tokio::spawn(refuse(stream, place));
+            connections.spawn(refuse(stream, place));
         }
     }
     drop(listener);

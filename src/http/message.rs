@@ -14,13 +14,16 @@ use serde_json::value::RawValue;
 #[derive(Debug, Deserialize)]
 pub struct Message<'a> {
     #[serde(borrow)]
-    pub jsonrpc: Option<Cow<'a, str>>,
+    jsonrpc: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    pub id: Option<&'a RawValue>,
+    id: Option<&'a RawValue>,
     #[serde(borrow)]
     pub method: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    pub params: Option<&'a RawValue>,
+    params: Option<&'a RawValue>,
+    /// Those of a response; a request has neither.
+    result: Option<IgnoredAny>,
+    error: Option<IgnoredAny>,
 }
 
 /// Who sends a message and what for, as far as it says.
@@ -59,15 +62,35 @@ impl<'a> Message<'a> {
         serde_json::from_slice(body).map_err(|_| refused())
     }
 
+    /// Whether this asks for something, and is of JSON-RPC 2.0.
+    pub fn is_request(&self) -> bool {
+        let is_response = self.result.is_some() || self.error.is_some();
+        self.jsonrpc.as_deref() == Some("2.0") && self.id.is_some() && !is_response
+    }
+
+    /// Whether the method is this one.
+    pub fn asks_for(&self, method: &str) -> bool {
+        self.is_request() && self.method.as_deref() == Some(method)
+    }
+
     /// The id, if it is one.
     pub fn request_id(&self) -> Option<RequestId> {
         serde_json::from_str(self.id?.get()).ok()
     }
 
+    /// Whether there are parameters.
+    pub fn has_params(&self) -> bool {
+        self.params.is_some()
+    }
+
+    /// The parameters, if they are these.
+    pub fn params<T: Deserialize<'a>>(&self) -> Option<T> {
+        serde_json::from_str(self.params?.get()).ok()
+    }
+
     /// What the parameters say of the client and of what is called.
     pub fn told(&self) -> Told {
-        let params = self.params.map_or("{}", RawValue::get);
-        serde_json::from_str(params).unwrap_or_default()
+        self.params().unwrap_or_default()
     }
 }
 

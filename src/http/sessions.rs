@@ -19,6 +19,9 @@ use super::answer::refusal;
 /// without a request.
 const MOST_SESSIONS: usize = 500;
 
+/// How many of them one caller may have, where callers are known.
+const MOST_OF_ONE: usize = 50;
+
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// Who sends a request, as a digest that whoever let it in left word of; nothing where anybody may
@@ -49,51 +52,51 @@ impl<H: ServerHandler> Sessions<H> {
         }
     }
 
-    pub async fn answer(&self, request: Request) -> Response {
+    /// Passes a request on, if its session is its caller's. `opens` says that it opens one.
+    pub async fn answer(&self, request: Request, opens: bool) -> Response {
         let caller = (self.caller_of)(request.extensions());
-        match session_id(request.headers()) {
+        let id = session_id(request.headers()).map(str::to_owned);
+        let ends = request.method() == Method::DELETE;
+        match &id {
             // A session of somebody else's is, to this caller, none at all.
-            Some(id) if self.callers().get(id).is_some_and(|it| *it != caller) => {
+            Some(id) if self.callers().get(id) != Some(&caller) => {
                 return refusal(StatusCode::NOT_FOUND, "there is no such session");
             }
-            None if request.method() == Method::POST && self.is_full().await => {
-                let message = "there are too many sessions";
-                let mut busy = refusal(StatusCode::SERVICE_UNAVAILABLE, message);
-                let headers = busy.headers_mut();
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("30"));
-                return busy;
-            }
+            None if opens && self.is_full(caller).await => return busy(),
             _ => {}
         }
-        let ends_session = request.method() == Method::DELETE;
         let mut answer = self.service.handle(request).await.map(Body::new);
-        if ends_session && answer.status() == StatusCode::ACCEPTED {
+        if let Some(id) = id.filter(|_| ends && answer.status() == StatusCode::ACCEPTED) {
+            self.callers().remove(&id);
             // It is over, not about to be: the official client for Python takes nothing less.
             *answer.status_mut() = StatusCode::NO_CONTENT;
         }
-        if let Some(id) = session_id(answer.headers()) {
+        if let Some(id) = session_id(answer.headers()).filter(|_| opens) {
             self.callers().insert(id.to_owned(), caller);
-            self.forget_ended().await;
         }
         answer
     }
 
-    async fn is_full(&self) -> bool {
-        self.sessions.sessions.read().await.len() >= MOST_SESSIONS
-    }
-
-    async fn forget_ended(&self) {
-        if self.callers().len() <= 2 * MOST_SESSIONS {
-            return;
-        }
+    /// Whether there is no room for another session, of this caller or at all.
+    async fn is_full(&self, caller: Option<[u8; 32]>) -> bool {
         let open = self.sessions.sessions.read().await;
-        let open: std::collections::HashSet<&str> = open.keys().map(AsRef::as_ref).collect();
-        self.callers().retain(|id, _| open.contains(id.as_str()));
+        let mut callers = self.callers();
+        callers.retain(|id, _| open.contains_key(id.as_str()));
+        let own = callers.values().filter(|it| **it == caller).count();
+        open.len() >= MOST_SESSIONS || (caller.is_some() && own >= MOST_OF_ONE)
     }
 
     fn callers(&self) -> MutexGuard<'_, HashMap<String, Option<[u8; 32]>>> {
         self.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn busy() -> Response {
+    let message = "there are too many sessions";
+    let mut busy = refusal(StatusCode::SERVICE_UNAVAILABLE, message);
+    let headers = busy.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("30"));
+    busy
 }
 
 fn session_id(headers: &HeaderMap) -> Option<&str> {

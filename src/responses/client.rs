@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::EventStream;
-use super::conversation::{ask_for_no_reasoning, asks_for_reasoning};
+use super::conversation::{asks_for_reasoning, leave_reasoning_out};
 use super::error::{ApiError, Body, Error};
 use super::event::Event;
 use super::request::CreateResponse;
@@ -101,14 +101,15 @@ impl Client {
 
     /// `POST /responses`. A response that is not streamed comes as a stream of one event.
     ///
-    /// A failure before anything can have run is tried again ([`Retries`]). So is a request for
-    /// encrypted reasoning from a model that has none, without it.
+    /// A failure before anything can have run is tried again ([`Retries`]). So is a request that
+    /// asks a model without reasoning for some, or has the reasoning of another: without it.
     pub async fn create_stream(&self, request: &CreateResponse) -> Result<EventStream, Error> {
         let mut request = Cow::Borrowed(request);
         if self.has_no_reasoning.load(Ordering::Relaxed) && asks_for_reasoning(&request) {
-            ask_for_no_reasoning(request.to_mut());
+            leave_reasoning_out(request.to_mut());
         }
-        for attempt in 0.. {
+        let mut attempt = 0;
+        loop {
             let sent = self.http.post(self.url.clone()).json(&request).send().await;
             let (error, headers) = match sent {
                 Ok(response) if response.status().is_success() => return self.read(response).await,
@@ -116,9 +117,9 @@ impl Client {
                     let headers = response.headers().clone();
                     let may_retry = self.retries.allows(response.status());
                     let error = read_refusal(response).await;
-                    if is_about_include(&error) && asks_for_reasoning(&request) {
+                    if is_about_reasoning(&error) && asks_for_reasoning(&request) {
                         self.has_no_reasoning.store(true, Ordering::Relaxed);
-                        ask_for_no_reasoning(request.to_mut());
+                        leave_reasoning_out(request.to_mut());
                         continue;
                     }
                     if !may_retry {
@@ -129,15 +130,15 @@ impl Client {
                 Err(error) if error.is_connect() => (self.of_transport(error), None),
                 Err(error) => return Err(self.of_transport(error)),
             };
-            if attempt >= self.retries.most {
+            if attempt == self.retries.most {
                 return Err(error);
             }
             let after = retry::wait(headers.as_ref(), attempt, SystemTime::now());
             let why = error.to_string();
             (self.on_retry)(&Retry { why, after });
             tokio::time::sleep(after).await;
+            attempt += 1;
         }
-        unreachable!("the last attempt returns")
     }
 
     async fn read(&self, response: reqwest::Response) -> Result<EventStream, Error> {
@@ -178,9 +179,12 @@ impl Client {
     }
 }
 
-/// Whether the API refuses what `include` asks for, such as the reasoning of a model without any.
-fn is_about_include(error: &Error) -> bool {
-    matches!(error, Error::Refused { status: 400, error, .. } if error.param.as_deref() == Some("include"))
+/// Whether the API refuses to give reasoning, as for a model without any, or to take what another
+/// model or account gave.
+fn is_about_reasoning(error: &Error) -> bool {
+    matches!(error, Error::Refused { status: 400, error, .. }
+        if error.param.as_deref() == Some("include")
+            || error.code.as_deref() == Some("invalid_encrypted_content"))
 }
 
 async fn read_refusal(response: reqwest::Response) -> Error {

@@ -48,12 +48,8 @@ impl Conversation {
     /// Takes in what was asked and what was answered.
     pub fn add(&mut self, request: &CreateResponse, response: &Response) {
         let output = response.output();
-        self.pending = response.pending_approvals();
-        self.lists
-            .extend(output.iter().filter_map(|item| match item {
-                Item::McpListTools(list) => Some(list.clone()),
-                _ => None,
-            }));
+        self.pending = pending(&output);
+        self.lists.extend(lists(&output));
         if request.store == Some(false) {
             // What was said before this API forgot, it still knows.
             self.previous_response_id
@@ -65,6 +61,43 @@ impl Conversation {
             self.items.clear();
         }
     }
+}
+
+impl Conversation {
+    /// Takes in what was asked, and the items that were done when the answer broke off: a call that
+    /// was made is not to be made again. Where the API keeps the conversation, it does so itself.
+    /// Returns whether there was anything to take in.
+    pub fn add_broken_off(&mut self, request: &CreateResponse, mut done: Vec<Item>) -> bool {
+        // Reasoning that led to nothing cannot be sent again.
+        while done.last().is_some_and(Item::is_reasoning) {
+            done.pop();
+        }
+        if request.store != Some(false) || done.is_empty() {
+            return false;
+        }
+        self.pending = pending(&done);
+        self.lists.extend(lists(&done));
+        self.previous_response_id
+            .clone_from(&request.previous_response_id);
+        self.items = request.input.clone().into_items();
+        self.items.extend(done);
+        true
+    }
+}
+
+fn pending(items: &[Item]) -> Vec<McpApprovalRequest> {
+    let requests = items.iter().filter_map(|item| match item {
+        Item::McpApprovalRequest(request) => Some(request.clone()),
+        _ => None,
+    });
+    requests.collect()
+}
+
+fn lists(items: &[Item]) -> impl Iterator<Item = McpListTools> {
+    items.iter().filter_map(|item| match item {
+        Item::McpListTools(list) => Some(list.clone()),
+        _ => None,
+    })
 }
 
 /// The answer to one approval request (Responses API, `mcp_approval_response`).
@@ -85,12 +118,12 @@ pub fn forget(request: &mut CreateResponse) {
     if asks_for_reasoning(request) {
         return;
     }
-    let include = request
-        .rest
-        .entry("include")
-        .or_insert_with(|| Value::Array(Vec::new()));
-    if let Value::Array(include) = include {
-        include.push(ENCRYPTED_REASONING.into());
+    match request.rest.get_mut("include") {
+        Some(Value::Array(include)) => include.push(ENCRYPTED_REASONING.into()),
+        _ => {
+            let include = Value::Array(vec![ENCRYPTED_REASONING.into()]);
+            request.rest.insert("include".to_owned(), include);
+        }
     }
 }
 
@@ -100,10 +133,13 @@ pub(super) fn asks_for_reasoning(request: &CreateResponse) -> bool {
     include.is_some_and(|include| include.iter().any(|it| it == ENCRYPTED_REASONING))
 }
 
-/// Takes the wish for encrypted reasoning out again: models without reasoning refuse it.
-pub(super) fn ask_for_no_reasoning(request: &mut CreateResponse) {
+/// Takes out the wish for reasoning, and all reasoning that was sent along.
+pub(super) fn leave_reasoning_out(request: &mut CreateResponse) {
     if let Some(Value::Array(include)) = request.rest.get_mut("include") {
         include.retain(|it| it != ENCRYPTED_REASONING);
+    }
+    if let Input::Items(items) = &mut request.input {
+        items.retain(|item| !item.is_reasoning());
     }
 }
 

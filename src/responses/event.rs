@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
+use super::indexes::Indexes;
 use super::item::Item;
 use super::response::Response;
 
@@ -12,12 +13,27 @@ use super::response::Response;
 pub struct Event {
     data: Map<String, Value>,
     kind: EventKind,
+    output_index: Option<usize>,
 }
 
 impl Event {
     /// Reads the `data` of an event. Nothing is refused: what is not known is `EventKind::Other`.
     pub fn read(data: Map<String, Value>) -> Self {
-        let kind = match EventKind::deserialize(&data) {
+        Self::read_in(data, &mut Indexes::default())
+    }
+
+    /// The same for an event of a stream, of which `indexes` has followed the others.
+    pub(crate) fn read_in(data: Map<String, Value>, indexes: &mut Indexes) -> Self {
+        let output_index = indexes.of(&data);
+        let is_complete = data.contains_key("output_index") || output_index.is_none();
+        let read = if is_complete {
+            EventKind::deserialize(&data)
+        } else {
+            let mut complete = data.clone();
+            complete.insert("output_index".to_owned(), output_index.into());
+            EventKind::deserialize(&complete)
+        };
+        let kind = match read {
             // The documented shape of `error` is flat; the recorded one nests (`EventKind::Error`).
             Ok(EventKind::Other(_)) if data.get("type") == Some(&"error".into()) => {
                 EventKind::Error {
@@ -27,7 +43,11 @@ impl Event {
             Ok(kind) => kind,
             Err(_) => EventKind::Other(Map::new()),
         };
-        Self { data, kind }
+        Self {
+            data,
+            kind,
+            output_index,
+        }
     }
 
     /// An event of our own making.
@@ -37,7 +57,12 @@ impl Event {
             other => unreachable!("every event is a JSON object, not {other:?}"),
         };
         data.shift_insert(1, "sequence_number".to_owned(), sequence_number.into());
-        Self { data, kind }
+        let output_index = Indexes::default().of(&data);
+        Self {
+            data,
+            kind,
+            output_index,
+        }
     }
 
     /// The one event of a response that was not streamed.
@@ -53,6 +78,11 @@ impl Event {
     /// What the event says.
     pub fn kind(&self) -> &EventKind {
         &self.kind
+    }
+
+    /// The place in the response of the item that the event tells of.
+    pub fn output_index(&self) -> Option<usize> {
+        self.output_index
     }
 
     /// The event as it came: a JSON object with `type`.
@@ -131,6 +161,7 @@ pub enum EventKind {
     ContentPartAdded {
         item_id: String,
         output_index: usize,
+        #[serde(default)]
         content_index: usize,
         part: Value,
     },
@@ -138,6 +169,7 @@ pub enum EventKind {
     OutputTextDelta {
         item_id: String,
         output_index: usize,
+        #[serde(default)]
         content_index: usize,
         delta: String,
         #[serde(default)]
@@ -149,6 +181,7 @@ pub enum EventKind {
     OutputTextDone {
         item_id: String,
         output_index: usize,
+        #[serde(default)]
         content_index: usize,
         text: String,
         #[serde(default)]
@@ -158,6 +191,7 @@ pub enum EventKind {
     ContentPartDone {
         item_id: String,
         output_index: usize,
+        #[serde(default)]
         content_index: usize,
         part: Value,
     },

@@ -30,6 +30,11 @@ impl Item {
             Self::Other(item) => item.get("id").and_then(Value::as_str),
         }
     }
+
+    /// Whether this is a `reasoning` item, of a model that thinks before it speaks.
+    pub fn is_reasoning(&self) -> bool {
+        matches!(self, Self::Other(fields) if fields.get("type") == Some(&"reasoning".into()))
+    }
 }
 
 impl<'de> Deserialize<'de> for Item {

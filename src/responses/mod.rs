@@ -5,6 +5,7 @@ mod conversation;
 mod error;
 mod event;
 mod header;
+mod indexes;
 mod item;
 mod request;
 mod response;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
-use super::item::{Item, McpApprovalRequest};
+use super::item::Item;
 
 /// A response object (Responses API), whole and as it came. Reading a field never fails: one that
 /// is missing or has another shape is read as empty.
@@ -41,17 +41,6 @@ impl Response {
         items
             .iter()
             .filter_map(|item| Item::deserialize(item).ok())
-            .collect()
-    }
-
-    /// The calls that wait for approval.
-    pub fn pending_approvals(&self) -> Vec<McpApprovalRequest> {
-        self.output()
-            .into_iter()
-            .filter_map(|item| match item {
-                Item::McpApprovalRequest(request) => Some(request),
-                _ => None,
-            })
             .collect()
     }
 

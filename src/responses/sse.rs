@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::EventStream;
 use super::error::Error;
 use super::event::{Event, EventKind};
+use super::indexes::Indexes;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -44,6 +45,7 @@ where
         bytes_read: 0,
         decoder: Decoder::default(),
         decoded: VecDeque::new(),
+        indexes: Indexes::default(),
         had_error: false,
     };
     futures::stream::unfold(Some(reader), |reader| async move {
@@ -73,6 +75,7 @@ struct Reader {
     decoder: Decoder,
     /// The data of events that are whole and have not been given out.
     decoded: VecDeque<Vec<u8>>,
+    indexes: Indexes,
     /// Whether an `error` event came: nothing has to follow it, though `response.failed` may.
     had_error: bool,
 }
@@ -81,7 +84,7 @@ impl Reader {
     async fn next(&mut self) -> Option<Result<Event, Error>> {
         loop {
             if let Some(data) = self.decoded.pop_front() {
-                return Some(read(&data));
+                return Some(read(&data, &mut self.indexes));
             }
             let chunk = if self.had_error {
                 timeout(AFTER_ERROR, self.bytes.next())
@@ -177,9 +180,9 @@ impl Decoder {
     }
 }
 
-fn read(data: &[u8]) -> Result<Event, Error> {
+fn read(data: &[u8], indexes: &mut Indexes) -> Result<Event, Error> {
     match serde_json::from_slice(data) {
-        Ok(Value::Object(data)) => Ok(Event::read(data)),
+        Ok(Value::Object(data)) => Ok(Event::read_in(data, indexes)),
         _ => Err(Error::NotAnEvent {
             start: String::from_utf8_lossy(data)
                 .trim()

@@ -15,6 +15,9 @@ use std::io::{self, IsTerminal, Write};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::error::Error;
 use crate::http::Seen;
@@ -124,13 +127,15 @@ impl Ui {
         let Some(level) = level else {
             return;
         };
+        // Libraries log what they are sent: session ids, arguments, whole requests.
+        let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
         let log = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_writer(io::stderr)
             .with_ansi(self.lines.has_colour());
         match format {
-            LogFormat::Text => log.init(),
-            LogFormat::Json => log.json().flatten_event(true).init(),
+            LogFormat::Text => log.finish().with(ours).init(),
+            LogFormat::Json => log.json().flatten_event(true).finish().with(ours).init(),
         }
     }
 
@@ -210,14 +215,23 @@ impl Ui {
         }
     }
 
+    /// On a terminal, what comes next begins at its margin. What is cut off in a pipe stays as it
+    /// came, and what is rendered ends its line itself.
+    fn end_line(&mut self) -> Result<(), Error> {
+        self.flush_answer()?;
+        if !io::stdout().is_terminal() {
+            return Ok(());
+        }
+        match self.transcript.end_line() && self.markdown.is_none() {
+            true => write_out("\n"),
+            false => Ok(()),
+        }
+    }
+
     /// The answer is over: with [`Format::Json`], the last response is printed.
     pub fn end_of_answer(&mut self) -> Result<(), Error> {
         self.lines.stop_progress();
-        self.flush_answer()?;
-        // What is cut off in a pipe stays as it came; a person's next line begins at its margin.
-        if self.markdown.is_none() && self.transcript.is_line_open() && io::stdout().is_terminal() {
-            write_out("\n")?;
-        }
+        self.end_line()?;
         match self.last.take() {
             Some(response) => self.print(&jsonl::document(&response)),
             None => Ok(()),
@@ -226,9 +240,9 @@ impl Ui {
 
     fn show(&mut self, event: &Event) -> Result<(), Error> {
         for shown in self.transcript.show(event) {
-            // A step or the end of the answer must not come before the text that it follows.
+            // A step must not come before the text that it follows, nor over it.
             if !matches!(shown, transcript::Shown::Text(_)) {
-                self.flush_answer()?;
+                self.end_line()?;
             }
             match shown {
                 transcript::Shown::Waiting(text) => self.lines.wait(&text),

@@ -58,9 +58,9 @@ impl Transcript {
         }
     }
 
-    /// Whether text was written that does not end in a line end.
-    pub fn is_line_open(&self) -> bool {
-        self.open_line.is_some()
+    /// Whether text was written that does not end in a line end; whoever asks ends the line.
+    pub fn end_line(&mut self) -> bool {
+        self.open_line.take().is_some()
     }
 
     /// What the stream did not tell item by item, and the last line end.
@@ -81,13 +81,14 @@ impl Transcript {
         }
         let took = self.started.get(&output_index).map(Instant::elapsed);
         match item {
-            Item::McpListTools(list) => vec![Shown::Step(listed(list, took))],
+            Item::McpListTools(list) => vec![Shown::Step(listed(list, took)), for_the_model()],
             Item::McpCall(call) => {
                 let hint = call.error.as_ref().and_then(failure::hint_of_call);
                 let hint = hint.map(|hint| Shown::Step(format!("  hint: {hint}")));
                 [Shown::Step(called(call, took))]
                     .into_iter()
                     .chain(hint)
+                    .chain([for_the_model()])
                     .collect()
             }
             Item::Message(message) => {
@@ -129,8 +130,12 @@ fn waiting(item: &Item) -> Option<Shown> {
             one_line(&call.server_label),
             one_line(&call.name)
         ))),
-        _ => Some(Shown::Waiting("waiting for the model".to_owned())),
+        _ => Some(for_the_model()),
     }
+}
+
+fn for_the_model() -> Shown {
+    Shown::Waiting("waiting for the model".to_owned())
 }
 
 fn listed(list: &McpListTools, took: Option<Duration>) -> String {

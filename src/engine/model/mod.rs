@@ -66,7 +66,7 @@ impl Model {
         match self {
             Self::Rules => Next::Step(rules_step(view)),
             Self::Script(script) => Next::Step(script.step(view)),
-            Self::Upstream(upstream) => Next::Question(Box::new(upstream.question(view))),
+            Self::Upstream(upstream) => Next::Asking(Box::new(upstream.asking(view))),
         }
     }
 }
@@ -74,7 +74,7 @@ impl Model {
 /// A step that is known, or has to be asked for.
 pub enum Next<'a> {
     Step(Step),
-    Question(Box<upstream::Question<'a>>),
+    Asking(Box<upstream::Asking<'a>>),
 }
 
 impl Next<'_> {
@@ -88,7 +88,7 @@ impl Next<'_> {
                 }
                 Ok(step.calls)
             }
-            Self::Question(question) => question.ask(emitter).await,
+            Self::Asking(asking) => asking.ask(emitter).await,
         }
     }
 }
@@ -144,7 +144,8 @@ fn named(view: &View<'_>, call: rules::Call) -> ToolCall {
     }
 }
 
-fn is_question(item: &Item) -> bool {
+/// Whether a person says this.
+pub fn is_question(item: &Item) -> bool {
     matches!(item, Item::Message(message) if message.role == "user")
 }
 

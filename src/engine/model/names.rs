@@ -1,8 +1,8 @@
 //! MCP tools as functions: names that an upstream model may use, and the way back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use crate::responses::{CreateResponse, Item, ToolEntry};
+use crate::responses::Item;
 
 /// The longest name of a function (Responses API, function tools).
 const LONGEST: usize = 64;
@@ -23,10 +23,8 @@ struct Tool {
 }
 
 impl Names {
-    /// The names of all tools that were listed or called in `items`. Those of the functions that
-    /// `request` brings itself are left to them.
-    pub fn new(request: &CreateResponse, items: &[&Item]) -> Self {
-        let mut taken: HashSet<String> = functions_of(request).map(str::to_owned).collect();
+    /// The names of all tools that were listed or called in `items`.
+    pub fn new(items: &[&Item]) -> Self {
         let mut names = Self {
             tools: HashMap::new(),
             names: HashMap::new(),
@@ -39,8 +37,7 @@ impl Names {
             if names.names.contains_key(&tool) {
                 continue;
             }
-            let free = free_name(&tool, &taken);
-            taken.insert(free.clone());
+            let free = free_name(&tool, &names.tools);
             names.tools.insert(free.clone(), tool.clone());
             names.names.insert(tool, free);
         }
@@ -63,14 +60,6 @@ impl Names {
     }
 }
 
-fn functions_of(request: &CreateResponse) -> impl Iterator<Item = &str> {
-    let tools = request.tools.iter().flatten();
-    tools.filter_map(|tool| match tool {
-        ToolEntry::Other(fields) => fields.get("name")?.as_str(),
-        ToolEntry::Mcp(_) => None,
-    })
-}
-
 fn tools_of(item: &Item) -> Vec<(&str, &str)> {
     match item {
         Item::McpListTools(list) => {
@@ -85,14 +74,14 @@ fn tools_of(item: &Item) -> Vec<(&str, &str)> {
     }
 }
 
-fn free_name(tool: &Tool, taken: &HashSet<String>) -> String {
+fn free_name(tool: &Tool, taken: &HashMap<String, Tool>) -> String {
     let plain = fitting(&tool.name, "");
     let labelled = format!("{}__{}", tool.server_label, tool.name);
     let numbered = (2..).map(|number| fitting(&labelled, &format!("_{number}")));
     [plain, fitting(&labelled, "")]
         .into_iter()
         .chain(numbered)
-        .find(|name| !taken.contains(name))
+        .find(|name| !taken.contains_key(name))
         .unwrap_or_else(|| unreachable!("numbers do not end"))
 }
 
@@ -125,9 +114,9 @@ mod tests {
         serde_json::from_value(tools.iter().map(list).collect()).unwrap()
     }
 
-    fn names(request: &CreateResponse, tools: &[(&str, &str)]) -> Names {
+    fn names(tools: &[(&str, &str)]) -> Names {
         let items = lists(tools);
-        Names::new(request, &items.iter().collect::<Vec<_>>())
+        Names::new(&items.iter().collect::<Vec<_>>())
     }
 
     #[test]
@@ -143,7 +132,7 @@ mod tests {
             ("d", &long),
             ("e", ""),
         ];
-        let names = names(&CreateResponse::default(), &tools);
+        let names = names(&tools);
         let given = tools.map(|(label, name)| names.of_tool(label, name).unwrap());
         assert_eq!(
             given,
@@ -160,23 +149,13 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_function_of_the_request_keeps_its_name() {
-        let request = json!({"tools": [{"type": "function", "name": "roll", "parameters": {}}]});
-        let request: CreateResponse = serde_json::from_value(request).unwrap();
-        let names = names(&request, &[("dice", "roll")]);
-        assert_eq!(names.of_tool("dice", "roll"), Some("dice__roll"));
-        assert_eq!(names.to_tool("dice__roll"), Some(("dice", "roll")));
-        assert_eq!(names.to_tool("roll"), None);
-    }
-
     proptest! {
         #[test]
         fn every_tool_has_a_name_of_its_own_that_leads_back(
             tools in prop::collection::vec(("[a_]{0,3}", "(\\PC{0,3}|[a_]{0,5}|x{60,70})"), 0..40)
         ) {
             let tools: Vec<_> = tools.iter().map(|(label, name)| (&**label, &**name)).collect();
-            let names = names(&CreateResponse::default(), &tools);
+            let names = names(&tools);
             for (label, name) in tools {
                 let function = names.of_tool(label, name).unwrap();
                 prop_assert!((1..=64).contains(&function.len()));

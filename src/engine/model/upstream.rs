@@ -11,7 +11,8 @@ use crate::engine::emit::{Emitter, Open};
 use crate::engine::response::Usage;
 use crate::responses::{
     self, Client, CreateResponse, Error, Event, EventKind, Input, Item, McpApprovalRequest,
-    McpApprovalResponse, McpCall, Message, ToolChoice, ToolChoiceMode, ToolEntry,
+    McpApprovalResponse, McpCall, McpCallError, Message, Response, ToolChoice, ToolChoiceMode,
+    ToolEntry,
 };
 
 /// A model that is asked over HTTP.
@@ -26,10 +27,10 @@ impl Upstream {
     }
 
     /// What this step asks of the model.
-    pub(super) fn question(&self, view: &View<'_>) -> Question<'_> {
-        let names = Names::new(view.request, view.items);
+    pub(super) fn asking(&self, view: &View<'_>) -> Asking<'_> {
+        let names = Names::new(view.items);
         let first = view.tools.first();
-        Question {
+        Asking {
             client: &self.client,
             request: upstream_request(view, &names),
             names,
@@ -39,7 +40,7 @@ impl Upstream {
 }
 
 /// A step that is ready to be asked.
-pub struct Question<'a> {
+pub struct Asking<'a> {
     client: &'a Client,
     request: CreateResponse,
     names: Names,
@@ -47,7 +48,7 @@ pub struct Question<'a> {
     first_label: String,
 }
 
-impl Question<'_> {
+impl Asking<'_> {
     /// Asks it. What the model says goes out through `emitter` as it comes; the calls that it asks
     /// for are returned.
     pub async fn ask(self, emitter: &mut Emitter) -> Result<Vec<ToolCall>, Error> {
@@ -62,27 +63,15 @@ impl Question<'_> {
             relay.take(event);
             Ok::<(), Error>(())
         };
-        let response = match responses::read_to_end(events, take).await {
-            Ok(response) => response,
-            Err(Error::NotCompleted {
-                status,
-                reason,
-                response,
-            }) => {
-                // What it did say, and what it took, is told before it is told why there is no more.
-                relay.rest(response.output());
-                emitter.used(Usage::of(&response));
-                return Err(Error::NotCompleted {
-                    status,
-                    reason,
-                    response,
-                });
-            }
-            Err(error) => return Err(error),
-        };
-        relay.rest(response.output());
+        let ended = responses::read_to_end(events, take).await;
+        // What it did say is told before it is told why there is no more.
+        match &ended {
+            Ok(response) => relay.rest(response),
+            Err(Error::NotCompleted { response, .. }) => relay.rest(response),
+            Err(_) => {}
+        }
         let functions = relay.functions;
-        emitter.used(Usage::of(&response));
+        ended?;
         let calls = functions.into_values().map(|call| self.tool_call(&call));
         Ok(calls.collect())
     }
@@ -131,24 +120,24 @@ impl Relay<'_> {
             EventKind::Created { .. }
             | EventKind::InProgress { .. }
             | EventKind::Completed { .. }
-            | EventKind::Failed { .. }
             | EventKind::Incomplete { .. }
             | EventKind::Error { .. } => {}
+            EventKind::Failed { response } => self.rest(response),
             _ => {
-                let index = event.data().get("output_index").and_then(Value::as_u64);
-                let index = index.and_then(|it| usize::try_from(it).ok());
-                if let Some(open) = index.and_then(|it| self.open.get(&it)) {
+                let open = event.output_index().and_then(|it| self.open.get(&it));
+                if let Some(open) = open {
                     self.emitter.relay(open, event.data().clone());
                 }
             }
         }
     }
 
-    /// What the stream did not tell item by item.
-    fn rest(&mut self, output: Vec<Item>) {
-        for (index, item) in output.into_iter().enumerate() {
+    /// What the stream did not tell item by item, and what it took.
+    fn rest(&mut self, response: &Response) {
+        for (index, item) in response.output().into_iter().enumerate() {
             self.end(index, item);
         }
+        self.emitter.used(Usage::of(response));
     }
 
     fn end(&mut self, index: usize, item: Item) {
@@ -185,16 +174,15 @@ fn upstream_request(view: &View<'_>, names: &Names) -> CreateResponse {
         metadata,
         stream,
         rest,
-        tools,
         // These are the engine's business: whom to call, how often, and what was said before.
         input: _,
+        tools: _,
         tool_choice: _,
         max_tool_calls: _,
         previous_response_id: _,
         store: _,
     } = view.request;
-    let others = tools.iter().flatten().filter(|it| is_other(it)).cloned();
-    let tools: Vec<ToolEntry> = functions(view, names).chain(others).collect();
+    let tools: Vec<ToolEntry> = functions(view, names).collect();
     let must_call = view.must_call && !tools.is_empty();
     let mut request = CreateResponse {
         model: model.clone(),
@@ -215,10 +203,6 @@ fn upstream_request(view: &View<'_>, names: &Names) -> CreateResponse {
     request
 }
 
-fn is_other(tool: &ToolEntry) -> bool {
-    matches!(tool, ToolEntry::Other(_))
-}
-
 /// The callable tools as functions (Responses API, function tools).
 fn functions<'a>(
     view: &'a View<'_>,
@@ -233,7 +217,7 @@ fn functions<'a>(
             "type": "function",
             "name": name,
             "description": (!descriptions.is_empty()).then(|| descriptions.join("\n\n")),
-            "parameters": listed.tool.input_schema,
+            "parameters": parameters(&listed.tool.input_schema),
             // Not said, it is true, and the API then refuses most schemas of MCP servers.
             "strict": false,
         });
@@ -242,6 +226,18 @@ fn functions<'a>(
             _ => unreachable!("the function above is an object"),
         }
     })
+}
+
+/// The schema as it is; one without properties, as many tools without arguments have, says so.
+fn parameters(input_schema: &Value) -> Value {
+    let mut parameters = input_schema.clone();
+    if let Value::Object(fields) = &mut parameters {
+        let fields_of_object = [("type", json!("object")), ("properties", json!({}))];
+        for (field, value) in fields_of_object {
+            fields.entry(field).or_insert(value);
+        }
+    }
+    parameters
 }
 
 fn description_of<'a>(request: &'a CreateResponse, server_label: &str) -> Option<&'a str> {
@@ -253,13 +249,15 @@ fn description_of<'a>(request: &'a CreateResponse, server_label: &str) -> Option
 /// The conversation as a model with functions knows it.
 fn input(items: &[&Item], names: &Names) -> Vec<Item> {
     let mut answers: HashMap<&str, &McpApprovalResponse> = HashMap::new();
-    let mut called: HashSet<&str> = HashSet::new();
+    let mut approved: HashMap<&str, &McpCall> = HashMap::new();
     for item in items {
         match item {
             Item::McpApprovalResponse(it) => {
                 answers.insert(&it.approval_request_id, it);
             }
-            Item::McpCall(call) => called.extend(call.approval_request_id.as_deref()),
+            Item::McpCall(call) => {
+                approved.extend(call.approval_request_id.as_deref().map(|id| (id, call)));
+            }
             _ => {}
         }
     }
@@ -272,21 +270,61 @@ fn input(items: &[&Item], names: &Names) -> Vec<Item> {
                 status: None,
                 ..message.clone()
             })),
-            Item::McpCall(call) => {
+            // Where the model asked for it, and not where it was made.
+            Item::McpApprovalRequest(request) => {
+                let name = names.of_tool(&request.server_label, &request.name);
+                let came_of_it = match approved.get(request.id.as_str()) {
+                    Some(call) => result(call),
+                    None => not_called(request, &answers),
+                };
+                input.extend(function(&request.id, name, &request.arguments, &came_of_it));
+            }
+            Item::McpCall(call) if call.approval_request_id.is_none() => {
                 let name = names.of_tool(&call.server_label, &call.name);
                 input.extend(function(&call.id, name, &call.arguments, &result(call)));
             }
-            Item::McpApprovalRequest(request) if !called.contains(request.id.as_str()) => {
-                let name = names.of_tool(&request.server_label, &request.name);
-                let why = not_called(request, &answers);
-                input.extend(function(&request.id, name, &request.arguments, &why));
-            }
-            Item::Other(fields) if is_useless(fields) => {}
             Item::Other(_) => input.push(item.clone()),
-            Item::McpListTools(_) | Item::McpApprovalRequest(_) | Item::McpApprovalResponse(_) => {}
+            Item::McpListTools(_) | Item::McpCall(_) | Item::McpApprovalResponse(_) => {}
         }
     }
+    without_stray_reasoning(input)
+}
+
+/// The API takes reasoning only with what it led to behind it; and what the upstream kept of it to
+/// itself can be named by no id any more.
+fn without_stray_reasoning(input: Vec<Item>) -> Vec<Item> {
+    let leads_somewhere: Vec<bool> = input
+        .iter()
+        .skip(1)
+        .map(is_said_by_model)
+        .chain([false])
+        .collect();
     input
+        .into_iter()
+        .zip(leads_somewhere)
+        .filter(|(item, leads_somewhere)| match item {
+            Item::Other(fields) if item.is_reasoning() => *leads_somewhere && has_content(fields),
+            _ => true,
+        })
+        .map(|(item, _)| item)
+        .collect()
+}
+
+fn is_said_by_model(item: &Item) -> bool {
+    match item {
+        Item::Message(message) => message.role == "assistant",
+        other => function_call(other).is_some(),
+    }
+}
+
+fn has_content(reasoning: &Map<String, Value>) -> bool {
+    ["encrypted_content", "content"]
+        .iter()
+        .any(|field| match reasoning.get(*field) {
+            None | Some(Value::Null) => false,
+            Some(Value::Array(parts)) => !parts.is_empty(),
+            Some(_) => true,
+        })
 }
 
 /// A call and what came of it.
@@ -300,8 +338,12 @@ fn function(call_id: &str, name: Option<&str>, arguments: &str, output: &str) ->
     })
 }
 
+/// What the model is told. Why a server did not answer is for the user: it says where the server is.
 fn result(call: &McpCall) -> String {
     match (&call.error, &call.output) {
+        (Some(McpCallError::HttpError { code: 424, .. }), _) => {
+            "Error: the tool's server did not answer".to_owned()
+        }
         (Some(error), _) => format!("Error: {}", error.text()),
         (None, output) => output.clone().unwrap_or_default(),
     }
@@ -319,15 +361,4 @@ fn not_called(
         Some(_) => "The call was denied.".to_owned(),
         None => "The call was not made: it waits for approval.".to_owned(),
     }
-}
-
-/// Reasoning that the upstream kept to itself: it can be sent back only by an id, and nobody knows
-/// that id any more.
-fn is_useless(item: &Map<String, Value>) -> bool {
-    let has = |field: &str| match item.get(field) {
-        None | Some(Value::Null) => false,
-        Some(Value::Array(parts)) => !parts.is_empty(),
-        Some(_) => true,
-    };
-    item.get("type") == Some(&"reasoning".into()) && !has("encrypted_content") && !has("content")
 }

@@ -232,6 +232,7 @@ fn tools_of_one_name_on_two_servers_are_two_functions() {
         .args(&["--require-approval", "never", "Roll", "--mcp-config"])
         .arg(&config)
         .run();
+    assert_eq!(run.exit, Some(0), "{run}");
     // Which server lists first is left to chance.
     let calls: Vec<&str> = run.stderr.lines().skip(2).collect();
     let calls: Vec<&str> = calls
@@ -346,18 +347,29 @@ fn what_was_said_before_the_end_of_the_tokens_is_not_lost() {
 
 #[test]
 fn a_bridge_keeps_no_response_and_reaches_no_connector() {
-    for args in [
-        &["--previous-response-id", "resp_1", "Roll"][..],
-        &["--connector-id", "connector_gmail", "Read"],
-        &["--local", "Roll"],
-        &["--model", "rules", "Roll"],
-        &["--print-request", "curl", "Roll"],
+    for (args, words) in [
+        (
+            &["--previous-response-id", "resp_1", "Roll"][..],
+            "this machine keeps none",
+        ),
+        (
+            &["--connector-id", "connector_gmail", "Read"],
+            "a connector cannot be used",
+        ),
+        (
+            &["--server-url", "http://a/", "--defer-loading", "Read"],
+            "loaded later cannot be used",
+        ),
+        (&["--local", "Roll"], "cannot be used with '--local'"),
+        (&["--model", "rules", "Roll"], "is a model of this machine"),
+        (&["--print-request", "curl", "Roll"], "cannot be used with"),
     ] {
         let run = McpCli::new(&["ask", "--bridge"])
             .env("OPENAI_API_KEY", KEY)
             .args(args)
             .run();
         assert_eq!(run.exit, Some(2), "{args:?}: {run}");
+        assert!(run.stderr.contains(words), "{args:?}: {run}");
     }
 }
 
@@ -384,5 +396,169 @@ fn a_model_without_reasoning_is_not_asked_for_it_twice() {
     assert_eq!(
         included,
         [json!(["reasoning.encrypted_content"]), json!([]), json!([])]
+    );
+}
+
+fn failure() -> Value {
+    json!({"error": {"message": "Later.", "type": "server_error", "param": null, "code": null}})
+}
+
+#[test]
+fn a_call_that_was_made_is_not_made_again_when_the_model_fails_after_it() {
+    let home = TempDir::new().unwrap();
+    let server = dice_server();
+    let api = Api::start([
+        Answer::streamed(&json!([reasoning(), call("roll_dice", r#"{"n_dice":1}"#)])),
+        Answer::json(500, &failure()),
+        Answer::streamed(&json!([message("A three.")])),
+    ]);
+    let ask = |args: &[&str]| bridge_to(&api, &server).args(args).home(home.path()).run();
+    assert_eq!(ask(&["Roll"]).exit, Some(7));
+    let failed = ask(&["-c", "--approve", "all"]);
+    assert_eq!(failed.exit, Some(3), "{failed}");
+    assert!(failed.stderr.contains("-> [3]"), "{failed}");
+    let run = ask(&["-c", "--approve", "all", "What was it?"]);
+    assert_eq!(run.stdout, "A three.\n", "{run}");
+    assert!(!run.stderr.contains("->"), "{run}");
+    assert_eq!(
+        input_types(&api.requests()[2]),
+        [
+            "message",
+            "reasoning",
+            "function_call",
+            "function_call_output",
+            "message"
+        ]
+    );
+}
+
+#[test]
+fn a_call_that_is_approved_with_a_new_question_stays_where_it_was_asked_for() {
+    let home = TempDir::new().unwrap();
+    let server = dice_server();
+    let api = Api::start([
+        Answer::streamed(&json!([reasoning(), call("roll_dice", r#"{"n_dice":1}"#)])),
+        Answer::streamed(&json!([message("A three, and then some.")])),
+    ]);
+    let ask = |args: &[&str]| bridge_to(&api, &server).args(args).home(home.path()).run();
+    assert_eq!(ask(&["Roll"]).exit, Some(7));
+    let run = ask(&["-c", "--approve", "all", "And then?"]);
+    assert_eq!(run.exit, Some(0), "{run}");
+    assert_eq!(
+        input_types(&api.requests()[1]),
+        [
+            "message",
+            "reasoning",
+            "function_call",
+            "function_call_output",
+            "message"
+        ]
+    );
+}
+
+#[test]
+fn a_denial_ends_a_demanded_call_and_ids_may_come_again() {
+    let home = TempDir::new().unwrap();
+    let server = dice_server();
+    let api = Api::start([
+        Answer::streamed(&json!([reasoning(), call("roll_dice", r#"{"n_dice":1}"#)])),
+        Answer::streamed(&json!([reasoning(), message("As you wish.")])),
+        Answer::streamed(&json!([reasoning(), message("Still here.")])),
+    ]);
+    let ask = |args: &[&str]| bridge_to(&api, &server).args(args).home(home.path()).run();
+    let run = ask(&["--approve", "none", "--tool-choice", "required", "Roll"]);
+    assert_eq!(run.exit, Some(7), "{run}");
+    let demanded: Vec<Value> = api
+        .requests()
+        .iter()
+        .map(|it| it["tool_choice"].clone())
+        .collect();
+    assert_eq!(demanded, [json!("required"), Value::Null]);
+    let run = ask(&["-c", "And now?"]);
+    assert_eq!(run.stdout, "Still here.\n", "{run}");
+}
+
+#[test]
+fn where_a_server_is_stays_here_when_it_does_not_answer() {
+    let home = TempDir::new().unwrap();
+    let folder = TempDir::new().unwrap();
+    let program = folder.path().join("secret-program");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mcp-cli"), &program).unwrap();
+    let config = folder.path().join("mcp.json");
+    let server = json!({"command": program, "args": ["serve", "-t", "stdio"]});
+    std::fs::write(&config, json!({"mcpServers": {"dice": server}}).to_string()).unwrap();
+    let api = Api::start([
+        Answer::streamed(&json!([call("roll_dice", r#"{"n_dice":1}"#)])),
+        Answer::streamed(&json!([message("It is gone.")])),
+    ]);
+    let ask = |args: &[&str]| {
+        let cli = bridge(&api).args(args).arg("--mcp-config").arg(&config);
+        cli.home(home.path()).run()
+    };
+    assert_eq!(ask(&["Roll"]).exit, Some(7));
+    std::fs::remove_file(&program).unwrap();
+    let run = ask(&["-c", "--approve", "all"]);
+    assert_eq!(run.exit, Some(0), "{run}");
+    assert!(
+        run.stderr.contains("secret-program"),
+        "the user is told: {run}"
+    );
+    let requests = json!(api.requests()).to_string();
+    assert!(!requests.contains("secret-program"), "{requests}");
+    assert!(
+        requests.contains("the tool's server did not answer"),
+        "{requests}"
+    );
+}
+
+#[test]
+fn items_without_a_number_are_streamed_as_well() {
+    let server = dice_server();
+    let response =
+        json!({"id": "resp_1", "object": "response", "status": "completed", "output": []});
+    let item = json!({"type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
+        "content": [{"type": "output_text", "text": "Hello"}]});
+    let body: String = [
+        json!({"type": "response.output_item.added", "item": {"type": "message", "id": "msg_1",
+            "role": "assistant", "content": []}}),
+        json!({"type": "response.output_text.delta", "item_id": "msg_1", "delta": "Hello"}),
+        json!({"type": "response.output_item.done", "item": item}),
+        json!({"type": "response.completed", "response": response}),
+    ]
+    .map(|event| format!("data: {event}\n\n"))
+    .concat();
+    for from_here in [&["--bridge"][..], &[]] {
+        let api = Api::start([Answer::raw(200, "text/event-stream", &body)]);
+        let run = McpCli::new(&[
+            "ask",
+            "--base-url",
+            &api.base_url,
+            "Hi",
+            "--format",
+            "jsonl",
+        ])
+        .args(&["--server-url", &server.url])
+        .args(from_here)
+        .env("OPENAI_API_KEY", KEY)
+        .run();
+        assert_eq!(run.exit, Some(0), "{run}");
+        assert!(run.stdout.contains(r#""delta":"Hello""#), "{run}");
+    }
+}
+
+#[test]
+fn the_text_of_a_response_that_failed_is_told() {
+    let server = dice_server();
+    let mut response: Value =
+        crate::support::json("recordings/dotnet-MCPToolWorks.1.response.json");
+    response["output"] = json!([message("partial text")]);
+    response["status"] = "failed".into();
+    response["error"] = json!({"code": "server_error", "message": "No."});
+    let api = Api::start([Answer::json(200, &response)]);
+    let run = bridge_to(&api, &server).args(&["Roll"]).run();
+    assert_eq!(
+        (run.exit, run.stdout.as_str()),
+        (Some(5), "partial text\n"),
+        "{run}"
     );
 }

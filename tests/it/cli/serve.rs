@@ -6,7 +6,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{McpCli, Serving, http_server};
+use crate::support::{BOTH_FORMS, McpCli, POST, Serving, http_server};
 
 #[test]
 fn it_says_where_it_listens_and_stops_when_told_to() {
@@ -273,6 +273,78 @@ fn the_log_has_what_is_needed_and_nothing_that_says_who_it_was() {
                 "{log}"
             );
         }
+    }
+}
+
+#[test]
+fn a_log_has_none_of_what_clients_send() {
+    let args = [
+        "serve",
+        "-p",
+        "0",
+        "--sessions",
+        "--log-format",
+        "json",
+        "--log-level",
+        "trace",
+    ];
+    let serving = Serving::start(McpCli::new(&args));
+    let post = |headers: &str, message: Value| {
+        let head = format!("{POST}\n{BOTH_FORMS}\n{headers}");
+        serving.send(head.trim(), message.to_string().as_bytes())
+    };
+    let client = json!({"name": "canary-client", "version": "1"});
+    let params = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
+    let opened = post(
+        "",
+        json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}),
+    );
+    let mut lines = opened.text.lines();
+    let session = lines
+        .find_map(|it| it.strip_prefix("mcp-session-id: "))
+        .unwrap()
+        .to_owned();
+    let headers = format!("mcp-session-id: {session}");
+    let params = json!({"requestId": 9, "reason": "canary-reason"});
+    post(
+        &headers,
+        json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+    );
+    post(
+        &headers,
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}),
+    );
+    let params = json!({"name": "canary-tool", "arguments": {"x": "canary-argument"}});
+    let called = post(
+        &headers,
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}),
+    );
+    assert_eq!(called.status(), 200, "{}", called.text);
+    let (_, log) = serving.terminate();
+    assert!(log.contains("\"tools/call\""), "{log}");
+    for secret in ["canary", &session] {
+        assert!(!log.contains(secret), "{secret} is in {log}");
+    }
+}
+
+#[test]
+fn it_can_be_stopped_as_soon_as_it_is_ready() {
+    for _ in 0..20 {
+        let serving = Serving::start(McpCli::new(&["serve", "-p", "0", "--no-banner"]));
+        assert_eq!(serving.terminate().0, Some(0));
+    }
+}
+
+#[test]
+fn what_cannot_be_served_so_is_refused() {
+    for args in [
+        &["-t", "stdio", "--sessions"][..],
+        &["--path", "/healthz"],
+        &["--path", "/.well-known/oauth-protected-resource"],
+        &["--path", "mcp"],
+    ] {
+        let run = McpCli::new(&["serve"]).args(args).run();
+        assert_eq!(run.exit, Some(2), "{args:?}: {run}");
     }
 }
 

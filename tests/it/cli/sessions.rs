@@ -73,7 +73,8 @@ fn a_session_belongs_to_the_caller_that_opened_it() {
         server.send(&head, b"").status()
     };
     assert_eq!(end(&bob), 404);
-    assert!(matches!(end(&alice), 200..300));
+    assert_eq!(end(&alice), 204);
+    assert_eq!(end(&alice), 404, "it is over");
     assert_eq!(list(&server, &format!("{alice}\n{session}")), 404);
 }
 
@@ -81,12 +82,56 @@ fn a_session_belongs_to_the_caller_that_opened_it() {
 fn there_are_only_so_many_sessions() {
     let server = Serving::start(McpCli::new(&["serve", "-p", "0", "--sessions"]));
     let body = initialize();
-    let reply = (0..600)
-        .map(|_| server.post(body.as_bytes()))
-        .find(|reply| reply.status() != 200)
-        .expect("600 sessions were opened");
+    let first = open(&server, "");
+    let opened = (1..600)
+        .take_while(|_| server.post(body.as_bytes()).status() == 200)
+        .count();
+    assert_eq!(opened, 499, "beside the first");
+    let reply = server.post(body.as_bytes());
     assert_eq!(reply.status(), 503, "{}", reply.text);
     assert!(reply.text.contains("retry-after: "), "{}", reply.text);
+
+    // Who needs no session is not kept out, and a session that ends makes room.
+    let head = format!(
+        "{POST}\n{BOTH_FORMS}\nmcp-protocol-version: 2026-07-28\nmcp-method: server/discover"
+    );
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {}});
+    let discover =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": meta}});
+    assert_eq!(
+        server.send(&head, discover.to_string().as_bytes()).status(),
+        200
+    );
+    let end = format!("DELETE /mcp HTTP/1.1\nmcp-session-id: {first}");
+    assert_eq!(server.send(&end, b"").status(), 204);
+    assert_eq!(server.post(body.as_bytes()).status(), 200);
+}
+
+#[test]
+fn one_caller_leaves_room_for_others() {
+    let home = tempfile::TempDir::new().unwrap();
+    let token = |subject: &str| {
+        let args = [
+            "token",
+            "-q",
+            "--audience",
+            "dice-server",
+            "--subject",
+            subject,
+        ];
+        let run = McpCli::new(&args).home(home.path()).run();
+        format!("authorization: Bearer {}", run.stdout.trim())
+    };
+    let args = ["serve", "-p", "0", "--auth", "--sessions"];
+    let server = Serving::start(McpCli::new(&args).home(home.path()));
+    let open = |authorization: &str| {
+        let head = format!("{POST}\n{BOTH_FORMS}\n{authorization}");
+        server.send(&head, initialize().as_bytes()).status()
+    };
+    let (alice, bob) = (token("alice"), token("bob"));
+    assert!((0..50).all(|_| open(&bob) == 200));
+    assert_eq!((open(&bob), open(&alice)), (503, 200));
 }
 
 #[test]

@@ -145,6 +145,41 @@ impl Drop for Api {
     }
 }
 
+/// What the API refuses beyond the schema: a call without a result or the other way round, reasoning
+/// without what it led to, a function without properties.
+fn assert_is_conversation(request: &Value) {
+    let none = Vec::new();
+    let input = request["input"].as_array().unwrap_or(&none);
+    let of_type = |kind: &str| -> Vec<&Value> {
+        let items = input.iter().filter(|item| item["type"] == kind);
+        items.map(|item| &item["call_id"]).collect()
+    };
+    assert_eq!(
+        of_type("function_call"),
+        of_type("function_call_output"),
+        "{request:#}"
+    );
+    for (index, item) in input.iter().enumerate() {
+        let next = &input.get(index + 1).unwrap_or(&Value::Null);
+        let leads_somewhere = next["role"] == "assistant"
+            || matches!(
+                next["type"].as_str(),
+                Some("function_call" | "mcp_call" | "mcp_approval_request")
+            );
+        assert!(
+            item["type"] != "reasoning" || leads_somewhere,
+            "{request:#}"
+        );
+    }
+    for tool in request["tools"].as_array().unwrap_or(&none) {
+        let parameters = &tool["parameters"];
+        assert!(
+            tool["type"] != "function" || parameters["properties"].is_object(),
+            "{tool}"
+        );
+    }
+}
+
 async fn answer(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
     if headers.get("authorization").map(|it| it.as_bytes())
         != Some(format!("Bearer {KEY}").as_bytes())
@@ -156,6 +191,7 @@ async fn answer(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -
     assert_eq!(headers["content-type"], "application/json");
     let request: Value = serde_json::from_slice(&body).unwrap();
     assert_is_request(&request);
+    assert_is_conversation(&request);
     shared.requests.lock().unwrap().push(request);
     let answer = shared.answers.lock().unwrap().pop_front();
     let answer = answer.unwrap_or_else(|| {

@@ -1,0 +1,82 @@
+//! Which item an event tells of, where the server does not say it by a number.
+
+use serde_json::{Map, Value};
+
+/// The ids of the items so far. OpenAI numbers items with `output_index`; llama.cpp names them by
+/// id, or tells of the last one without a name.
+#[derive(Debug, Default)]
+pub struct Indexes {
+    ids: Vec<Option<String>>,
+}
+
+impl Indexes {
+    /// The `output_index` of an event that tells of an item.
+    pub fn of(&mut self, event: &Map<String, Value>) -> Option<usize> {
+        let said = event.get("output_index").and_then(Value::as_u64);
+        let said = said.and_then(|it| usize::try_from(it).ok());
+        let item = event.get("item");
+        let id = event.get("item_id").or_else(|| item?.get("id"));
+        let id = id.and_then(Value::as_str);
+        if event.get("type") == Some(&"response.output_item.added".into()) {
+            let next = self.ids.len();
+            if said.is_none_or(|said| said == next) {
+                self.ids.push(id.map(str::to_owned));
+            }
+            return said.or(Some(next));
+        }
+        if said.is_some() || (item.is_none() && id.is_none()) {
+            return said;
+        }
+        let named = self.ids.iter().rposition(|it| it.as_deref() == id);
+        named.or_else(|| self.ids.len().checked_sub(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_item_without_a_number_is_known_by_its_id_or_is_the_last() {
+        let mut indexes = Indexes::default();
+        for (event, expected) in [
+            (json!({"type": "response.created"}), None),
+            (
+                json!({"type": "response.output_item.added", "item": {"id": "rs_1"}}),
+                Some(0),
+            ),
+            (
+                json!({"type": "response.output_item.added", "item": {"id": "msg_1"}}),
+                Some(1),
+            ),
+            (
+                json!({"type": "response.output_text.delta", "item_id": "msg_1"}),
+                Some(1),
+            ),
+            (
+                json!({"type": "response.output_item.done", "item": {"id": "rs_1"}}),
+                Some(0),
+            ),
+            (
+                json!({"type": "response.output_text.done", "item_id": "other"}),
+                Some(1),
+            ),
+            (
+                json!({"type": "response.output_text.done", "item_id": "rs_1", "output_index": 7}),
+                Some(7),
+            ),
+            (
+                json!({"type": "response.output_item.added", "output_index": 2, "item": {}}),
+                Some(2),
+            ),
+            (
+                json!({"type": "response.output_item.done", "item": {}}),
+                Some(2),
+            ),
+        ] {
+            assert_eq!(indexes.of(event.as_object().unwrap()), expected, "{event}");
+        }
+    }
+}
