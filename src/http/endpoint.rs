@@ -76,7 +76,8 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
         let config = StreamableHttpServerConfig::default()
             .disable_allowed_hosts()
             .with_legacy_session_mode(keeps_sessions)
-            .with_json_response(!keeps_sessions);
+            // Who only answers has nothing to stream.
+            .with_json_response(!keeps_sessions || options.only_answers);
         let in_place = options
             .only_answers
             .then(|| InPlace::new(handler.clone(), !keeps_sessions));
