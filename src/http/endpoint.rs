@@ -102,12 +102,12 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
         }
         if request.method() == Method::GET {
             // A client may listen for as long as it likes; the server need not wait for it.
-            let answer = self.pass(request, false).await;
+            let answer = self.pass(request, None).await;
             let stop = self.stop.clone().cancelled_owned();
             return answer.map(|body| Body::from_stream(body.into_data_stream().take_until(stop)));
         }
         if request.method() != Method::POST || !is_json(request.headers()) {
-            return self.pass(request, false).await;
+            return self.pass(request, None).await;
         }
         let (head, body) = request.into_parts();
         let body = match read(body).await {
@@ -143,9 +143,8 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
             return answer::error(StatusCode::OK, message.request_id(), error);
         }
         let unknown = unknown_version(&head.headers);
-        let opens_session = message.asks_for("initialize");
         let request = Request::from_parts(head, Body::from(body.clone()));
-        let answer = self.pass(request, opens_session).await;
+        let answer = self.pass(request, Some(message)).await;
         let is_text = !is_json(answer.headers());
         match (answer.status(), unknown) {
             // And what is no message is of the wrong media type.
@@ -162,10 +161,10 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
         }
     }
 
-    async fn pass(&self, request: Request, opens_session: bool) -> Response {
+    async fn pass(&self, request: Request, message: Option<&Message<'_>>) -> Response {
         match &self.service {
             Service::Stateless(service) => service.handle(request).await.map(Body::new),
-            Service::WithSessions(sessions) => sessions.answer(request, opens_session).await,
+            Service::WithSessions(sessions) => sessions.answer(request, message).await,
         }
     }
 }
@@ -200,7 +199,7 @@ async fn read(body: Body) -> Result<Bytes, Response> {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if is_too_large(&*error) => Err(last_refusal(
             StatusCode::PAYLOAD_TOO_LARGE,
-            "the body is larger than 4 MiB",
+            "the body is larger than 256 KiB",
         )),
         Ok(Err(_)) => Err(last_refusal(
             StatusCode::BAD_REQUEST,

@@ -15,8 +15,9 @@ use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 use super::answer::{last_refusal, refusal};
 
-/// The most bytes of a request's body.
-pub const MAX_BODY: u64 = 4 * 1024 * 1024;
+/// The most bytes of a request's body. A call has some hundred; what a body of a few megabytes takes
+/// once it is parsed, and times the number of connections, no machine has.
+pub const MAX_BODY: u64 = 256 * 1024;
 
 /// Under which names the server answers, and to which pages.
 ///
@@ -112,7 +113,7 @@ impl Guard {
         let length = headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok());
         let length = length.and_then(|length| length.parse::<u64>().ok());
         length.filter(|length| *length > MAX_BODY).map(|_| {
-            let message = "the body is larger than 4 MiB";
+            let message = "the body is larger than 256 KiB";
             last_refusal(StatusCode::PAYLOAD_TOO_LARGE, message)
         })
     }
@@ -278,8 +279,8 @@ mod tests {
     fn a_body_that_is_too_large_is_refused_before_it_comes() {
         for (length, refused) in [
             ("0", None),
-            ("4194304", None),
-            ("4194305", Some(413)),
+            ("262144", None),
+            ("262145", Some(413)),
             ("100000000000", Some(413)),
         ] {
             let headers = [("host", "localhost"), ("content-length", length)];

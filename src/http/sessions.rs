@@ -1,19 +1,22 @@
 //! Sessions for clients older than MCP 2026-07-28: so many, each for the caller that opened it, and
 //! gone when nobody asks for them any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use futures::StreamExt;
 use http::header::RETRY_AFTER;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use rmcp::ServerHandler;
+use rmcp::model::RequestId;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 
 use super::answer::refusal;
+use super::message::Message;
 
 /// How many sessions there are at a time; each takes 50 kB. rmcp ends one after five minutes
 /// without a request.
@@ -35,6 +38,8 @@ pub struct Sessions<H> {
     caller_of: CallerOf,
     /// The caller of each session, by the session's id.
     callers: Mutex<HashMap<String, Option<[u8; 32]>>>,
+    /// The requests that are not answered yet, by their session and their id.
+    under_way: Arc<Mutex<HashSet<(String, RequestId)>>>,
 }
 
 impl<H: ServerHandler> Sessions<H> {
@@ -49,11 +54,14 @@ impl<H: ServerHandler> Sessions<H> {
             sessions,
             caller_of,
             callers: Mutex::default(),
+            under_way: Arc::default(),
         }
     }
 
-    /// Passes a request on, if its session is its caller's. `opens` says that it opens one.
-    pub async fn answer(&self, request: Request, opens: bool) -> Response {
+    /// Passes a request on, if its session is its caller's. `message` is what its body says, where
+    /// it has one.
+    pub async fn answer(&self, request: Request, message: Option<&Message<'_>>) -> Response {
+        let opens = message.is_some_and(|it| it.asks_for("initialize"));
         let caller = (self.caller_of)(request.extensions());
         let id = session_id(request.headers()).map(str::to_owned);
         let ends = request.method() == Method::DELETE;
@@ -65,7 +73,18 @@ impl<H: ServerHandler> Sessions<H> {
             None if opens && self.is_full(caller).await => return busy(),
             _ => {}
         }
-        let mut answer = self.service.handle(request).await.map(Body::new);
+        let under_way = match (&id, message.and_then(Message::request_id)) {
+            (Some(session), Some(id)) => match self.begin(session, id) {
+                Some(under_way) => Some(under_way),
+                None => {
+                    let message = "a request of this session with the same id is under way";
+                    return refusal(StatusCode::BAD_REQUEST, message);
+                }
+            },
+            _ => None,
+        };
+        let answer = self.service.handle(request).await.map(Body::new);
+        let mut answer = answer.map(|body| ending(body, under_way));
         if let Some(id) = id.filter(|_| ends && answer.status() == StatusCode::ACCEPTED) {
             self.callers().remove(&id);
             // It is over, not about to be: the official client for Python takes nothing less.
@@ -75,6 +94,17 @@ impl<H: ServerHandler> Sessions<H> {
             self.callers().insert(id.to_owned(), caller);
         }
         answer
+    }
+
+    /// Notes that a request is under way, unless one of the same id is: rmcp would answer only one
+    /// of the two, and the other never.
+    fn begin(&self, session: &str, id: RequestId) -> Option<UnderWay> {
+        let request = (session.to_owned(), id);
+        let is_new = lock(&self.under_way).insert(request.clone());
+        is_new.then(|| UnderWay {
+            all: Arc::clone(&self.under_way),
+            request,
+        })
     }
 
     /// Whether there is no room for another session, of this caller or at all.
@@ -87,8 +117,38 @@ impl<H: ServerHandler> Sessions<H> {
     }
 
     fn callers(&self) -> MutexGuard<'_, HashMap<String, Option<[u8; 32]>>> {
-        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.callers)
     }
+}
+
+/// A request that is under way, until this is dropped.
+struct UnderWay {
+    all: Arc<Mutex<HashSet<(String, RequestId)>>>,
+    request: (String, RequestId),
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        lock(&self.all).remove(&self.request);
+    }
+}
+
+/// The body, and with its end the end of the request.
+fn ending(body: Body, under_way: Option<UnderWay>) -> Body {
+    match under_way {
+        None => body,
+        Some(under_way) => {
+            let chunks = body.into_data_stream();
+            Body::from_stream(chunks.map(move |chunk| {
+                let _ = &under_way;
+                chunk
+            }))
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn busy() -> Response {

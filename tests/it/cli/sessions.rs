@@ -109,6 +109,23 @@ fn there_are_only_so_many_sessions() {
 }
 
 #[test]
+fn every_request_of_a_session_is_answered_whatever_its_id() {
+    let server = Serving::start(McpCli::new(&["serve", "-p", "0", "--sessions"]));
+    let session = format!("mcp-session-id: {}", open(&server, ""));
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..40)
+            .map(|_| scope.spawn(|| list(&server, &session)))
+            .collect();
+        asked.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    assert!(
+        statuses.iter().all(|it| matches!(it, 200 | 400)),
+        "{statuses:?}"
+    );
+    assert_eq!(list(&server, &session), 200, "the id may come again");
+}
+
+#[test]
 fn one_caller_leaves_room_for_others() {
     let home = tempfile::TempDir::new().unwrap();
     let token = |subject: &str| {
