@@ -1,15 +1,17 @@
 //! The bearer layer: a request goes on only with a token that the `Verifier` accepts (RFC 6750).
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use futures::future::{BoxFuture, Either};
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
+use tower::{Layer, Service};
 
 use crate::auth::{Rejection, Verified, Verifier, metadata};
 
@@ -18,28 +20,72 @@ use crate::auth::{Rejection, Verified, Verifier, metadata};
 ///
 /// A request that goes on has the [`Caller`](crate::auth::Caller) among its extensions.
 pub fn protect(router: Router, path: &str, verifier: Arc<Verifier>) -> Router {
-    let layer = from_fn_with_state(Arc::clone(&verifier), require_bearer);
     router
-        .route_layer(layer)
+        .route_layer(RequireBearer(Arc::clone(&verifier)))
         .merge(metadata::routes(path, verifier))
 }
 
-/// A token is looked for in the `Authorization` header and nowhere else: what stands in a URL ends up in logs.
-async fn require_bearer(
-    State(verifier): State<Arc<Verifier>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    match check(request.headers(), &verifier).await {
-        Ok(verified) => {
+/// The layer. A token is looked for in the `Authorization` header and nowhere else: what stands in a URL ends up in logs.
+///
+/// It is a service and no function of axum's, since one of those takes a microsecond on every call.
+#[derive(Clone)]
+struct RequireBearer(Arc<Verifier>);
+
+impl<S> Layer<S> for RequireBearer {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded {
+            inner,
+            verifier: Arc::clone(&self.0),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Guarded<S> {
+    inner: S,
+    verifier: Arc<Verifier>,
+}
+
+impl<S> Service<Request> for Guarded<S>
+where
+    S: Service<Request, Response = Response> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Either<S::Future, BoxFuture<'static, Result<Response, S::Error>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        if let Ok(token) = bearer_token(request.headers())
+            && let Some(verified) = self.verifier.known(token, SystemTime::now())
+        {
             request.extensions_mut().insert(verified.caller);
-            next.run(request).await
+            return Either::Left(self.inner.call(request));
         }
-        Err(refusal) => {
-            tracing::debug!(reason = %refusal, "request refused");
-            let metadata = metadata::url(request.headers(), request.uri().path());
-            refusal.response(&verifier.policy().required_scopes, metadata.as_deref())
-        }
+        // The clone has not been polled until it is ready; this one has (tower's `Service`).
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let verifier = Arc::clone(&self.verifier);
+        Either::Right(Box::pin(async move {
+            match check(request.headers(), &verifier).await {
+                Ok(verified) => {
+                    request.extensions_mut().insert(verified.caller);
+                    inner.call(request).await
+                }
+                Err(refusal) => {
+                    tracing::debug!(reason = %refusal, "request refused");
+                    let metadata = metadata::url(request.headers(), request.uri().path());
+                    let scopes = &verifier.policy().required_scopes;
+                    Ok(refusal.response(scopes, metadata.as_deref()))
+                }
+            }
+        }))
     }
 }
 

@@ -116,13 +116,19 @@ impl Jwks {
         }))
     }
 
+    /// The keys, if they are of this hour.
+    pub(super) fn fresh(&self, now: SystemTime) -> Option<Arc<Keys>> {
+        let state = self.state();
+        (apart(state.fetched_at, now) < LIFETIME).then(|| Arc::clone(&state.keys))
+    }
+
     /// The keys, of this hour if they can be had.
     pub(super) async fn current(self: &Arc<Self>, now: SystemTime) -> Arc<Keys> {
+        if let Some(keys) = self.fresh(now) {
+            return keys;
+        }
         let fetching = {
             let mut state = self.state();
-            if apart(state.fetched_at, now) < LIFETIME {
-                return Arc::clone(&state.keys);
-            }
             let fetching = self.fetch_again(&mut state, now);
             // Nobody waits for a server that did not answer the last time; old keys are better than none.
             fetching.filter(|_| !state.has_failed)

@@ -39,6 +39,14 @@ impl KeySource {
         }
     }
 
+    /// The keys, if nothing has to be fetched for them.
+    pub(super) fn at_hand(&self, now: SystemTime) -> Option<Arc<Keys>> {
+        match self {
+            Self::Fixed(keys) => Some(Arc::clone(keys)),
+            Self::Published(jwks) => jwks.fresh(now),
+        }
+    }
+
     pub(super) async fn current(&self, now: SystemTime) -> Arc<Keys> {
         match self {
             Self::Fixed(keys) => Arc::clone(keys),
