@@ -250,8 +250,12 @@ fn description_of<'a>(request: &'a CreateResponse, server_label: &str) -> Option
 fn input(items: &[&Item], names: &Names) -> Vec<Item> {
     let mut answers: HashMap<&str, &McpApprovalResponse> = HashMap::new();
     let mut approved: HashMap<&str, &McpCall> = HashMap::new();
+    let mut asked_for: HashSet<&str> = HashSet::new();
     for item in items {
         match item {
+            Item::McpApprovalRequest(request) => {
+                asked_for.insert(&request.id);
+            }
             Item::McpApprovalResponse(it) => {
                 answers.insert(&it.approval_request_id, it);
             }
@@ -279,12 +283,16 @@ fn input(items: &[&Item], names: &Names) -> Vec<Item> {
                 };
                 input.extend(function(&request.id, name, &request.arguments, &came_of_it));
             }
-            Item::McpCall(call) if call.approval_request_id.is_none() => {
+            Item::McpCall(call) => {
+                let approval = call.approval_request_id.as_deref();
+                if approval.is_some_and(|id| asked_for.contains(id)) {
+                    continue;
+                }
                 let name = names.of_tool(&call.server_label, &call.name);
                 input.extend(function(&call.id, name, &call.arguments, &result(call)));
             }
             Item::Other(_) => input.push(item.clone()),
-            Item::McpListTools(_) | Item::McpCall(_) | Item::McpApprovalResponse(_) => {}
+            Item::McpListTools(_) | Item::McpApprovalResponse(_) => {}
         }
     }
     without_stray_reasoning(input)

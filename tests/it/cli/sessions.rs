@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::support::{BOTH_FORMS, McpCli, POST, Serving};
 
@@ -15,6 +16,20 @@ fn initialize() -> String {
 }
 
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+
+/// A header with a token for `subject`, of the key pair in `home`.
+fn token_of(home: &TempDir, subject: &str) -> String {
+    let args = [
+        "token",
+        "-q",
+        "--audience",
+        "dice-server",
+        "--subject",
+        subject,
+    ];
+    let run = McpCli::new(&args).home(home.path()).run();
+    format!("authorization: Bearer {}", run.stdout.trim())
+}
 
 /// Opens a session and returns its id.
 fn open(server: &Serving, headers: &str) -> String {
@@ -40,19 +55,8 @@ fn list(server: &Serving, headers: &str) -> u16 {
 
 #[test]
 fn a_session_belongs_to_the_caller_that_opened_it() {
-    let home = tempfile::TempDir::new().unwrap();
-    let token = |subject: &str| {
-        let args = [
-            "token",
-            "-q",
-            "--audience",
-            "dice-server",
-            "--subject",
-            subject,
-        ];
-        let run = McpCli::new(&args).home(home.path()).run();
-        format!("authorization: Bearer {}", run.stdout.trim())
-    };
+    let home = TempDir::new().unwrap();
+    let token = |subject: &str| token_of(&home, subject);
     let (alice, bob) = (token("alice"), token("bob"));
     let args = ["serve", "-p", "0", "--auth", "--sessions"];
     let server = Serving::start(McpCli::new(&args).home(home.path()));
@@ -127,19 +131,8 @@ fn every_request_of_a_session_is_answered_whatever_its_id() {
 
 #[test]
 fn one_caller_leaves_room_for_others() {
-    let home = tempfile::TempDir::new().unwrap();
-    let token = |subject: &str| {
-        let args = [
-            "token",
-            "-q",
-            "--audience",
-            "dice-server",
-            "--subject",
-            subject,
-        ];
-        let run = McpCli::new(&args).home(home.path()).run();
-        format!("authorization: Bearer {}", run.stdout.trim())
-    };
+    let home = TempDir::new().unwrap();
+    let token = |subject: &str| token_of(&home, subject);
     let args = ["serve", "-p", "0", "--auth", "--sessions"];
     let server = Serving::start(McpCli::new(&args).home(home.path()));
     let open = |authorization: &str| {
