@@ -182,7 +182,7 @@ fn log(seen: &Seen) {
     tracing::info!(
         method = seen.method,
         status = seen.status.as_u16(),
-        duration_ms = seen.duration.as_secs_f64() * 1000.0,
+        duration_ms = seen.duration.as_micros() as f64 / 1000.0,
         protocol_version = seen.protocol_version.as_deref(),
         user_agent = seen.user_agent.as_deref(),
         "request"
