@@ -48,22 +48,15 @@ impl Conversation {
     /// Takes in what was asked and what was answered.
     pub fn add(&mut self, request: &CreateResponse, response: &Response) {
         let output = response.output();
-        self.pending = pending(&output);
-        self.lists.extend(lists(&output));
         if request.store == Some(false) {
-            // What was said before this API forgot, it still knows.
-            self.previous_response_id
-                .clone_from(&request.previous_response_id);
-            self.items = request.input.clone().into_items();
-            self.items.extend(output);
+            self.add_items(request, output);
         } else {
+            self.take_note(&output);
             self.previous_response_id = Some(response.id().to_owned());
             self.items.clear();
         }
     }
-}
 
-impl Conversation {
     /// Takes in what was asked, and the items that were done when the answer broke off: a call that
     /// was made is not to be made again. Where the API keeps the conversation, it does so itself.
     /// Returns whether there was anything to take in.
@@ -75,29 +68,31 @@ impl Conversation {
         if request.store != Some(false) || done.is_empty() {
             return false;
         }
-        self.pending = pending(&done);
-        self.lists.extend(lists(&done));
+        self.add_items(request, done);
+        true
+    }
+
+    /// Where the API keeps nothing, everything is kept here.
+    fn add_items(&mut self, request: &CreateResponse, output: Vec<Item>) {
+        self.take_note(&output);
+        // What was said before this API forgot, it still knows.
         self.previous_response_id
             .clone_from(&request.previous_response_id);
         self.items = request.input.clone().into_items();
-        self.items.extend(done);
-        true
+        self.items.extend(output);
     }
-}
 
-fn pending(items: &[Item]) -> Vec<McpApprovalRequest> {
-    let requests = items.iter().filter_map(|item| match item {
-        Item::McpApprovalRequest(request) => Some(request.clone()),
-        _ => None,
-    });
-    requests.collect()
-}
-
-fn lists(items: &[Item]) -> impl Iterator<Item = McpListTools> {
-    items.iter().filter_map(|item| match item {
-        Item::McpListTools(list) => Some(list.clone()),
-        _ => None,
-    })
+    /// The calls that wait now, and the tools that are known.
+    fn take_note(&mut self, output: &[Item]) {
+        self.pending.clear();
+        for item in output {
+            match item {
+                Item::McpApprovalRequest(request) => self.pending.push(request.clone()),
+                Item::McpListTools(list) => self.lists.push(list.clone()),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// The answer to one approval request (Responses API, `mcp_approval_response`).
