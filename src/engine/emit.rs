@@ -242,44 +242,31 @@ impl Emitter {
 
     fn part(&mut self, open: &Open, content_index: usize, part: &Value) {
         let (item_id, output_index) = (&open.id, open.output_index);
-        let text = part["text"]
-            .as_str()
-            .filter(|_| part["type"] == "output_text");
-        let Some(text) = text else {
-            self.send(EventKind::ContentPartAdded {
-                item_id: item_id.clone(),
-                output_index,
-                content_index,
-                part: part.clone(),
-            });
-            return self.send(EventKind::ContentPartDone {
-                item_id: item_id.clone(),
-                output_index,
-                content_index,
-                part: part.clone(),
-            });
-        };
+        let is_text = part["type"] == "output_text";
+        let text = part["text"].as_str().filter(|_| is_text);
         self.send(EventKind::ContentPartAdded {
             item_id: item_id.clone(),
             output_index,
             content_index,
-            part: output_text(""),
+            part: text.map_or_else(|| part.clone(), |_| output_text("")),
         });
-        self.send(EventKind::OutputTextDelta {
-            item_id: item_id.clone(),
-            output_index,
-            content_index,
-            delta: text.to_owned(),
-            logprobs: Vec::new(),
-            obfuscation: String::new(),
-        });
-        self.send(EventKind::OutputTextDone {
-            item_id: item_id.clone(),
-            output_index,
-            content_index,
-            text: text.to_owned(),
-            logprobs: Vec::new(),
-        });
+        if let Some(text) = text {
+            self.send(EventKind::OutputTextDelta {
+                item_id: item_id.clone(),
+                output_index,
+                content_index,
+                delta: text.to_owned(),
+                logprobs: Vec::new(),
+                obfuscation: String::new(),
+            });
+            self.send(EventKind::OutputTextDone {
+                item_id: item_id.clone(),
+                output_index,
+                content_index,
+                text: text.to_owned(),
+                logprobs: Vec::new(),
+            });
+        }
         self.send(EventKind::ContentPartDone {
             item_id: item_id.clone(),
             output_index,
