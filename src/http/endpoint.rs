@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, last_refusal};
 use super::guard::MAX_BODY;
+use super::headers::PROTOCOL_VERSION;
 use super::in_place::InPlace;
 use super::message::{Message, what_is_wrong};
 use super::sessions::{CallerOf, Sessions};
@@ -49,8 +50,7 @@ pub struct EndpointOptions {
 
 /// An MCP server as the handler of all methods of a route.
 ///
-/// `Host` and `Origin` are not its business but the
-/// [`super::Guard`]'s.
+/// `Host` and `Origin` are not its business but the [`super::Guard`]'s.
 pub fn endpoint<H: ServerHandler + Clone>(handler: H, options: EndpointOptions) -> MethodRouter {
     let endpoint = Arc::new(Endpoint::new(handler, options));
     any(move |request: Request| {
@@ -171,7 +171,7 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
 
 /// The version of the protocol that the headers name, if it is none that is known.
 fn unknown_version(headers: &HeaderMap) -> Option<ProtocolVersion> {
-    let said = headers.get("mcp-protocol-version")?.to_str().ok()?;
+    let said = headers.get(PROTOCOL_VERSION)?.to_str().ok()?;
     let mut known = ProtocolVersion::KNOWN_VERSIONS.iter();
     let is_unknown = known.all(|version| version.as_str() != said);
     is_unknown.then(|| serde_json::from_value(said.into()).ok())?

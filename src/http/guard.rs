@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 use super::answer::{last_refusal, refusal};
+use super::headers::one;
 
 /// The most bytes of a request's body. A call has some hundred; what a body of a few megabytes takes
 /// once it is parsed, and times the number of connections, no machine has.
@@ -164,15 +165,6 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
             HeaderName::from_static("mcp-session-id"),
             http::header::WWW_AUTHENTICATE,
         ])
-}
-
-/// The header, if there is one and no more.
-fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&HeaderValue>, ()> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (value, None) => Ok(value),
-        _ => Err(()),
-    }
 }
 
 fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {

@@ -23,9 +23,9 @@ use rmcp::service::{
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 
 use super::answer;
+use super::headers::{PROTOCOL_VERSION, one};
 use super::message::Message;
 
-const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
@@ -79,7 +79,7 @@ impl<H: ServerHandler + Clone> InPlace<H> {
 
     /// The version that the request is made in, where its headers leave no doubt.
     fn version(&self, headers: &HeaderMap, plain: &Plain) -> Option<ProtocolVersion> {
-        let said = match text(headers, VERSION)? {
+        let said = match text(headers, PROTOCOL_VERSION)? {
             // MCP 2025-06-18, transports, protocol version header.
             None => ProtocolVersion::V_2025_03_26,
             Some(said) => {
@@ -155,11 +155,9 @@ fn takes_both_forms(headers: &HeaderMap) -> bool {
 
 /// The header's text, or that there is none. Two of them, or one that is no text, is for others.
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<Option<&str>> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Some(None),
-        (Some(value), None) => value.to_str().ok().map(Some),
-        (Some(_), Some(_)) => None,
+    match one(headers, name).ok()? {
+        None => Some(None),
+        Some(value) => value.to_str().ok().map(Some),
     }
 }
 

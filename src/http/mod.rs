@@ -3,6 +3,7 @@
 mod answer;
 mod endpoint;
 mod guard;
+mod headers;
 mod in_place;
 mod listener;
 mod message;

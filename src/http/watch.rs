@@ -11,9 +11,8 @@ use axum::response::Response;
 use http::header::USER_AGENT;
 use http::{Extensions, HeaderMap, HeaderName, StatusCode};
 
+use super::headers::PROTOCOL_VERSION;
 use super::message::Message;
-
-const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
 /// A request that was answered, by what it said of itself. All of it comes from the client, but
 /// nothing of it is a credential or says whose it was.
@@ -90,7 +89,7 @@ async fn watch(State(watcher): State<Watcher>, mut request: Request, next: Next)
     let http_method = request.method().to_string();
     let path = cut(request.uri().path());
     let user_agent = text(request.headers(), USER_AGENT);
-    let protocol_version = text(request.headers(), VERSION);
+    let protocol_version = text(request.headers(), PROTOCOL_VERSION);
     let mut answer = next.run(request).await;
     let asked = answer.extensions_mut().remove::<Asked>();
     let is_http = asked.is_none();
