@@ -16,7 +16,7 @@ impl Route {
     pub async fn create_stream(&self, request: &CreateResponse) -> Result<EventStream, Error> {
         match self {
             Self::Http(client) => client.create_stream(request).await,
-            Self::InProcess(engine) => engine.create_stream(request.clone()),
+            Self::InProcess(engine) => engine.create_stream(request.clone()).await,
         }
     }
 

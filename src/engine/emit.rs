@@ -1,15 +1,13 @@
 //! `Emitter`: items to events; the only maker of ids, indexes and sequence numbers.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use futures::channel::mpsc::UnboundedSender;
-use rand::RngExt;
 use serde_json::{Map, Value, json};
 
-use super::response::{Draft, Usage};
+use super::ids::{Ids, unix_now};
+use super::response::{Draft, End, Usage};
 use crate::responses::{
-    ApiError, Content, Error, Event, EventKind, Item, McpApprovalRequest, McpCall, McpListTools,
-    Message, Response,
+    Content, Error, Event, EventKind, Item, McpApprovalRequest, McpCall, McpListTools, Message,
+    Response,
 };
 
 /// Sends the events of one response, in the order and with the keys that OpenAI was recorded with.
@@ -17,12 +15,12 @@ pub struct Emitter {
     sender: UnboundedSender<Result<Event, Error>>,
     draft: Draft,
     sequence_number: u64,
+    has_begun: bool,
     /// The output so far: done items, and the first state of those that are not.
     output: Vec<Item>,
     /// What upstream models took, if any was asked.
     usage: Option<Usage>,
-    /// Shared by all ids of one response.
-    id_stem: String,
+    ids: Ids,
 }
 
 /// An item that was added and is not done.
@@ -34,22 +32,33 @@ pub struct Open {
 
 impl Emitter {
     pub fn new(sender: UnboundedSender<Result<Event, Error>>, mut draft: Draft) -> Self {
-        let id_stem = hex(16);
-        draft.id = new_id("resp", &id_stem);
+        let ids = Ids::new();
+        draft.id = ids.next("resp");
         draft.created_at = unix_now();
         Self {
             sender,
             draft,
             sequence_number: 0,
+            has_begun: false,
             output: Vec::new(),
             usage: None,
-            id_stem,
+            ids,
         }
     }
 
-    /// The id of the response.
-    pub fn response_id(&self) -> &str {
-        &self.draft.id
+    /// What gives the response and its items their ids.
+    pub fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
+    /// Whether anything was told of the response.
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// The response as it is first told of.
+    pub fn begun(&self) -> Response {
+        self.draft.begun()
     }
 
     /// The items of the response so far.
@@ -57,12 +66,20 @@ impl Emitter {
         &self.output
     }
 
-    /// `response.created`, `response.in_progress`.
-    pub fn created(&mut self) {
-        let response = self.draft.in_progress();
+    /// The response has begun: `response.created`, `response.in_progress`. Goes out by itself before
+    /// anything else is told; until then a failure of the upstream is a refusal, not an event.
+    pub fn begin(&mut self) {
+        if std::mem::replace(&mut self.has_begun, true) {
+            return;
+        }
+        let response = self.draft.begun();
         self.send(EventKind::Created {
             response: response.clone(),
         });
+        if self.draft.is_background() {
+            self.send(EventKind::Queued { response });
+        }
+        let response = self.draft.in_progress();
         self.send(EventKind::InProgress { response });
     }
 
@@ -168,18 +185,23 @@ impl Emitter {
     }
 
     /// A call that waits for approval.
-    pub fn approval_request(&mut self, server_label: &str, name: &str, arguments: &str) {
-        let request = |id| {
-            Item::McpApprovalRequest(McpApprovalRequest {
-                id,
-                arguments: arguments.to_owned(),
-                name: name.to_owned(),
-                server_label: server_label.to_owned(),
-                rest: Map::new(),
-            })
+    pub fn approval_request(
+        &mut self,
+        server_label: &str,
+        name: &str,
+        arguments: &str,
+    ) -> McpApprovalRequest {
+        let request = |id| McpApprovalRequest {
+            id,
+            arguments: arguments.to_owned(),
+            name: name.to_owned(),
+            server_label: server_label.to_owned(),
+            rest: Map::new(),
         };
-        let open = self.add("mcpr", request);
-        self.done(&open, request(open.id.clone()));
+        let open = self.add("mcpr", |id| Item::McpApprovalRequest(request(id)));
+        let request = request(open.id.clone());
+        self.done(&open, Item::McpApprovalRequest(request.clone()));
+        request
     }
 
     /// A message of one text.
@@ -202,6 +224,7 @@ impl Emitter {
 
     /// An event about an item of an upstream response, such as a part of its text.
     pub fn relay(&mut self, open: &Open, mut data: Map<String, Value>) {
+        self.begin();
         data.insert("output_index".to_owned(), open.output_index.into());
         if let Some(item_id) = data.get_mut("item_id") {
             *item_id = open.id.as_str().into();
@@ -285,23 +308,21 @@ impl Emitter {
         self.usage
     }
 
-    /// `response.completed`.
-    pub fn completed(&mut self, usage: Usage) {
-        let response = self.draft.completed(&self.output, unix_now(), usage);
-        self.send(EventKind::Completed { response });
+    /// The response as it ends.
+    pub fn ended(&self, end: &End) -> Response {
+        self.draft.ended(&self.output, end, unix_now())
     }
 
-    /// `response.incomplete`, for `reason`.
-    pub fn incomplete(&mut self, reason: Option<&str>, usage: Usage) {
-        let response = self.draft.incomplete(&self.output, reason, usage);
-        self.send(EventKind::Incomplete { response });
-    }
-
-    /// `error`, then `response.failed`.
-    pub fn failed(&mut self, error: ApiError) {
-        let response: Response = self.draft.failed(&self.output, &error);
-        self.send(EventKind::Error { error });
-        self.send(EventKind::Failed { response });
+    /// `response.completed`, `response.incomplete`, or `error` and `response.failed`.
+    pub fn end(&mut self, end: End, response: Response) {
+        match end {
+            End::Completed(_) => self.send(EventKind::Completed { response }),
+            End::Incomplete { .. } => self.send(EventKind::Incomplete { response }),
+            End::Failed(error) => {
+                self.send(EventKind::Error { error });
+                self.send(EventKind::Failed { response });
+            }
+        }
     }
 
     /// The upstream gave no response: the stream ends as its own would have.
@@ -310,7 +331,7 @@ impl Emitter {
     }
 
     fn add(&mut self, prefix: &str, item: impl FnOnce(String) -> Item) -> Open {
-        let id = new_id(prefix, &self.id_stem);
+        let id = self.ids.next(prefix);
         let item = item(id.clone());
         self.push(id, item)
     }
@@ -331,6 +352,7 @@ impl Emitter {
     }
 
     fn send(&mut self, kind: EventKind) {
+        self.begin();
         let event = Event::new(self.sequence_number, kind);
         self.sequence_number += 1;
         self.pass(Ok(event));
@@ -354,22 +376,4 @@ fn message(id: String, status: &str, parts: Vec<Value>) -> Item {
 
 fn output_text(text: &str) -> Value {
     json!({"type": "output_text", "annotations": [], "logprobs": [], "text": text})
-}
-
-/// `PREFIX_` and 50 hexadecimal digits: the stem of the response, the time, and chance.
-fn new_id(prefix: &str, stem: &str) -> String {
-    format!("{prefix}_{stem}00{:08x}{}", unix_now(), hex(24))
-}
-
-fn hex(digits: usize) -> String {
-    let mut rng = rand::rng();
-    (0..digits)
-        .map(|_| char::from(b"0123456789abcdef"[rng.random_range(0..16)]))
-        .collect()
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }

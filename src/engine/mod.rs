@@ -1,6 +1,11 @@
 //! The Responses API, seen by the server that answers it.
 
+mod approvals;
+mod choice;
 mod emit;
+mod ids;
+mod input;
+mod memory;
 pub mod model;
 mod redact;
 mod response;
@@ -15,19 +20,23 @@ use futures::channel::mpsc;
 use futures::stream::{self, StreamExt};
 
 use crate::mcp::{self, ClientPool};
-use crate::responses::{self, CreateResponse, EventStream, ToolChoice, ToolEntry};
+use crate::responses::{self, CreateResponse, EventStream, Item, Response, ToolEntry};
 
+use approvals::Asked;
 use emit::Emitter;
+use memory::Memory;
 use model::Model;
 use response::Draft;
-use store::Store;
 use turn::Turn;
+
+pub use store::{Bounds, Error as StoreError, Record, Store};
 
 /// Answers `responses.create` on this machine: lists the tools of the MCP servers that a request
 /// names, lets a model choose, calls what it chose. Cloning shares everything.
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+    memory: Memory,
 }
 
 struct Inner {
@@ -35,20 +44,46 @@ struct Inner {
     /// Servers that are started on this machine, by the label of the tool entry that means them.
     commands: HashMap<String, mcp::Command>,
     clients: ClientPool,
-    store: Store,
+    asked: Asked,
 }
 
 impl Engine {
-    /// An engine that asks `model`. A tool entry without `server_url` whose label is in `commands`
-    /// means the server that is started so.
+    /// An engine for one person, who may name any server. A tool entry without `server_url` whose
+    /// label is in `commands` means the server that is started so.
     pub fn new(model: Model, commands: HashMap<String, mcp::Command>) -> Self {
+        let store = Store::in_memory(Bounds::default());
+        Self::of_parts(model, commands, ClientPool::default(), store)
+    }
+
+    /// An engine for many clients: their servers are reached by `clients`, and responses are kept in
+    /// `store`. It starts no server.
+    pub fn shared(model: Model, clients: ClientPool, store: Store) -> Self {
+        Self::of_parts(model, HashMap::new(), clients, store)
+    }
+
+    fn of_parts(
+        model: Model,
+        commands: HashMap<String, mcp::Command>,
+        clients: ClientPool,
+        store: Store,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 model,
                 commands,
-                clients: ClientPool::default(),
-                store: Store::default(),
+                clients,
+                asked: Asked::default(),
             }),
+            memory: Memory::new(store),
+        }
+    }
+
+    /// The same engine for one connection, which remembers for as long as it lasts what is not to
+    /// be stored (Responses API, WebSocket mode).
+    pub fn of_connection(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            memory: self.memory.of_connection(),
         }
     }
 
@@ -57,38 +92,33 @@ impl Engine {
         self.inner.clients.close().await;
     }
 
+    /// Who answers.
+    pub fn model(&self) -> &Model {
+        &self.inner.model
+    }
+
     /// `POST /responses`, as a stream of events (Responses API, streaming events).
     ///
-    /// A request that cannot be served as it is, is refused before the first event, with HTTP 400.
-    /// What goes wrong later is an event: a server that gives no list of tools ends the stream
-    /// with `mcp_list_tools.failed`, `error` and `response.failed`. Dropping the stream stops the
-    /// turn and cancels the call that it waits for.
-    pub fn create_stream(&self, request: CreateResponse) -> Result<EventStream, responses::Error> {
-        let servers = request
-            .mcp_tools()
-            .map(|entry| tools::Server::read(entry, &self.inner.commands))
-            .collect::<Result<Vec<_>, _>>()?;
-        refuse_duplicates(&servers)?;
-        refuse_tools(&request, &servers)?;
-        let mut context = match &request.previous_response_id {
-            None => Vec::new(),
-            Some(id) => self.inner.store.context(id).ok_or_else(|| {
-                responses::Error::bad_request(
-                    "previous_response_id",
-                    Some("previous_response_not_found"),
-                    format!("Previous response with id '{id}' not found."),
-                )
-            })?,
-        };
-        let input = request.input.clone().into_items();
-        turn::refuse_unusable(&context, &input)?;
-        context.extend(input);
+    /// A request that cannot be served as it is, is refused before the first event, with HTTP 400
+    /// or 404; and so is one that the upstream model refuses before anything was told. What goes
+    /// wrong later is an event: a server that gives no list of tools ends the stream with
+    /// `mcp_list_tools.failed`, `error` and `response.failed`. Dropping the stream stops the turn
+    /// and cancels the call that it waits for.
+    pub async fn create_stream(
+        &self,
+        request: CreateResponse,
+    ) -> Result<EventStream, responses::Error> {
+        let servers = self.servers(&request)?;
+        let (mut context, input) = self.conversation(&request).await?;
+        context.extend(input.iter().cloned());
 
         let (sender, events) = mpsc::unbounded();
         let turn = Turn {
             emitter: Emitter::new(sender, Draft::new(&request, self.inner.model.name())),
             engine: Arc::clone(&self.inner),
+            memory: self.memory.clone(),
             servers,
+            input,
             context,
             request,
         };
@@ -96,13 +126,83 @@ impl Engine {
         let turn = stream::once(turn.run()).filter_map(|()| async { None });
         Ok(stream::select(events, turn).boxed())
     }
+
+    /// How many tokens the input of a request has, as far as the engine can tell: `POST
+    /// /responses/input_tokens`. No tools are listed for it.
+    pub async fn input_tokens(&self, request: &CreateResponse) -> Result<u64, responses::Error> {
+        self.servers(request)?;
+        let (context, input) = self.conversation(request).await?;
+        let instructions = request.instructions.as_deref().unwrap_or_default();
+        Ok(response::tokens_of(&context)
+            + response::tokens_of(&input)
+            + response::tokens_of_text(instructions))
+    }
+
+    /// A response that is kept: `GET /responses/{id}`.
+    pub async fn record(&self, id: &str) -> Result<Option<Record>, responses::Error> {
+        self.memory
+            .get(id)
+            .await
+            .map_err(|error| input::of_store(&error))
+    }
+
+    /// `DELETE /responses/{id}`. Returns whether there was one.
+    pub async fn delete(&self, id: &str) -> Result<bool, responses::Error> {
+        self.memory
+            .delete(id)
+            .await
+            .map_err(|error| input::of_store(&error))
+    }
+
+    /// Keeps a response as it is now; one that is not kept any more stays forgotten.
+    pub async fn replace(&self, response: Response) -> Result<(), responses::Error> {
+        let replaced = self.memory.replace(response).await;
+        replaced.map_err(|error| input::of_store(&error))
+    }
+
+    /// The servers that a request names, if it can be served.
+    fn servers(&self, request: &CreateResponse) -> Result<Vec<tools::Server>, responses::Error> {
+        let servers = request
+            .mcp_tools()
+            .map(|entry| tools::Server::read(entry, &self.inner.commands))
+            .collect::<Result<Vec<_>, _>>()?;
+        refuse_duplicates(&servers)?;
+        refuse_malformed(request)?;
+        choice::refuse_unknown(request)?;
+        Ok(servers)
+    }
+
+    /// What was said before, and what the request says.
+    async fn conversation(
+        &self,
+        request: &CreateResponse,
+    ) -> Result<(Vec<Item>, Vec<Item>), responses::Error> {
+        let context = match &request.previous_response_id {
+            None => Vec::new(),
+            Some(id) => {
+                let context = self
+                    .memory
+                    .context(id)
+                    .await
+                    .map_err(|error| input::of_store(&error))?;
+                context.ok_or_else(|| {
+                    responses::Error::bad_request(
+                        "previous_response_id",
+                        Some("previous_response_not_found"),
+                        format!("Previous response with id '{id}' not found."),
+                    )
+                })?
+            }
+        };
+        let input = request.input.clone().into_items();
+        let input = input::resolve(input, &context, &self.memory).await?;
+        approvals::refuse_unusable(&context, &input, &self.inner.asked)?;
+        Ok((context, input))
+    }
 }
 
-/// Refuses an `mcp` entry that is none, and a choice of a server that is not there.
-fn refuse_tools(
-    request: &CreateResponse,
-    servers: &[tools::Server],
-) -> Result<(), responses::Error> {
+/// Refuses an `mcp` entry that is none.
+fn refuse_malformed(request: &CreateResponse) -> Result<(), responses::Error> {
     for tool in request.tools.iter().flatten() {
         if let ToolEntry::Other(fields) = tool
             && fields.get("type") == Some(&"mcp".into())
@@ -111,18 +211,7 @@ fn refuse_tools(
             return Err(responses::Error::bad_request("tools", None, message));
         }
     }
-    match &request.tool_choice {
-        Some(ToolChoice::Mcp(choice))
-            if !servers
-                .iter()
-                .any(|server| server.label() == choice.server_label) =>
-        {
-            let label = &choice.server_label;
-            let message = format!("Tool choice '{label}' not found in 'tools' parameter.");
-            Err(responses::Error::bad_request("tool_choice", None, message))
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn refuse_duplicates(servers: &[tools::Server]) -> Result<(), responses::Error> {

@@ -10,6 +10,7 @@ pub struct Draft {
     pub id: String,
     /// Seconds since 1970.
     pub created_at: u64,
+    is_background: bool,
     frequency_penalty: Value,
     /// The other fields that repeat the request.
     echo: Map<String, Value>,
@@ -113,52 +114,64 @@ impl Draft {
         Self {
             id: String::new(),
             created_at: 0,
+            is_background: request.is_background(),
             frequency_penalty: given("frequency_penalty", json!(0.0)),
             echo,
         }
     }
 
-    /// The response that has only begun.
+    /// Whether the response is made whether or not anybody waits for it.
+    pub fn is_background(&self) -> bool {
+        self.is_background
+    }
+
+    /// The response as it is first told of.
+    pub fn begun(&self) -> Response {
+        if self.is_background {
+            self.response("queued", &[])
+        } else {
+            self.in_progress()
+        }
+    }
+
+    /// The response that is being made.
     pub fn in_progress(&self) -> Response {
-        self.response("in_progress", None, &Value::Null, &[], Value::Null)
+        self.response("in_progress", &[])
     }
 
-    /// The response with all its output, at `completed_at` seconds since 1970.
-    pub fn completed(&self, output: &[Item], completed_at: u64, usage: Usage) -> Response {
-        let usage = usage.object();
-        self.response("completed", Some(completed_at), &Value::Null, output, usage)
+    /// The response with all its output, as it ends at `now`, in seconds since 1970.
+    pub fn ended(&self, output: &[Item], end: &End, now: u64) -> Response {
+        match end {
+            End::Completed(usage) => {
+                let mut response = self.response("completed", output);
+                response.insert("completed_at", now.into());
+                response.insert("usage", usage.object());
+                response
+            }
+            End::Incomplete { reason, usage } => {
+                let mut response = self.response("incomplete", output);
+                response.insert("incomplete_details", json!({"reason": reason}));
+                response.insert("usage", usage.object());
+                response
+            }
+            End::Failed(error) => {
+                let mut response = self.response("failed", output);
+                let code = code_of_response(error.code.as_deref());
+                response.insert("error", json!({"code": code, "message": error.message}));
+                response
+            }
+        }
     }
 
-    /// The response that ended early, for `reason` such as `max_output_tokens`.
-    pub fn incomplete(&self, output: &[Item], reason: Option<&str>, usage: Usage) -> Response {
-        let usage = usage.object();
-        let mut response = self.response("incomplete", None, &Value::Null, output, usage);
-        response.insert("incomplete_details", json!({"reason": reason}));
-        response
-    }
-
-    /// The response that failed, with what it had.
-    pub fn failed(&self, output: &[Item], error: &ApiError) -> Response {
-        let error = json!({"code": error.code, "message": error.message});
-        self.response("failed", None, &error, output, Value::Null)
-    }
-
-    fn response(
-        &self,
-        status: &str,
-        completed_at: Option<u64>,
-        error: &Value,
-        output: &[Item],
-        usage: Value,
-    ) -> Response {
+    fn response(&self, status: &str, output: &[Item]) -> Response {
         let head = json!({
             "id": self.id,
             "object": "response",
             "created_at": self.created_at,
             "status": status,
-            "background": false,
-            "completed_at": completed_at,
-            "error": error,
+            "background": self.is_background,
+            "completed_at": null,
+            "error": null,
             "frequency_penalty": self.frequency_penalty,
             "incomplete_details": null,
         });
@@ -167,7 +180,38 @@ impl Draft {
         };
         response.extend(self.echo.clone());
         response["output"] = json!(output);
-        response["usage"] = usage;
         Response::new(response)
     }
+}
+
+/// How a response ends.
+#[derive(Debug)]
+pub enum End {
+    Completed(Usage),
+    /// It is cut short, for a reason such as `max_output_tokens`.
+    Incomplete {
+        reason: Option<String>,
+        usage: Usage,
+    },
+    Failed(ApiError),
+}
+
+/// The code of a failed response is one of a list, which `http_error` is not on (Responses API,
+/// ResponseErrorCode): that stands in the `error` event alone.
+fn code_of_response(code: Option<&str>) -> &str {
+    match code {
+        None | Some("http_error") => "server_error",
+        Some(code) => code,
+    }
+}
+
+/// How many tokens items are, about: there is no tokenizer, so four bytes of JSON are taken for one.
+pub fn tokens_of(items: &[Item]) -> u64 {
+    let bytes = serde_json::to_vec(items).map_or(0, |it| it.len());
+    bytes.div_ceil(4) as u64
+}
+
+/// The same for a text.
+pub fn tokens_of_text(text: &str) -> u64 {
+    text.len().div_ceil(4) as u64
 }

@@ -1,60 +1,80 @@
-//! Finished responses by id, for `previous_response_id`. In memory, and bounded.
+//! Interim.
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use serde::{Deserialize, Serialize};
 
-use crate::responses::Item;
+use crate::responses::{Item, Response};
 
-/// How many conversations are kept; the oldest goes first.
-const MOST: usize = 1000;
-
-/// The conversations that a later request may go on with.
-#[derive(Default)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    pub response: Response,
+    pub input: Vec<Item>,
+}
+impl Record {
+    pub fn into_items(self) -> Vec<Item> {
+        let output = self.response.output();
+        self.input.into_iter().chain(output).collect()
+    }
+}
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub most: usize,
+    pub bytes: u64,
+    pub age: Duration,
+}
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            most: 10_000,
+            bytes: 256 << 20,
+            age: Duration::from_secs(30 * 24 * 3600),
+        }
+    }
+}
+#[derive(Debug, thiserror::Error)]
+pub enum Error {}
 pub struct Store {
-    kept: Mutex<Kept>,
+    records: Mutex<HashMap<String, Record>>,
 }
-
-#[derive(Default)]
-struct Kept {
-    contexts: HashMap<String, Vec<Item>>,
-    oldest_first: VecDeque<String>,
-}
-
 impl Store {
-    /// Everything that was said up to the response `id` and in it.
-    pub fn context(&self, id: &str) -> Option<Vec<Item>> {
-        self.lock().contexts.get(id).cloned()
-    }
-
-    /// Keeps `context` under the id of the response that ends it. Items hold no credentials.
-    pub fn keep(&self, id: &str, context: Vec<Item>) {
-        let mut kept = self.lock();
-        kept.contexts.insert(id.to_owned(), context);
-        kept.oldest_first.push_back(id.to_owned());
-        if kept.oldest_first.len() > MOST
-            && let Some(oldest) = kept.oldest_first.pop_front()
-        {
-            kept.contexts.remove(&oldest);
+    pub fn in_memory(_: Bounds) -> Self {
+        Self {
+            records: Mutex::default(),
         }
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    pub async fn keep(&self, record: &Record) -> Result<(), Error> {
+        self.records
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .insert(record.response.id().to_owned(), record.clone());
+        Ok(())
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_oldest_conversation_makes_room() {
-        let store = Store::default();
-        for number in 0..=MOST {
-            store.keep(&format!("resp_{number}"), Vec::new());
-        }
-        assert!(store.context("resp_0").is_none());
-        assert!(store.context("resp_1").is_some());
-        assert!(store.context(&format!("resp_{MOST}")).is_some());
+    pub async fn get(&self, id: &str) -> Result<Option<Record>, Error> {
+        Ok(self
+            .records
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .get(id)
+            .cloned())
+    }
+    pub async fn item(&self, id: &str) -> Result<Option<Item>, Error> {
+        let records = self
+            .records
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut items = records
+            .values()
+            .flat_map(|it| it.input.iter().cloned().chain(it.response.output()));
+        Ok(items.find(|it| it.id() == Some(id)))
+    }
+    pub async fn delete(&self, id: &str) -> Result<bool, Error> {
+        Ok(self
+            .records
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .remove(id)
+            .is_some())
     }
 }

@@ -157,17 +157,25 @@ pub fn outcome(result: Result<CallToolResult, mcp::Error>) -> Result<String, Mcp
             content: json!(result.content),
         }),
         Ok(result) => Ok(output(&result)),
-        Err(mcp::Error::Protocol { code, message }) => {
-            Err(McpCallError::McpProtocolError { code, message })
-        }
-        Err(mcp::Error::Refused { status, .. }) => Err(McpCallError::HttpError {
+        Err(error) => Err(call_error(&error)),
+    }
+}
+
+/// What a call that brought no result is to the Responses API.
+pub fn call_error(error: &mcp::Error) -> McpCallError {
+    match error {
+        mcp::Error::Protocol { code, message } => McpCallError::McpProtocolError {
+            code: *code,
+            message: message.clone(),
+        },
+        mcp::Error::Refused { status, .. } => McpCallError::HttpError {
             code: status.as_u16().into(),
             message: "An unknown error occurred while executing the tool.".to_owned(),
-        }),
-        Err(error) => Err(McpCallError::HttpError {
+        },
+        error => McpCallError::HttpError {
             code: 424,
-            message: format!("424: {}", with_causes(&error)),
-        }),
+            message: format!("424: {}", with_causes(error)),
+        },
     }
 }
 

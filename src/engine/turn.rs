@@ -1,19 +1,22 @@
 //! One turn: list tools, answer approvals, step the model, call or hold, repeat, complete.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::{Map, Value};
 
-use super::Inner;
-use super::emit::{Emitter, Open};
+use super::emit::Emitter;
+use super::memory::Memory;
 use super::model::{ListedTool, ToolCall, View, is_question};
-use super::response::Usage;
+use super::response::{End, Usage, tokens_of};
+use super::store::Record;
 use super::tools::{self, Server};
+use super::{Inner, approvals, choice, input};
+use crate::mcp;
 use crate::responses::{
-    ApiError, CreateResponse, Error, FailedDependency, Item, McpApprovalRequest,
-    McpApprovalResponse, McpCallError, McpListTools, McpListToolsTool, ToolChoice, ToolChoiceMode,
+    ApiError, CreateResponse, Error, FailedDependency, Item, McpApprovalRequest, McpCallError,
+    McpListTools, McpListToolsTool, Response,
 };
 
 /// How many steps a model may take in one turn; a script or a model that never ends is cut here.
@@ -24,13 +27,18 @@ pub struct Turn {
     pub engine: Arc<Inner>,
     pub request: CreateResponse,
     pub servers: Vec<Server>,
-    /// What was said so far, the request's own input included.
+    pub memory: Memory,
+    /// What the request says, with what it only refers to.
+    pub input: Vec<Item>,
+    /// What was said so far, the input included.
     pub context: Vec<Item>,
     pub emitter: Emitter,
 }
 
-/// Why the model takes no further step.
+/// Why the response is not completed.
 enum Halt {
+    /// A server gave no list of its tools.
+    List(FailedDependency),
     /// It called tools [`MOST_STEPS`] times.
     Endless,
     /// It gave no answer, or not all of one.
@@ -38,78 +46,76 @@ enum Halt {
 }
 
 fn endless() -> ApiError {
-    ApiError {
-        message: format!("the model called tools {MOST_STEPS} times and came to no end"),
-        code: Some("server_error".to_owned()),
-        ..Default::default()
-    }
-}
-
-/// Refuses input that no turn can make sense of (Responses API, HTTP 400).
-pub fn refuse_unusable(context: &[Item], input: &[Item]) -> Result<(), Error> {
-    let is_reference = |item: &Item| matches!(item, Item::Other(fields) if fields.get("type") == Some(&"item_reference".into()));
-    let mut ids: HashSet<&str> = context.iter().filter_map(Item::id).collect();
-    let mut answered: HashSet<&str> = context
-        .iter()
-        .filter_map(|item| match item {
-            Item::McpApprovalResponse(response) => Some(response.approval_request_id.as_str()),
-            _ => None,
-        })
-        .collect();
-    for item in input.iter().filter(|item| !is_reference(item)) {
-        // Of what a model elsewhere said, the ids are its own, and it may use one again.
-        if let Some(id) = item.id().filter(|_| !matches!(item, Item::Other(_)))
-            && !ids.insert(id)
-        {
-            return Err(Error::bad_request(
-                "input",
-                None,
-                format!(
-                    "Duplicate item found with id {id}. Remove duplicate items from your input and try again."
-                ),
-            ));
-        }
-        // An answer to nothing, and a second answer to the same, are refused alike.
-        if let Item::McpApprovalResponse(response) = item
-            && (find_request(context.iter().chain(input), &response.approval_request_id).is_none()
-                || !answered.insert(response.approval_request_id.as_str()))
-        {
-            return Err(Error::bad_request(
-                "input",
-                None,
-                format!(
-                    "The following MCP approval requests have approval responses but weren't passed as input: {}.",
-                    response.approval_request_id
-                ),
-            ));
-        }
-    }
-    Ok(())
+    ApiError::server_error(format!(
+        "The model called tools {MOST_STEPS} times and came to no end."
+    ))
 }
 
 impl Turn {
     /// Runs the turn to its end; all that is to be known of it goes through the emitter.
     pub async fn run(mut self) {
-        self.emitter.created();
-        if let Err(failure) = self.list_tools().await {
-            return self.emitter.failed(failure.error);
+        if self.request.is_background() {
+            self.emitter.begin();
+            let response = self.emitter.begun();
+            if let Err(error) = self.keep(response).await {
+                return self.emitter.broke_off(error);
+            }
         }
-        self.call_approved().await;
-        match self.step_model().await {
-            Ok(()) => self.emitter.completed(self.usage()),
-            Err(Halt::Endless) => return self.emitter.failed(endless()),
-            Err(Halt::Model(error)) => match error {
-                Error::NotCompleted { reason, .. } => {
-                    self.emitter.incomplete(reason.as_deref(), self.usage());
-                }
-                Error::Failed(error) => return self.emitter.failed(error),
-                error => return self.emitter.broke_off(error),
+        let end = match self.answer().await {
+            Ok(()) => End::Completed(self.usage()),
+            Err(Halt::List(failure)) => End::Failed(failure.error),
+            Err(Halt::Endless) => End::Failed(endless()),
+            Err(Halt::Model(Error::Failed(error))) => End::Failed(error),
+            Err(Halt::Model(Error::NotCompleted { reason, .. })) => End::Incomplete {
+                reason,
+                usage: self.usage(),
             },
+            Err(Halt::Model(error)) => return self.break_off(error).await,
+        };
+        let has_failed = matches!(end, End::Failed(_));
+        let response = self.emitter.ended(&end);
+        // Kept before it is told: whoever reads the end may go on from it at once.
+        if let Err(error) = self.keep(response.clone()).await {
+            return self.emitter.broke_off(error);
         }
-        if self.request.store != Some(false) {
-            let mut context = self.context;
-            context.extend_from_slice(self.emitter.output());
-            self.engine.store.keep(self.emitter.response_id(), context);
+        if has_failed {
+            self.forget_previous().await;
+        }
+        self.emitter.end(end, response);
+    }
+
+    async fn answer(&mut self) -> Result<(), Halt> {
+        self.list_tools().await.map_err(Halt::List)?;
+        self.call_approved().await;
+        if self.request.generates() {
+            self.step_model().await?;
+        }
+        Ok(())
+    }
+
+    /// The upstream gave no answer, or not all of one. What was told of is kept as it is.
+    async fn break_off(mut self, error: Error) {
+        if self.emitter.has_begun() {
+            let end = End::Failed(ApiError::server_error("The response broke off."));
+            let response = self.emitter.ended(&end);
+            // That the store failed too is in the log, and cannot be told beside the first failure.
+            let _ = self.keep(response).await;
+        }
+        self.forget_previous().await;
+        self.emitter.broke_off(error);
+    }
+
+    async fn keep(&self, response: Response) -> Result<(), Error> {
+        let input = input::kept(&self.input, self.emitter.ids());
+        let kept = self.memory.keep(&Record { response, input }).await;
+        kept.map_err(|error| input::of_store(&error))
+    }
+
+    async fn forget_previous(&self) {
+        if let Some(id) = &self.request.previous_response_id
+            && let Err(error) = self.memory.forget(id).await
+        {
+            input::of_store(&error);
         }
     }
 
@@ -162,19 +168,57 @@ impl Turn {
 
     /// Makes the calls that the input approves, before the model says anything.
     async fn call_approved(&mut self) {
-        let approved: Vec<McpApprovalRequest> = answered(&self.context)
+        let approved: Vec<McpApprovalRequest> = approvals::answered(&self.context)
             .filter(|(_, response)| response.approve)
             .map(|(request, _)| request.clone())
             .collect();
+        let mut lists = HashMap::new();
         for request in approved {
+            let label = request.server_label.as_str();
+            if !lists.contains_key(label) {
+                lists.insert(label.to_owned(), self.list_again(label).await);
+            }
+            let why_not = match &lists[label] {
+                None => None,
+                Some(list) => self.why_not_as_approved(&request, list),
+            };
             self.call(
-                &request.server_label,
+                label,
                 &request.name,
                 &request.arguments,
                 Some(&request.id),
+                why_not,
             )
             .await;
         }
+    }
+
+    /// The tools that a server has now, if what is known of them was said before: who approved a
+    /// call has approved the tool as it was then. A list of this turn is as good as another one.
+    async fn list_again(&self, label: &str) -> Option<Result<Vec<McpListToolsTool>, mcp::Error>> {
+        let server = self.servers.iter().find(|server| server.label() == label)?;
+        if last_list(self.emitter.output(), label).is_some() {
+            return None;
+        }
+        let tools = self.engine.clients.tools(&server.server).await;
+        Some(tools.map(|tools| tools.into_iter().map(tools::listed).collect()))
+    }
+
+    /// Why an approved call cannot be made: there is no such tool any more, or it is another one.
+    fn why_not_as_approved(
+        &self,
+        request: &McpApprovalRequest,
+        list: &Result<Vec<McpListToolsTool>, mcp::Error>,
+    ) -> Option<McpCallError> {
+        let tools = match list {
+            Ok(tools) => tools,
+            Err(error) => return Some(tools::call_error(error)),
+        };
+        let Some(now) = tools.iter().find(|it| it.name == request.name) else {
+            return Some(unknown_tool(&request.name));
+        };
+        let (_, then) = self.tool(&request.server_label, &request.name)?;
+        (now != then).then(|| changed_tool(&request.name))
     }
 
     async fn step_model(&mut self) -> Result<(), Halt> {
@@ -186,15 +230,18 @@ impl Turn {
             .filter(|item| matches!(item, Item::McpCall(_)));
         let most = self.request.max_tool_calls.unwrap_or(u64::MAX);
         let mut calls_left = most.saturating_sub(made.count() as u64);
+        let one_at_a_time = self.request.parallel_tool_calls == Some(false);
         for _ in 0..MOST_STEPS {
+            let before = self.emitter.output().len();
             let calls = self.step(calls_left > 0).await?;
+            // A function is the client's to call, so the turn ends with it.
+            let mut is_held = self.emitter.output()[before..].iter().any(is_function_call);
             // Calls beyond the limit are ignored, and a step of nothing else is the last.
             if calls.is_empty() || calls_left == 0 {
                 return Ok(());
             }
-            let mut is_held = false;
             for call in calls {
-                if calls_left == 0 {
+                if calls_left == 0 || (is_held && one_at_a_time) {
                     break;
                 }
                 calls_left -= 1;
@@ -208,11 +255,6 @@ impl Turn {
     }
 
     async fn step(&mut self, may_call: bool) -> Result<Vec<ToolCall>, Halt> {
-        let choice = match &self.request.tool_choice {
-            Some(ToolChoice::Mode(mode)) => *mode,
-            Some(ToolChoice::Mcp(_)) => ToolChoiceMode::Required,
-            Some(ToolChoice::Other(_)) | None => ToolChoiceMode::Auto,
-        };
         let tools = if may_call {
             self.callable()
         } else {
@@ -229,7 +271,7 @@ impl Turn {
             request: &self.request,
             items: &items,
             tools: &tools,
-            must_call: choice == ToolChoiceMode::Required && !has_called,
+            must_call: choice::demands_call(self.request.tool_choice.as_ref()) && !has_called,
         };
         let next = self.engine.model.next(&view);
         next.take(&mut self.emitter).await.map_err(Halt::Model)
@@ -253,37 +295,47 @@ impl Turn {
 
     /// Whether `tool_choice` leaves this tool to the model.
     fn may_choose(&self, label: &str, name: &str) -> bool {
-        match &self.request.tool_choice {
-            Some(ToolChoice::Mode(mode)) => *mode != ToolChoiceMode::None,
-            Some(ToolChoice::Mcp(choice)) => {
-                choice.server_label == label && choice.name.as_ref().is_none_or(|it| it == name)
-            }
-            Some(ToolChoice::Other(_)) | None => true,
-        }
+        choice::leaves(self.request.tool_choice.as_ref(), label, name)
     }
 
     /// Makes a call, or asks for approval of it. Returns whether it is held.
     async fn call_or_hold(&mut self, call: ToolCall) -> bool {
+        let ToolCall {
+            server_label,
+            name,
+            arguments,
+        } = call;
         let needs_approval = self
-            .tool(&call.server_label, &call.name)
-            .is_some_and(|(server, tool)| server.needs_approval(tool));
-        if needs_approval {
-            self.emitter
-                .approval_request(&call.server_label, &call.name, &call.arguments);
-        } else {
-            self.call(&call.server_label, &call.name, &call.arguments, None)
+            .tool(&server_label, &name)
+            .filter(|(server, tool)| server.needs_approval(tool))
+            .map(|(_, tool)| tool.clone());
+        let Some(tool) = needs_approval else {
+            self.call(&server_label, &name, &arguments, None, None)
                 .await;
-        }
-        needs_approval
+            return false;
+        };
+        let request = self
+            .emitter
+            .approval_request(&server_label, &name, &arguments);
+        self.engine.asked.remember(&request, &tool);
+        true
     }
 
-    async fn call(&mut self, label: &str, name: &str, arguments: &str, approved: Option<&str>) {
-        let (open, mut call): (Open, _) =
-            self.emitter.call_started(label, name, arguments, approved);
-        match self
-            .outcome(label, name, arguments, approved.is_some())
-            .await
-        {
+    /// Makes a call, or tells why it is not made.
+    async fn call(
+        &mut self,
+        label: &str,
+        name: &str,
+        arguments: &str,
+        approved: Option<&str>,
+        why_not: Option<McpCallError>,
+    ) {
+        let (open, mut call) = self.emitter.call_started(label, name, arguments, approved);
+        let outcome = match why_not {
+            Some(error) => Err(error),
+            None => self.outcome(label, name, arguments, approved).await,
+        };
+        match outcome {
             Ok(output) => {
                 call.status = Some("completed".to_owned());
                 call.output = Some(output);
@@ -301,19 +353,18 @@ impl Turn {
         label: &str,
         name: &str,
         arguments: &str,
-        approved: bool,
+        approved: Option<&str>,
     ) -> Result<String, McpCallError> {
-        let refuse = |message: String| McpCallError::McpProtocolError {
-            code: -32602,
-            message,
-        };
         // What is not listed, not allowed, or not to be chosen is not called, whoever asks for it.
-        let may_call = approved || self.may_choose(label, name);
-        let Some((server, _)) = self.tool(label, name).filter(|_| may_call) else {
-            return Err(refuse(format!("Unknown tool: {name}")));
+        let may_call = approved.is_some() || self.may_choose(label, name);
+        let Some((server, tool)) = self.tool(label, name).filter(|_| may_call) else {
+            return Err(unknown_tool(name));
         };
+        if approved.is_some_and(|id| !self.engine.asked.is_unchanged(id, tool)) {
+            return Err(changed_tool(name));
+        }
         let Ok(arguments) = serde_json::from_str::<Map<String, Value>>(arguments) else {
-            return Err(refuse("the arguments are not a JSON object".to_owned()));
+            return Err(not_called("the arguments are not a JSON object".to_owned()));
         };
         let result = self
             .engine
@@ -334,19 +385,14 @@ impl Turn {
         last_list(self.emitter.output(), label).or_else(|| last_list(&self.context, label))
     }
 
-    /// What the upstream said that it took. The built-in models have no tokenizer: four bytes are
-    /// taken for a token.
+    /// What the upstream said that it took, or a guess where the model is built in.
     fn usage(&self) -> Usage {
         if let Some(usage) = self.emitter.usage() {
             return usage;
         }
-        let tokens = |items: &[Item]| {
-            let bytes = serde_json::to_vec(items).map_or(0, |it| it.len());
-            bytes.div_ceil(4) as u64
-        };
         Usage {
-            input_tokens: tokens(&self.context),
-            output_tokens: tokens(self.emitter.output()),
+            input_tokens: tokens_of(&self.context),
+            output_tokens: tokens_of(self.emitter.output()),
             ..Usage::default()
         }
     }
@@ -361,27 +407,24 @@ fn last_list<'a>(items: &'a [Item], label: &str) -> Option<&'a McpListTools> {
     })
 }
 
-/// The approval requests in `context` that have an answer and have not been acted on yet.
-fn answered(context: &[Item]) -> impl Iterator<Item = (&McpApprovalRequest, &McpApprovalResponse)> {
-    context.iter().filter_map(move |item| {
-        let Item::McpApprovalResponse(response) = item else {
-            return None;
-        };
-        let id = response.approval_request_id.as_str();
-        let was_called = context.iter().any(|item| {
-            matches!(item, Item::McpCall(call) if call.approval_request_id.as_deref() == Some(id))
-        });
-        let request = find_request(context, id)?;
-        (!was_called).then_some((request, response))
-    })
+fn is_function_call(item: &Item) -> bool {
+    matches!(item, Item::Other(fields) if fields.get("type") == Some(&"function_call".into()))
 }
 
-fn find_request<'a>(
-    items: impl IntoIterator<Item = &'a Item>,
-    id: &str,
-) -> Option<&'a McpApprovalRequest> {
-    items.into_iter().find_map(|item| match item {
-        Item::McpApprovalRequest(request) if request.id == id => Some(request),
-        _ => None,
-    })
+/// A call that was not made, as a server would have refused it (JSON-RPC 2.0, invalid params).
+fn not_called(message: String) -> McpCallError {
+    McpCallError::McpProtocolError {
+        code: -32602,
+        message,
+    }
+}
+
+fn unknown_tool(name: &str) -> McpCallError {
+    not_called(format!("Unknown tool: {name}"))
+}
+
+fn changed_tool(name: &str) -> McpCallError {
+    not_called(format!(
+        "The tool {name} is no longer what it was when the call was approved, and was not called"
+    ))
 }

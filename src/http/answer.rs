@@ -28,13 +28,21 @@ pub fn error(status: StatusCode, id: Option<RequestId>, error: ErrorData) -> Res
 }
 
 /// A request that is not looked at any further.
-pub fn refusal(status: StatusCode, message: &'static str) -> Response {
-    error(status, None, ErrorData::invalid_request(message, None))
+pub fn refusal(status: StatusCode, message: &str) -> Response {
+    error(
+        status,
+        None,
+        ErrorData::invalid_request(message.to_owned(), None),
+    )
 }
 
 /// The same, and the end of the connection: what the client still sends is not worth reading.
-pub fn last_refusal(status: StatusCode, message: &'static str) -> Response {
-    let mut response = refusal(status, message);
+pub fn last_refusal(status: StatusCode, message: &str) -> Response {
+    closing(refusal(status, message))
+}
+
+/// An answer, and the end of the connection.
+pub fn closing(mut response: Response) -> Response {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);
     response

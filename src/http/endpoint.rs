@@ -4,19 +4,16 @@
 //! client that accepts anything, sessions that are too many or somebody else's, streams that
 //! outlive the server. In front of it stands [`super::in_place`], for speed.
 
-use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::{MethodRouter, any};
 use futures::StreamExt;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::ACCEPT;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use rmcp::model::{CallToolRequestParams, ProtocolVersion};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
@@ -25,15 +22,13 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, last_refusal};
+use super::body::read_body;
 use super::guard::MAX_BODY;
-use super::headers::PROTOCOL_VERSION;
+use super::headers::{PROTOCOL_VERSION, is_json};
 use super::in_place::InPlace;
 use super::message::{Message, what_is_wrong};
 use super::sessions::{CallerOf, Sessions};
 use super::watch::Asked;
-
-/// How long a body may take.
-const BODY_DEADLINE: Duration = Duration::from_secs(20);
 
 const BOTH_FORMS: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
@@ -110,9 +105,9 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
             return self.pass(request, None).await;
         }
         let (head, body) = request.into_parts();
-        let body = match read(body).await {
+        let body = match read_body(body, MAX_BODY).await {
             Ok(body) => body,
-            Err(refusal) => return refusal,
+            Err(why) => return last_refusal(why.status(), &why.to_string()),
         };
         let message = match Message::read(&body) {
             Ok(message) => message,
@@ -177,12 +172,6 @@ fn unknown_version(headers: &HeaderMap) -> Option<ProtocolVersion> {
     is_unknown.then(|| serde_json::from_value(said.into()).ok())?
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
-    let essence = content_type.and_then(|it| it.split(';').next());
-    essence.is_some_and(|it| it.trim().eq_ignore_ascii_case("application/json"))
-}
-
 /// curl sends `*/*`, others send it among other forms, and who sends nothing means it as well
 /// (RFC 9110 section 12.5.1).
 fn accepts_anything(headers: &HeaderMap) -> bool {
@@ -190,28 +179,4 @@ fn accepts_anything(headers: &HeaderMap) -> bool {
     let is_anything = |it: &str| it.split(';').next().unwrap_or_default().trim() == "*/*";
     accepted.peek().is_none()
         || accepted.any(|it| it.to_str().is_ok_and(|it| it.split(',').any(is_anything)))
-}
-
-async fn read(body: Body) -> Result<Bytes, Response> {
-    let most = usize::try_from(MAX_BODY).unwrap_or(usize::MAX);
-    let collected = Limited::new(body, most).collect();
-    match tokio::time::timeout(BODY_DEADLINE, collected).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if is_too_large(&*error) => Err(last_refusal(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the body is larger than 256 KiB",
-        )),
-        Ok(Err(_)) => Err(last_refusal(
-            StatusCode::BAD_REQUEST,
-            "the body could not be read",
-        )),
-        Err(_) => Err(last_refusal(
-            StatusCode::REQUEST_TIMEOUT,
-            "the body took longer than 20 seconds",
-        )),
-    }
-}
-
-fn is_too_large(error: &(dyn Error + Send + Sync + 'static)) -> bool {
-    error.is::<LengthLimitError>()
 }

@@ -13,7 +13,8 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
-use super::answer::{last_refusal, refusal};
+use super::answer::{closing, refusal};
+use super::body::Unreadable;
 use super::headers::one;
 
 /// The most bytes of a request's body. A call has some hundred; what a body of a few megabytes takes
@@ -24,10 +25,21 @@ pub const MAX_BODY: u64 = 256 * 1024;
 ///
 /// Loopback is always one of the names. Without the check of `Host`, any page could call a server
 /// on its visitor's machine by letting its own name point there (DNS rebinding).
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Guard {
     hosts: Vec<AllowedHost>,
     origins: Vec<HeaderValue>,
+    max_body: u64,
+    refuse: Refuse,
+}
+
+/// How a refusal is worded: JSON-RPC and the Responses API have different ones.
+pub type Refuse = fn(StatusCode, &str) -> Response;
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self::new(Vec::new(), Vec::new())
+    }
 }
 
 /// A host, and a port if only that one is meant.
@@ -82,10 +94,26 @@ impl FromStr for AllowedOrigin {
 }
 
 impl Guard {
-    /// A guard that lets these hosts in, beside loopback, and pages of these origins.
+    /// The guard of an MCP server. It lets these hosts in, beside loopback, and pages of these
+    /// origins.
     pub fn new(hosts: Vec<AllowedHost>, origins: Vec<AllowedOrigin>) -> Self {
         let origins = origins.into_iter().map(|origin| origin.0).collect();
-        Self { hosts, origins }
+        Self {
+            hosts,
+            origins,
+            max_body: MAX_BODY,
+            refuse: refusal,
+        }
+    }
+
+    /// The guard of another server: its bodies have up to `max_body` bytes, and `refuse` words its
+    /// refusals.
+    pub fn answering(self, max_body: u64, refuse: Refuse) -> Self {
+        Self {
+            max_body,
+            refuse,
+            ..self
+        }
     }
 
     /// Stands before all of `router`. Where there are origins, their pages are told by CORS headers
@@ -103,19 +131,22 @@ impl Guard {
             Ok(true) => {}
             Ok(false) => {
                 let message = "this server does not answer under the name in the Host header";
-                return Some(refusal(StatusCode::FORBIDDEN, message));
+                return Some((self.refuse)(StatusCode::FORBIDDEN, message));
             }
-            Err(message) => return Some(last_refusal(StatusCode::BAD_REQUEST, message)),
+            Err(message) => {
+                return Some(closing((self.refuse)(StatusCode::BAD_REQUEST, message)));
+            }
         }
         if !self.allows_origin(headers) {
             let message = "this server does not answer pages of the origin in the Origin header";
-            return Some(refusal(StatusCode::FORBIDDEN, message));
+            return Some((self.refuse)(StatusCode::FORBIDDEN, message));
         }
         let length = headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok());
         let length = length.and_then(|length| length.parse::<u64>().ok());
-        length.filter(|length| *length > MAX_BODY).map(|_| {
-            let message = "the body is larger than 256 KiB";
-            last_refusal(StatusCode::PAYLOAD_TOO_LARGE, message)
+        let is_too_large = length.is_some_and(|length| length > self.max_body);
+        is_too_large.then(|| {
+            let why = Unreadable::TooLarge;
+            closing((self.refuse)(why.status(), &why.to_string()))
         })
     }
 

@@ -1,5 +1,6 @@
 //! Headers that decide something: read once, and not twice.
 
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// MCP, transports, protocol version header.
@@ -12,4 +13,11 @@ pub fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&HeaderValue>
         (value, None) => Ok(value),
         _ => Err(()),
     }
+}
+
+/// Whether the body is said to be JSON.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    let essence = content_type.and_then(|it| it.split(';').next());
+    essence.is_some_and(|it| it.trim().eq_ignore_ascii_case("application/json"))
 }

@@ -1,6 +1,7 @@
 //! A server on HTTP: connections, who may speak to it, and MCP at a path of it.
 
 mod answer;
+mod body;
 mod endpoint;
 mod guard;
 mod headers;
@@ -13,8 +14,11 @@ mod watch;
 use axum::Router;
 use axum::routing::{MethodRouter, get};
 
+pub use answer::{closing, json};
+pub use body::{Unreadable, read_body};
 pub use endpoint::{EndpointOptions, endpoint};
-pub use guard::{AllowedHost, AllowedOrigin, Guard, Unusable};
+pub use guard::{AllowedHost, AllowedOrigin, Guard, Refuse, Unusable};
+pub use headers::{is_json, one};
 pub use listener::serve;
 pub use sessions::CallerOf;
 pub use watch::{Seen, Watcher};

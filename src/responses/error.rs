@@ -98,14 +98,43 @@ impl Error {
 
     /// A request that cannot be served as it is: HTTP 400.
     pub fn bad_request(param: &str, code: Option<&str>, message: impl Into<String>) -> Self {
-        Self::Refused {
-            status: 400,
-            error: Box::new(ApiError {
+        Self::refused(
+            StatusCode::BAD_REQUEST,
+            ApiError {
                 message: message.into(),
                 kind: Some("invalid_request_error".to_owned()),
                 param: Some(param.to_owned()),
                 code: code.map(str::to_owned),
-            }),
+            },
+        )
+    }
+
+    /// Something that is not there: HTTP 404.
+    pub fn not_found(param: Option<&str>, message: impl Into<String>) -> Self {
+        Self::refused(
+            StatusCode::NOT_FOUND,
+            ApiError {
+                message: message.into(),
+                kind: Some("invalid_request_error".to_owned()),
+                param: param.map(str::to_owned),
+                code: None,
+            },
+        )
+    }
+
+    /// A failure on the side of whoever answers: HTTP 500.
+    pub fn server_error(message: impl Into<String>) -> Self {
+        Self::refused(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            ApiError::server_error(message),
+        )
+    }
+
+    /// A refusal of our own.
+    pub fn refused(status: StatusCode, error: ApiError) -> Self {
+        Self::Refused {
+            status: status.as_u16(),
+            error: Box::new(error),
             request_id: None,
         }
     }
@@ -141,6 +170,16 @@ pub struct ApiError {
 }
 
 impl ApiError {
+    /// A failure on the side of whoever answers.
+    pub fn server_error(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            kind: Some("server_error".to_owned()),
+            code: Some("server_error".to_owned()),
+            param: None,
+        }
+    }
+
     /// Reads an error object, or an object with an `error` in it: an object or a text.
     pub fn read(object: &Map<String, Value>) -> Self {
         match object.get("error") {

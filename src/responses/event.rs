@@ -97,6 +97,8 @@ impl Event {
 pub enum EventKind {
     #[serde(rename = "response.created")]
     Created { response: Response },
+    #[serde(rename = "response.queued")]
+    Queued { response: Response },
     #[serde(rename = "response.in_progress")]
     InProgress { response: Response },
     #[serde(rename = "response.completed")]

@@ -128,7 +128,8 @@ pub struct McpListTools {
 pub struct McpListToolsTool {
     #[serde(default)]
     pub annotations: Value,
-    #[serde(default)]
+    /// Left out where there is none: clients refuse a null.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     #[serde(default)]
     pub input_schema: Value,
@@ -270,7 +271,7 @@ mod tests {
             json!({"type": "mcp_approval_request", "id": "mcpr_1", "arguments": "{}", "name": "n",
                    "server_label": "s", "new": 1}),
             json!({"type": "mcp_list_tools", "id": "mcpl_1", "server_label": "s", "new": 1, "tools": [
-                   {"annotations": null, "description": null, "input_schema": {}, "name": "n", "new": 2}]}),
+                   {"annotations": null, "description": "d", "input_schema": {}, "name": "n", "new": 2}]}),
         ] {
             let read = item(known.clone());
             assert!(!matches!(read, Item::Other(_)), "{known}");

@@ -28,7 +28,10 @@ pub use item::{
     Content, Item, McpApprovalRequest, McpApprovalResponse, McpCall, McpCallError, McpListTools,
     McpListToolsTool, Message,
 };
-pub use request::{CreateResponse, Input, ToolChoice, ToolChoiceMcp, ToolChoiceMode, ToolEntry};
+pub use request::{
+    AllowedTool, CreateResponse, Input, ToolChoice, ToolChoiceAllowed, ToolChoiceMcp,
+    ToolChoiceMode, ToolEntry,
+};
 pub use response::Response;
 pub use retry::{OnRetry, Retries, Retry};
 

@@ -54,6 +54,17 @@ impl CreateResponse {
             ToolEntry::Other(_) => None,
         })
     }
+
+    /// Whether the response is to be made whether or not anybody waits for it.
+    pub fn is_background(&self) -> bool {
+        self.rest.get("background") == Some(&Value::Bool(true))
+    }
+
+    /// Whether the model is to answer; otherwise the response is only something to go on from
+    /// (Responses API, WebSocket mode).
+    pub fn generates(&self) -> bool {
+        self.rest.get("generate") != Some(&Value::Bool(false))
+    }
 }
 
 // A tool entry holds credentials, and a prompt is nobody's business but the model's.
@@ -170,7 +181,8 @@ mod mcp {
 pub enum ToolChoice {
     Mode(ToolChoiceMode),
     Mcp(ToolChoiceMcp),
-    /// A form that this program does not know: carried, and read as `auto`.
+    AllowedTools(ToolChoiceAllowed),
+    /// A tool of another type than `mcp`, such as a function of the client.
     Other(Value),
 }
 
@@ -189,6 +201,22 @@ pub struct ToolChoiceMcp {
     pub server_label: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+}
+
+/// Only these of the request's tools may, or must, be called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "allowed_tools")]
+pub struct ToolChoiceAllowed {
+    pub mode: ToolChoiceMode,
+    pub tools: Vec<AllowedTool>,
+}
+
+/// One tool of `allowed_tools`: a server or a tool of it, or a tool of another type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum AllowedTool {
+    Mcp(ToolChoiceMcp),
+    Other(Map<String, Value>),
 }
 
 #[cfg(test)]

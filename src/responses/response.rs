@@ -33,6 +33,16 @@ impl Response {
         self.text("status")
     }
 
+    /// The response that this one goes on from.
+    pub fn previous_response_id(&self) -> Option<&str> {
+        self.0.get("previous_response_id")?.as_str()
+    }
+
+    /// Whether it is kept for a later request, as it is unless `store` is false.
+    pub fn is_stored(&self) -> bool {
+        self.0.get("store") != Some(&Value::Bool(false))
+    }
+
     /// The items of the answer, in order.
     pub fn output(&self) -> Vec<Item> {
         let Some(Value::Array(items)) = self.0.get("output") else {

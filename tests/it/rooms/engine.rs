@@ -20,7 +20,8 @@ use crate::support::{
 async fn ask(engine: &Engine, request: Value) -> Result<Vec<Value>, Error> {
     let request: CreateResponse = serde_json::from_value(request).unwrap();
     let events: Vec<Value> = engine
-        .create_stream(request)?
+        .create_stream(request)
+        .await?
         .map(|event| Value::Object(event.unwrap().data().clone()))
         .collect()
         .await;
@@ -583,6 +584,7 @@ async fn dropping_the_stream_cancels_the_call() {
         json!({"input": "Roll 1 die", "tools": [entry(&format!("{}/mcp", slow.url), "never")]});
     let mut events = rules()
         .create_stream(serde_json::from_value(request).unwrap())
+        .await
         .unwrap();
     let reading = tokio::spawn(async move { while events.next().await.is_some() {} });
     started.notified().await;

@@ -1,0 +1,250 @@
+//! Approvals: what was asked, what was answered, and whether it is still what was asked.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde_json::{Value, json};
+
+use crate::responses::{Error, Item, McpApprovalRequest, McpApprovalResponse, McpListToolsTool};
+
+/// How many requests for approval are remembered; the oldest goes first.
+const MOST: usize = 10_000;
+
+/// Refuses input that no turn can make sense of (Responses API, HTTP 400).
+pub fn refuse_unusable(context: &[Item], input: &[Item], asked: &Asked) -> Result<(), Error> {
+    let refuse = |message: String| Err(Error::bad_request("input", None, message));
+    let mut ids: HashSet<&str> = context.iter().filter_map(Item::id).collect();
+    let mut answered: HashSet<&str> = context
+        .iter()
+        .filter_map(|item| match item {
+            Item::McpApprovalResponse(response) => Some(response.approval_request_id.as_str()),
+            _ => None,
+        })
+        .collect();
+    for item in input {
+        // Of what a model elsewhere said, the ids are its own, and it may use one again.
+        if let Some(id) = item.id().filter(|_| !matches!(item, Item::Other(_)))
+            && !ids.insert(id)
+        {
+            return refuse(format!(
+                "Duplicate item found with id {id}. Remove duplicate items from your input and try again."
+            ));
+        }
+        match item {
+            // An answer to nothing, and a second answer to the same, are refused alike.
+            Item::McpApprovalResponse(response)
+                if find_request(context.iter().chain(input), &response.approval_request_id)
+                    .is_none()
+                    || !answered.insert(response.approval_request_id.as_str()) =>
+            {
+                return refuse(format!(
+                    "The following MCP approval requests have approval responses but weren't passed as input: {}.",
+                    response.approval_request_id
+                ));
+            }
+            // Who approves has seen the call as it was asked for.
+            Item::McpApprovalRequest(request) if !asked.is_as_asked(request) => {
+                return refuse(format!(
+                    "The MCP approval request '{}' is not the call that approval was asked for.",
+                    request.id
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The approval requests in `context` that have an answer and have not been acted on yet.
+pub fn answered(
+    context: &[Item],
+) -> impl Iterator<Item = (&McpApprovalRequest, &McpApprovalResponse)> {
+    context.iter().filter_map(move |item| {
+        let Item::McpApprovalResponse(response) = item else {
+            return None;
+        };
+        let id = response.approval_request_id.as_str();
+        let was_called = context.iter().any(|item| {
+            matches!(item, Item::McpCall(call) if call.approval_request_id.as_deref() == Some(id))
+        });
+        let request = find_request(context, id)?;
+        (!was_called).then_some((request, response))
+    })
+}
+
+fn find_request<'a>(
+    items: impl IntoIterator<Item = &'a Item>,
+    id: &str,
+) -> Option<&'a McpApprovalRequest> {
+    items.into_iter().find_map(|item| match item {
+        Item::McpApprovalRequest(request) if request.id == id => Some(request),
+        _ => None,
+    })
+}
+
+/// What approval was asked for, by the id of the request. A client that is told to keep the
+/// conversation itself sends the request back, and the server may have changed the tool by then.
+///
+/// Of requests that are not known here, such as those of another endpoint, nothing is said.
+#[derive(Default)]
+pub struct Asked {
+    remembered: Mutex<Remembered>,
+}
+
+#[derive(Default)]
+struct Remembered {
+    calls: HashMap<String, Call>,
+    oldest_first: VecDeque<String>,
+}
+
+/// Digests, for arguments can be large.
+struct Call {
+    call: Vec<u8>,
+    definition: Vec<u8>,
+}
+
+impl Asked {
+    /// Remembers a call, and the tool as it was when approval was asked for.
+    pub fn remember(&self, request: &McpApprovalRequest, tool: &McpListToolsTool) {
+        let call = Call {
+            call: digest_of_call(request),
+            definition: digest_of(&json!(tool)),
+        };
+        let mut remembered = self.lock();
+        remembered.calls.insert(request.id.clone(), call);
+        remembered.oldest_first.push_back(request.id.clone());
+        if remembered.oldest_first.len() > MOST
+            && let Some(oldest) = remembered.oldest_first.pop_front()
+        {
+            remembered.calls.remove(&oldest);
+        }
+    }
+
+    fn is_as_asked(&self, request: &McpApprovalRequest) -> bool {
+        let remembered = self.lock();
+        let call = remembered.calls.get(&request.id);
+        call.is_none_or(|it| it.call == digest_of_call(request))
+    }
+
+    /// Whether the tool is still what it was when approval was asked for.
+    pub fn is_unchanged(&self, id: &str, tool: &McpListToolsTool) -> bool {
+        let remembered = self.lock();
+        let call = remembered.calls.get(id);
+        call.is_none_or(|it| it.definition == digest_of(&json!(tool)))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Remembered> {
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Arguments that were read and written again are the same arguments.
+fn digest_of_call(request: &McpApprovalRequest) -> Vec<u8> {
+    let arguments = serde_json::from_str(&request.arguments)
+        .unwrap_or_else(|_| Value::String(request.arguments.clone()));
+    digest_of(&json!([request.server_label, request.name, arguments]))
+}
+
+fn digest_of(value: &Value) -> Vec<u8> {
+    let mut canonical = value.clone();
+    canonical.sort_all_objects();
+    make_whole(&mut canonical);
+    digest(&SHA256, canonical.to_string().as_bytes())
+        .as_ref()
+        .to_vec()
+}
+
+/// Whole numbers without a fraction, as some clients write them.
+fn make_whole(value: &mut Value) {
+    /// Up to here, a float is exactly one whole number.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(make_whole),
+        Value::Array(values) => values.iter_mut().for_each(make_whole),
+        Value::Number(number) if number.is_f64() => {
+            if let Some(float) = number.as_f64()
+                && float.fract() == 0.0
+                && float.abs() < EXACT
+            {
+                *value = json!(float as i64);
+            }
+        }
+        Value::Number(_) | Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::*;
+
+    fn request(arguments: &str) -> McpApprovalRequest {
+        McpApprovalRequest {
+            id: "mcpr_1".to_owned(),
+            arguments: arguments.to_owned(),
+            name: "roll".to_owned(),
+            server_label: "dice".to_owned(),
+            rest: Map::new(),
+        }
+    }
+
+    fn tool(description: &str) -> McpListToolsTool {
+        McpListToolsTool {
+            annotations: Value::Null,
+            description: Some(description.to_owned()),
+            input_schema: json!({}),
+            name: "roll".to_owned(),
+            rest: Map::new(),
+        }
+    }
+
+    #[test]
+    fn a_call_is_the_one_that_was_asked_for_however_it_is_written() {
+        let asked = Asked::default();
+        asked.remember(&request(r#"{"n":3.0,"of":[6]}"#), &tool("Rolls"));
+        for (arguments, is_same) in [
+            (r#"{"of": [6], "n": 3}"#, true),
+            (r#"{"n":4,"of":[6]}"#, false),
+            (r#"{"n":3,"of":[6],"more":1}"#, false),
+            ("{}", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                asked.is_as_asked(&request(arguments)),
+                is_same,
+                "{arguments}"
+            );
+        }
+        let elsewhere = McpApprovalRequest {
+            id: "mcpr_2".to_owned(),
+            ..request("{}")
+        };
+        assert!(asked.is_as_asked(&elsewhere));
+    }
+
+    #[test]
+    fn a_tool_with_another_description_is_another_tool() {
+        let asked = Asked::default();
+        asked.remember(&request("{}"), &tool("Rolls"));
+        assert!(asked.is_unchanged("mcpr_1", &tool("Rolls")));
+        assert!(!asked.is_unchanged("mcpr_1", &tool("Rolls, and mails the dice")));
+        assert!(asked.is_unchanged("mcpr_2", &tool("Anything")));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let asked = Asked::default();
+        for number in 0..=MOST {
+            let request = McpApprovalRequest {
+                id: number.to_string(),
+                ..request("{}")
+            };
+            asked.remember(&request, &tool("Rolls"));
+        }
+        assert_eq!(asked.lock().calls.len(), MOST);
+    }
+}

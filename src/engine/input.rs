@@ -1,0 +1,92 @@
+//! The input of a request: items that are only referred to, and items as they are kept.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use super::ids::Ids;
+use super::memory::Memory;
+use super::store;
+use crate::responses::{Content, Error, Item, Message};
+
+/// The input with each `item_reference` replaced by the item that it means; those that mean an item
+/// which is in `context` already are left out.
+pub async fn resolve(
+    input: Vec<Item>,
+    context: &[Item],
+    memory: &Memory,
+) -> Result<Vec<Item>, Error> {
+    let known: HashSet<&str> = context.iter().filter_map(Item::id).collect();
+    let mut resolved = Vec::with_capacity(input.len());
+    for item in input {
+        let Some(id) = referred_to(&item) else {
+            resolved.push(item);
+            continue;
+        };
+        if known.contains(id) {
+            continue;
+        }
+        let item = memory.item(id).await.map_err(|error| of_store(&error))?;
+        resolved.push(item.ok_or_else(|| {
+            Error::not_found(
+                Some("input"),
+                format!(
+                    "Item with id '{id}' not found. Items are not persisted when `store` is set to false. \
+                     Try again with `store` set to true, or remove this item from your input."
+                ),
+            )
+        })?);
+    }
+    Ok(resolved)
+}
+
+/// What the store fails with is for the log, and not for whoever asked.
+pub fn of_store(error: &store::Error) -> Error {
+    tracing::error!(error = error as &dyn std::error::Error, "the store failed");
+    Error::server_error("The store of responses could not be read or written.")
+}
+
+/// An `item_reference` may leave its type out (Responses API, ItemReferenceParam).
+fn referred_to(item: &Item) -> Option<&str> {
+    let Item::Other(fields) = item else {
+        return None;
+    };
+    let is_reference = match fields.get("type") {
+        None | Some(Value::Null) => fields.len() <= 2,
+        Some(kind) => kind == "item_reference",
+    };
+    fields.get("id")?.as_str().filter(|_| is_reference)
+}
+
+/// The items as they are kept: each has an id, and a message has parts (Responses API, item
+/// resources).
+pub fn kept(input: &[Item], ids: &Ids) -> Vec<Item> {
+    let kept = input.iter().cloned().map(|item| match item {
+        Item::Message(message) => Item::Message(Message {
+            id: message.id.or_else(|| Some(ids.next("msg"))),
+            status: message.status.or_else(|| Some("completed".to_owned())),
+            content: Content::Parts(parts(message.content, &message.role)),
+            ..message
+        }),
+        Item::McpApprovalResponse(mut response) => {
+            response.id.get_or_insert_with(|| ids.next("mcpa"));
+            Item::McpApprovalResponse(response)
+        }
+        Item::Other(mut fields) if !fields.get("id").is_some_and(Value::is_string) => {
+            fields.insert("id".to_owned(), ids.next("item").into());
+            Item::Other(fields)
+        }
+        item => item,
+    });
+    kept.collect()
+}
+
+fn parts(content: Content, role: &str) -> Vec<Value> {
+    match content {
+        Content::Parts(parts) => parts,
+        Content::Text(text) if role == "assistant" => {
+            vec![json!({"type": "output_text", "annotations": [], "logprobs": [], "text": text})]
+        }
+        Content::Text(text) => vec![json!({"type": "input_text", "text": text})],
+    }
+}
