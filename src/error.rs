@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::auth::{self, FetchError, KeySetRefusal};
+use crate::engine::StoreError;
 use crate::engine::model::ScriptError;
 use crate::exit::ExitStatus;
 use crate::mcp;
@@ -39,6 +40,14 @@ pub enum Error {
     ModelNeedsLocal { model: String },
     #[error("--local has no model {model:?}")]
     UnknownLocalModel { model: String },
+    #[error("the gateway has no model {model:?}")]
+    UnknownGatewayModel { model: String },
+    #[error("{flag} has no meaning without --model upstream")]
+    NeedsUpstream { flag: &'static str },
+    #[error("--no-auth on {host}: everybody who reaches it could use it")]
+    OpenGateway { host: String },
+    #[error("{} cannot be used as a store", path.display())]
+    Store { path: PathBuf, source: StoreError },
     #[error("{flag} has no meaning without --auth")]
     NeedsAuth { flag: &'static str },
     #[error("{flag} has no meaning with -t stdio: whoever starts the server may call it")]
@@ -133,6 +142,9 @@ impl Error {
             | Self::NoConversation
             | Self::ModelNeedsLocal { .. }
             | Self::UnknownLocalModel { .. }
+            | Self::UnknownGatewayModel { .. }
+            | Self::NeedsUpstream { .. }
+            | Self::OpenGateway { .. }
             | Self::NeedsAuth { .. }
             | Self::NeedsHttp { .. }
             | Self::ForeignKey
@@ -156,6 +168,7 @@ impl Error {
             Self::Rejected(_)
             | Self::NoHome
             | Self::Write { .. }
+            | Self::Store { .. }
             | Self::Listen { .. }
             | Self::UnknownHost { .. }
             | Self::Stdio(_)
@@ -198,6 +211,11 @@ impl Error {
             Self::NoPrompt => "write it behind the command, or pipe it in",
             Self::ModelNeedsLocal { .. } => "add --local",
             Self::UnknownLocalModel { .. } => "use --model rules or --model script:FILE",
+            Self::UnknownGatewayModel { .. } => {
+                "use --model rules, --model script:FILE or --model upstream"
+            }
+            Self::NeedsUpstream { .. } => "add --model upstream",
+            Self::OpenGateway { .. } => "leave --no-auth out, or listen on 127.0.0.1",
             Self::NeedsAuth { .. } => "add --auth",
             Self::NeedsHttp { .. } => "serve over HTTP, or leave it out",
             Self::LocalPrevious => "-c goes on with the last conversation",
@@ -255,6 +273,7 @@ impl Error {
             | Self::Script { .. }
             | Self::Read { .. }
             | Self::Write { .. }
+            | Self::Store { .. }
             | Self::McpConfig { .. }
             | Self::NotJson { .. }
             | Self::TooLarge { .. }

@@ -11,6 +11,8 @@ pub mod error;
 pub mod exit;
 pub mod route;
 
+pub mod gateway;
+
 pub mod engine;
 pub mod mcp;
 pub mod responses;

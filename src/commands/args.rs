@@ -10,6 +10,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::auth::Secret;
+use crate::engine::model::{Model, Script};
 use crate::error::Error;
 
 /// The most bytes that are read of a file with a secret, or of headers.
@@ -129,6 +130,15 @@ pub fn key_json(text: &str) -> Result<(String, Value), String> {
         format!("the value is not JSON ({error}); a text needs quotes: key='\"text\"'")
     })?;
     Ok((key.to_owned(), value))
+}
+
+/// The model of `script:FILE`.
+pub fn script(path: &str) -> Result<Model, Error> {
+    let script = Script::load(path.as_ref());
+    script.map(Model::Script).map_err(|source| Error::Script {
+        path: path.into(),
+        source,
+    })
 }
 
 /// A JSON file, such as that of `--schema`.

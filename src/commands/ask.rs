@@ -14,7 +14,7 @@ use super::servers::{McpServerArgs, Servers};
 use super::state;
 use crate::address;
 use crate::engine::Engine;
-use crate::engine::model::{Model, Script, Upstream};
+use crate::engine::model::{Model, Upstream};
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::responses::{
@@ -409,12 +409,7 @@ impl AskArgs {
         match self.model.as_deref() {
             None | Some("rules") => Ok(Model::Rules),
             Some(model) => match model.strip_prefix("script:") {
-                Some(path) => Script::load(path.as_ref())
-                    .map(Model::Script)
-                    .map_err(|source| Error::Script {
-                        path: path.into(),
-                        source,
-                    }),
+                Some(path) => args::script(path),
                 None => Err(Error::UnknownLocalModel {
                     model: model.to_owned(),
                 }),

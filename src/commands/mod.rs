@@ -6,6 +6,8 @@ mod ask;
 mod bundled;
 mod completions;
 mod fields;
+mod gateway;
+mod listen;
 mod print_request;
 mod serve;
 mod servers;
@@ -21,6 +23,7 @@ pub enum Command {
     #[command(visible_alias = "call")]
     Ask(Box<ask::AskArgs>),
     Serve(Box<serve::ServeArgs>),
+    Gateway(Box<gateway::GatewayArgs>),
     Token(Box<token::TokenArgs>),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
@@ -42,6 +45,12 @@ impl Command {
                 ui.start_log(level, format);
                 let runtime = tokio::runtime::Builder::new_multi_thread();
                 block_on(runtime, serve::serve(*args, ui))
+            }
+            Self::Gateway(args) => {
+                let (level, format) = args.log();
+                ui.start_log(level, format);
+                let runtime = tokio::runtime::Builder::new_multi_thread();
+                block_on(runtime, gateway::gateway(*args, ui))
             }
             Self::Token(args) => {
                 ui.start_log(None, LogFormat::default());

@@ -1,26 +1,23 @@
 //! `mcp-cli serve`: the dice router, the bearer layer and a listener.
 
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::str::FromStr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ::http::Extensions;
 use axum::Router;
 use rmcp::ServiceExt;
 use rmcp::service::{QuitReason, ServerInitializeError};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::StopSignals;
+use super::listen::{self, LogArgs, NameArgs};
 use super::token::VerifierArgs;
 use crate::auth;
 use crate::dice::{DiceServer, Roller};
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::http::{
-    self, AllowedHost, AllowedOrigin, CallerOf, EndpointOptions, Guard, Seen, Watcher,
-};
+use crate::http::{self, CallerOf, EndpointOptions};
 use crate::ui::{LogFormat, Ui};
 
 /// Run the dice server: one MCP tool, `roll_dice(n_dice: int) -> list[int]`
@@ -68,35 +65,11 @@ pub struct ServeArgs {
     #[arg(long)]
     no_banner: bool,
 
-    /// Log this program's parts on stderr: error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL")]
-    log_level: Option<Level>,
+    #[command(flatten)]
+    log: LogArgs,
 
-    /// Log each request in this form, and with --log-level what else there is
-    #[arg(long, value_name = "FORMAT")]
-    log_format: Option<LogFormatArg>,
-
-    /// A host name that the server is reached under, beside loopback
-    #[arg(
-        long,
-        value_name = "HOST",
-        value_delimiter = ',',
-        value_parser = listed::<AllowedHost>,
-        env = "MCP_ALLOWED_HOSTS",
-        help_heading = "Behind a tunnel"
-    )]
-    allowed_host: Vec<Option<AllowedHost>>,
-
-    /// An origin whose pages may call the server from a browser
-    #[arg(
-        long,
-        value_name = "ORIGIN",
-        value_delimiter = ',',
-        value_parser = listed::<AllowedOrigin>,
-        env = "MCP_ALLOWED_ORIGINS",
-        help_heading = "Behind a tunnel"
-    )]
-    allowed_origin: Vec<Option<AllowedOrigin>>,
+    #[command(flatten)]
+    names: NameArgs,
 
     #[command(flatten, next_help_heading = "With --auth")]
     verifier: VerifierArgs,
@@ -108,12 +81,6 @@ enum Transport {
     Stdio,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum LogFormatArg {
-    Text,
-    Json,
-}
-
 /// Who sends a request, as the bearer layer left word of it.
 fn caller(extensions: &Extensions) -> Option<[u8; 32]> {
     extensions
@@ -122,15 +89,9 @@ fn caller(extensions: &Extensions) -> Option<[u8; 32]> {
 }
 
 impl ServeArgs {
-    /// What is logged; who asks for a form of the log wants one.
+    /// What is logged.
     pub fn log(&self) -> (Option<Level>, LogFormat) {
-        let asked_for = self.log_format.map(|_| Level::INFO);
-        let level = self.log_level.or(asked_for);
-        let format = match self.log_format {
-            None | Some(LogFormatArg::Text) => LogFormat::Text,
-            Some(LogFormatArg::Json) => LogFormat::Json,
-        };
-        (level, format)
+        self.log.log()
     }
 
     /// The dice server, and who stands before it: whoever watches, the guard, the bearer layer.
@@ -151,42 +112,12 @@ impl ServeArgs {
             let verifier = Arc::new(self.verifier.load(ui).await?);
             router = auth::protect(router, &self.path, verifier);
         }
-        // An address cannot be made to mean another machine, as a name can.
-        let listening = address.ip().to_string().parse().ok();
-        let hosts = self.allowed_host.iter().flatten().cloned();
-        let origins = self.allowed_origin.iter().flatten().cloned();
-        let guard = Guard::new(hosts.chain(listening).collect(), origins.collect());
-        let router = guard.protect(http::with_health(router));
-        Ok(match self.watcher(ui) {
-            Some(watcher) => watcher.watch(router),
-            None => router,
-        })
+        let guard = self.names.guard(address);
+        Ok(listen::watched(
+            guard.protect(http::with_health(router)),
+            ui,
+        ))
     }
-
-    fn watcher(&self, ui: &Ui) -> Option<Watcher> {
-        let tell = ui.on_request();
-        let is_logged = tracing::enabled!(Level::INFO);
-        (tell.is_some() || is_logged).then(|| {
-            Watcher::new(move |seen| {
-                log(seen);
-                if let Some(tell) = &tell {
-                    tell(seen);
-                }
-            })
-        })
-    }
-}
-
-/// A line of the log. What a caller is known by is not for it: no token, no subject, no origin.
-fn log(seen: &Seen) {
-    tracing::info!(
-        method = seen.method,
-        status = seen.status.as_u16(),
-        duration_ms = seen.duration.as_micros() as f64 / 1000.0,
-        protocol_version = seen.protocol_version.as_deref(),
-        user_agent = seen.user_agent.as_deref(),
-        "request"
-    );
 }
 
 pub async fn serve(args: ServeArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
@@ -236,28 +167,14 @@ async fn serve_http(server: DiceServer, args: ServeArgs, ui: &mut Ui) -> Result<
     if args.print_token && args.verifier.has_foreign_key() {
         return Err(Error::ForeignKey);
     }
-    let address = resolve(&args.host, args.port)?;
-    let listen = |source| Error::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
-
+    let (listener, address) = listen::listen(&args.host, args.port).await?;
     let stop = CancellationToken::new();
     let router = args.router(server, address, stop.clone(), ui).await?;
     // Whoever reads that the server is ready may tell it to stop.
-    let mut signals = StopSignals::new()?;
+    let signals = StopSignals::new()?;
     greet(&args, address, ui)?;
 
-    let serving = http::serve(listener, router, stop.clone());
-    tokio::pin!(serving);
-    tokio::select! {
-        () = &mut serving => return Ok(ExitStatus::Done),
-        _ = signals.next() => stop.cancel(),
-    }
-    // Calls may finish now; a second signal ends them as well.
-    tokio::select! {
-        () = &mut serving => {}
-        _ = signals.next() => {}
-    }
+    listen::serve_until(signals, listener, router, stop).await;
     Ok(ExitStatus::Done)
 }
 
@@ -279,32 +196,11 @@ fn greet(args: &ServeArgs, address: SocketAddr, ui: &mut Ui) -> Result<(), Error
             token.expose()
         ))?;
     }
-    if address.ip().is_unspecified() && args.allowed_host.iter().flatten().next().is_none() {
+    if address.ip().is_unspecified() && !args.names.has_hosts() {
         ui.note("names other than localhost are refused; --allowed-host adds one");
     }
     ui.ready(&format!("listening on http://{address}{}", args.path));
     Ok(())
-}
-
-fn resolve(host: &str, port: u16) -> Result<SocketAddr, Error> {
-    let unknown = |source| Error::UnknownHost {
-        host: host.to_owned(),
-        source,
-    };
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    (bare, port)
-        .to_socket_addrs()
-        .map_err(unknown)?
-        .next()
-        .ok_or_else(|| unknown(std::io::ErrorKind::NotFound.into()))
-}
-
-/// One of a list. An empty one, as an empty variable of the environment has, lists nothing.
-fn listed<T: FromStr>(text: &str) -> Result<Option<T>, T::Err> {
-    match text {
-        "" => Ok(None),
-        text => text.parse().map(Some),
-    }
 }
 
 fn path(text: &str) -> Result<String, &'static str> {

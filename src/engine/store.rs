@@ -44,6 +44,9 @@ impl Store {
             records: Mutex::default(),
         }
     }
+    pub fn open(_: &std::path::Path, bounds: Bounds) -> Result<Self, Error> {
+        Ok(Self::in_memory(bounds))
+    }
     pub async fn keep(&self, record: &Record) -> Result<(), Error> {
         self.records
             .lock()

@@ -1,0 +1,231 @@
+//! `mcp-cli gateway`: the engine, served as the Responses API.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tokio_util::sync::CancellationToken;
+use tracing::Level;
+
+use super::StopSignals;
+use super::args::{self, SecretSource};
+use super::listen::{self, LogArgs, NameArgs};
+use crate::auth::Secret;
+use crate::engine::model::{Model, Upstream};
+use crate::engine::{Bounds, Engine, Store};
+use crate::error::Error;
+use crate::exit::ExitStatus;
+use crate::gateway::{self, ApiKey};
+use crate::http;
+use crate::mcp::ClientPool;
+use crate::responses::{Client, Limits, Retries};
+use crate::ui::{LogFormat, Ui};
+
+const OPENAI: &str = "https://api.openai.com/v1";
+
+/// Serve the Responses API on this machine: any OpenAI SDK calls MCP servers through it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mcp-cli gateway
+      the built-in model at http://127.0.0.1:8080/v1, with a new key: no OpenAI, no network
+  mcp-cli gateway --model upstream --api-key-file key.txt
+      OpenAI's models, and MCP servers that only this machine can reach
+  mcp-cli gateway --model upstream --upstream-url http://127.0.0.1:11434/v1 --upstream-api chat
+      a model of Ollama, llama.cpp or vLLM, which gains MCP servers by it")]
+pub struct GatewayArgs {
+    /// The address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+
+    /// The port to listen on; 0 is a free one
+    #[arg(short, long, default_value_t = 8080)]
+    port: u16,
+
+    /// Who answers: `rules`, `script:FILE`, or `upstream` for the models of another endpoint
+    #[arg(short, long, value_name = "MODEL", default_value = "rules")]
+    model: String,
+
+    /// A file with the key that clients must send; without, a new one is made and printed
+    #[arg(long, value_name = "FILE", conflicts_with = "no_auth")]
+    api_key_file: Option<PathBuf>,
+
+    /// Let everybody in who can reach it; on loopback only
+    #[arg(long)]
+    no_auth: bool,
+
+    /// Call MCP servers in private networks too; this machine's are called without it
+    #[arg(long)]
+    allow_private: bool,
+
+    /// Where responses are kept: `memory`, or a file that outlives the gateway
+    #[arg(long, value_name = "memory|FILE", default_value = "memory")]
+    store: PathBuf,
+
+    #[command(flatten)]
+    log: LogArgs,
+
+    #[command(flatten)]
+    upstream: UpstreamArgs,
+
+    #[command(flatten)]
+    names: NameArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "With --model upstream")]
+struct UpstreamArgs {
+    /// Where the models are [default: `https://api.openai.com/v1`]
+    #[arg(long, value_name = "URL")]
+    upstream_url: Option<String>,
+
+    /// The API that they speak
+    #[arg(long, value_name = "API")]
+    upstream_api: Option<UpstreamApiArg>,
+
+    /// The key for them; @FILE reads it from a file, - from stdin. As text, other users can read it
+    /// while this runs
+    #[arg(
+        long,
+        env = "OPENAI_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY|@FILE|-"
+    )]
+    upstream_api_key: Option<SecretSource>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum UpstreamApiArg {
+    /// The Responses API
+    Responses,
+    /// Chat Completions
+    Chat,
+}
+
+pub async fn gateway(args: GatewayArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    let model = args.model(ui)?;
+    let key = args.key()?;
+    let store = args.store()?;
+    let (listener, address) = listen::listen(&args.host, args.port).await?;
+    if args.no_auth && !address.ip().is_loopback() {
+        return Err(Error::OpenGateway { host: args.host });
+    }
+
+    let stop = CancellationToken::new();
+    let engine = Engine::shared(model, ClientPool::default(), store);
+    let demanded = key.as_ref().map(|key| ApiKey::new(key.secret()));
+    let router = gateway::router(engine.clone(), demanded, stop.clone());
+    let guard = args.names.guard(address);
+    let guard = guard.answering(gateway::MAX_BODY, gateway::refuse);
+    let router = listen::watched(guard.protect(http::with_health(router)), ui);
+    // Whoever reads that the gateway is ready may tell it to stop.
+    let signals = StopSignals::new()?;
+    args.greet(address, key.as_ref(), ui)?;
+    listen::serve_until(signals, listener, router, stop).await;
+    engine.close().await;
+    Ok(ExitStatus::Done)
+}
+
+/// What clients must send.
+enum Key {
+    /// The user has it.
+    Given(Secret),
+    /// The user must be told.
+    Made(Secret),
+}
+
+impl Key {
+    fn secret(&self) -> &Secret {
+        match self {
+            Self::Given(key) | Self::Made(key) => key,
+        }
+    }
+}
+
+impl GatewayArgs {
+    /// What is logged.
+    pub fn log(&self) -> (Option<Level>, LogFormat) {
+        self.log.log()
+    }
+
+    fn model(&self, ui: &Ui) -> Result<Model, Error> {
+        if self.model == "upstream" {
+            return Ok(Model::Upstream(self.upstream.model(ui)?));
+        }
+        if let Some(flag) = self.upstream.given() {
+            return Err(Error::NeedsUpstream { flag });
+        }
+        match self.model.strip_prefix("script:") {
+            Some(path) => args::script(path),
+            None if self.model == "rules" => Ok(Model::Rules),
+            None => Err(Error::UnknownGatewayModel {
+                model: self.model.clone(),
+            }),
+        }
+    }
+
+    /// The key that clients must send, unless everybody is let in.
+    fn key(&self) -> Result<Option<Key>, Error> {
+        if self.no_auth {
+            return Ok(None);
+        }
+        Ok(Some(match &self.api_key_file {
+            Some(path) => Key::Given(SecretSource::File(path.clone()).read("--api-key-file")?),
+            None => Key::Made(Secret::from(format!("sk-{:032x}", rand::random::<u128>()))),
+        }))
+    }
+
+    fn store(&self) -> Result<Store, Error> {
+        let bounds = Bounds::default();
+        if self.store.as_os_str() == "memory" {
+            return Ok(Store::in_memory(bounds));
+        }
+        Store::open(&self.store, bounds).map_err(|source| Error::Store {
+            path: self.store.clone(),
+            source,
+        })
+    }
+
+    fn greet(&self, address: SocketAddr, key: Option<&Key>, ui: &mut Ui) -> Result<(), Error> {
+        let base_url = format!("http://{address}/v1");
+        if let Some(Key::Made(key)) = key {
+            // Lines that a shell takes, and all that a client of OpenAI needs.
+            ui.print(&format!(
+                "export OPENAI_BASE_URL={base_url}\nexport OPENAI_API_KEY={}",
+                key.expose()
+            ))?;
+        }
+        if self.model != "upstream" {
+            ui.note("the built-in model follows rules or a script; it is not a language model");
+        }
+        if address.ip().is_unspecified() && !self.names.has_hosts() {
+            ui.note("names other than localhost are refused; --allowed-host adds one");
+        }
+        ui.ready(&format!("listening on {base_url}"));
+        Ok(())
+    }
+}
+
+impl UpstreamArgs {
+    /// A flag that only an upstream has a use for. The key can be in the environment for others.
+    fn given(&self) -> Option<&'static str> {
+        match () {
+            () if self.upstream_url.is_some() => Some("--upstream-url"),
+            () if self.upstream_api.is_some() => Some("--upstream-api"),
+            () => None,
+        }
+    }
+
+    fn model(&self, ui: &Ui) -> Result<Upstream, Error> {
+        let url = args::http_url(
+            self.upstream_url.as_deref().unwrap_or(OPENAI),
+            "--upstream-url",
+        )?;
+        let key = match &self.upstream_api_key {
+            Some(key) => key.read("--upstream-api-key")?,
+            None => return Err(Error::NoApiKey),
+        };
+        let retries = Retries::default();
+        let client = Client::new(&url, &key, Limits::default(), retries, ui.on_retry())?;
+        Ok(Upstream::new(client))
+    }
+}

@@ -1,0 +1,128 @@
+//! A response while it is made: its events, each of them one that clients understand, and the
+//! response as they tell it.
+
+use std::collections::VecDeque;
+
+use futures::stream::{self, BoxStream, StreamExt};
+use serde_json::{Map, Value, json};
+
+use super::refusal::told;
+use crate::responses::{ApiError, Error, Event, EventStream, Response};
+
+/// The events of a response, once it has begun; until then a failure is a refusal.
+///
+/// A stream that breaks off ends as a failed response does: with `error` and `response.failed`.
+pub async fn begun(mut events: EventStream) -> Result<BoxStream<'static, Event>, Error> {
+    let first = events.next().await.unwrap_or(Err(Error::Truncated))?;
+    let mut snapshot = Snapshot::default();
+    snapshot.take(&first);
+    let rest = Rest {
+        events,
+        snapshot,
+        last_words: VecDeque::new(),
+    };
+    let rest = stream::unfold(rest, async |mut rest| Some((rest.next().await?, rest)));
+    Ok(stream::once(async { first }).chain(rest).boxed())
+}
+
+struct Rest {
+    events: EventStream,
+    snapshot: Snapshot,
+    /// What is still told after the stream broke off.
+    last_words: VecDeque<Event>,
+}
+
+impl Rest {
+    async fn next(&mut self) -> Option<Event> {
+        if let Some(event) = self.last_words.pop_front() {
+            return Some(event);
+        }
+        match self.events.next().await? {
+            Ok(event) => {
+                self.snapshot.take(&event);
+                Some(event)
+            }
+            Err(error) => {
+                let (_, error) = told(&error);
+                self.last_words = self.snapshot.last_words(&error);
+                self.last_words.pop_front()
+            }
+        }
+    }
+}
+
+/// The response as its events tell it.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    response: Map<String, Value>,
+    output: Vec<Value>,
+    next_number: u64,
+}
+
+impl Snapshot {
+    /// Takes in the next event.
+    pub fn take(&mut self, event: &Event) {
+        let data = event.data();
+        let number = data.get("sequence_number").and_then(Value::as_u64);
+        self.next_number = number.map_or(self.next_number, |it| it + 1);
+        if let Some(Value::Object(response)) = data.get("response") {
+            self.response = response.clone();
+        }
+        if let (Some(index), Some(item)) = (event.output_index(), data.get("item")) {
+            if index >= self.output.len() {
+                self.output.resize(index + 1, Value::Null);
+            }
+            self.output[index] = item.clone();
+        }
+    }
+
+    /// The id of the response.
+    pub fn id(&self) -> &str {
+        let id = self.response.get("id").and_then(Value::as_str);
+        id.unwrap_or_default()
+    }
+
+    /// The response as it is now.
+    pub fn response(&self) -> Map<String, Value> {
+        let mut response = self.response.clone();
+        if !self.is_done() {
+            response.insert("output".to_owned(), self.output.clone().into());
+        }
+        response
+    }
+
+    /// Whether nothing more will be told.
+    pub fn is_done(&self) -> bool {
+        let status = self.response.get("status").and_then(Value::as_str);
+        !matches!(status, Some("queued" | "in_progress"))
+    }
+
+    /// The response is cancelled as it is now.
+    pub fn cancel(&mut self) {
+        self.response = self.response();
+        self.response
+            .insert("status".to_owned(), "cancelled".into());
+    }
+
+    fn last_words(&self, error: &ApiError) -> VecDeque<Event> {
+        let number = self.next_number;
+        let words = [
+            json!({"type": "error", "sequence_number": number, "error": error}),
+            json!({"type": "response.failed", "sequence_number": number + 1,
+                   "response": failed(self.response(), error)}),
+        ];
+        let words = words.into_iter().filter_map(|word| match word {
+            Value::Object(data) => Some(Event::read(data)),
+            _ => None,
+        });
+        words.collect()
+    }
+}
+
+/// The response, failed as it is now.
+pub fn failed(mut response: Map<String, Value>, error: &ApiError) -> Response {
+    response.insert("status".to_owned(), "failed".into());
+    let error = json!({"code": "server_error", "message": error.message});
+    response.insert("error".to_owned(), error);
+    Response::new(response)
+}

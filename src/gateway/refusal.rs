@@ -1,0 +1,118 @@
+//! Refusals: what a client of OpenAI would be told, with its HTTP status.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde_json::json;
+
+use crate::http::json as json_answer;
+use crate::responses::{ApiError, Error};
+
+/// The clients of OpenAI send a request again after a 5xx, unless they are told not to.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// A request that gets an error in place of an answer.
+#[derive(Debug)]
+pub struct Refusal {
+    error: Error,
+    may_retry: bool,
+}
+
+impl Refusal {
+    /// A refusal after which the request must not be sent again by itself: tools were called for it.
+    pub fn for_good(error: Error) -> Self {
+        Self {
+            error,
+            may_retry: false,
+        }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            may_retry: true,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, error) = told(&self.error);
+        let mut response = answer(status, &error);
+        if !self.may_retry {
+            let no = HeaderValue::from_static("false");
+            response.headers_mut().insert(SHOULD_RETRY, no);
+        }
+        response
+    }
+}
+
+/// A refusal of a request that nobody looks at any further.
+pub fn refuse(status: StatusCode, message: &str) -> Response {
+    let error = ApiError {
+        message: message.to_owned(),
+        kind: Some("invalid_request_error".to_owned()),
+        ..ApiError::default()
+    };
+    answer(status, &error)
+}
+
+/// An error object with its HTTP status.
+pub fn answer(status: StatusCode, error: &ApiError) -> Response {
+    json_answer(status, &json!({"error": error}))
+}
+
+/// What a client is told of a failure. Where the upstream is and what it says of the gateway's own
+/// key is for the log.
+pub fn told(error: &Error) -> (StatusCode, ApiError) {
+    let upstream = |status: StatusCode, message: &str| {
+        tracing::warn!(
+            error = error as &dyn std::error::Error,
+            "the upstream failed"
+        );
+        (status, ApiError::server_error(message))
+    };
+    match error {
+        Error::FailedDependency(failure) => (StatusCode::FAILED_DEPENDENCY, failure.error.clone()),
+        Error::Refused {
+            status: 401 | 403, ..
+        } => upstream(
+            StatusCode::BAD_GATEWAY,
+            "The model's server refused the key that this gateway has for it.",
+        ),
+        Error::Refused { status, error, .. } => (
+            StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY),
+            ApiError {
+                kind: error.kind.clone().or_else(|| Some(kind_of(*status))),
+                ..(**error).clone()
+            },
+        ),
+        Error::Failed(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.clone()),
+        Error::Unreachable { .. } | Error::Setup(_) => upstream(
+            StatusCode::BAD_GATEWAY,
+            "The model's server could not be reached.",
+        ),
+        Error::Timeout(_) | Error::Idle => upstream(
+            StatusCode::GATEWAY_TIMEOUT,
+            "The model's server did not answer in time.",
+        ),
+        Error::NotCompleted { .. } | Error::Truncated | Error::BrokenOff(_) => upstream(
+            StatusCode::BAD_GATEWAY,
+            "The answer of the model's server broke off.",
+        ),
+        Error::TooLarge(_) | Error::NotAResponse { .. } | Error::NotAnEvent { .. } => upstream(
+            StatusCode::BAD_GATEWAY,
+            "The answer of the model's server is none that can be read.",
+        ),
+    }
+}
+
+fn kind_of(status: u16) -> String {
+    let kind = match status {
+        429 => "rate_limit_error",
+        500.. => "server_error",
+        _ => "invalid_request_error",
+    };
+    kind.to_owned()
+}

@@ -1,0 +1,154 @@
+//! The responses that are kept: read, deleted, cancelled, and what they answered.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use http::Uri;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::refusal::Refusal;
+use super::{Gateway, live, sse};
+use crate::engine::Record;
+use crate::responses::{ApiError, Error, Item};
+
+/// How a response is to be read; what else there is in a query is not looked at.
+#[derive(Debug, Deserialize)]
+struct Reading {
+    #[serde(default)]
+    stream: bool,
+    starting_after: Option<u64>,
+}
+
+/// `GET /v1/responses/{id}` (Responses API, get a model response).
+pub async fn retrieve(
+    State(gateway): State<Gateway>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    let reading: Reading = query(&uri)?;
+    match gateway.runs.get(&id) {
+        Some(run) if reading.stream => Ok(sse::answer(run.frames(reading.starting_after))),
+        Some(run) => Ok(Json(run.response()).into_response()),
+        None => {
+            let record = find(&gateway, &id).await?;
+            if reading.stream {
+                let message =
+                    "This response can be streamed no longer, or was not made in the background.";
+                return Err(Error::bad_request("stream", None, message).into());
+            }
+            Ok(Json(record.response).into_response())
+        }
+    }
+}
+
+/// `DELETE /v1/responses/{id}` (Responses API, delete a model response).
+pub async fn delete(
+    State(gateway): State<Gateway>,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    find(&gateway, &id).await?;
+    gateway.runs.forget(&id);
+    gateway.engine.delete(&id).await?;
+    Ok(Json(json!({"id": id, "object": "response", "deleted": true})).into_response())
+}
+
+/// `POST /v1/responses/{id}/cancel` (Responses API, cancel a response). One that is done stays as
+/// it is.
+pub async fn cancel(
+    State(gateway): State<Gateway>,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    if let Some(run) = gateway.runs.get(&id) {
+        return Ok(Json(run.cancel().await).into_response());
+    }
+    let response = find(&gateway, &id).await?.response;
+    if response.object().get("background") != Some(&Value::Bool(true)) {
+        let message = "Cannot cancel a synchronous response.";
+        return Err(Error::bad_request("response_id", None, message).into());
+    }
+    Ok(Json(response).into_response())
+}
+
+/// Which part of a list is wanted.
+#[derive(Debug, Deserialize)]
+struct Page {
+    #[serde(default = "usual_limit")]
+    limit: usize,
+    #[serde(default)]
+    order: Order,
+    after: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Order {
+    Asc,
+    #[default]
+    Desc,
+}
+
+fn usual_limit() -> usize {
+    20
+}
+
+/// `GET /v1/responses/{id}/input_items` (Responses API, list input items): the newest first, if
+/// nothing else is said.
+pub async fn input_items(
+    State(gateway): State<Gateway>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    let page: Page = query(&uri)?;
+    let items = find(&gateway, &id).await?.input;
+    Ok(Json(page.of(items)?).into_response())
+}
+
+impl Page {
+    fn of(&self, mut items: Vec<Item>) -> Result<Value, Error> {
+        if !(1..=100).contains(&self.limit) {
+            let message = "The 'limit' must be from 1 to 100.";
+            return Err(Error::bad_request("limit", None, message));
+        }
+        if self.order == Order::Desc {
+            items.reverse();
+        }
+        let first = match &self.after {
+            None => 0,
+            Some(after) => {
+                let place = items.iter().position(|item| item.id() == Some(after));
+                let message = || format!("No item has the id '{after}'.");
+                1 + place.ok_or_else(|| Error::bad_request("after", None, message()))?
+            }
+        };
+        let rest = &items[first..];
+        let page = &rest[..rest.len().min(self.limit)];
+        let id = |item: Option<&Item>| item.and_then(Item::id).unwrap_or_default().to_owned();
+        Ok(json!({
+            "object": "list",
+            "data": page,
+            "first_id": id(page.first()),
+            "last_id": id(page.last()),
+            "has_more": page.len() < rest.len(),
+        }))
+    }
+}
+
+fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Error> {
+    let query = Query::try_from_uri(uri);
+    let understood = query.map(|Query(query)| query);
+    understood.map_err(|error| Error::bad_request("query", None, format!("{}.", error.body_text())))
+}
+
+/// A response that is kept. One that was being made when the gateway stopped has failed.
+async fn find(gateway: &Gateway, id: &str) -> Result<Record, Error> {
+    let not_found = || Error::not_found(None, format!("Response with id '{id}' not found."));
+    let mut record = gateway.engine.record(id).await?.ok_or_else(not_found)?;
+    let is_open = matches!(record.response.status(), "queued" | "in_progress");
+    if is_open && gateway.runs.get(id).is_none() {
+        let error = ApiError::server_error("The gateway was stopped before the response was done.");
+        record.response = live::failed(record.response.object().clone(), &error);
+    }
+    Ok(record)
+}
