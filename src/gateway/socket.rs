@@ -127,7 +127,7 @@ impl Connection {
         let lane = frame.get("stream_id").and_then(Value::as_str);
         let lane = lane.map(str::to_owned);
         let refused = match frame.get("type").and_then(Value::as_str) {
-            Some("response.create") => self.enqueue(lane.clone(), frame),
+            Some("response.create") => self.enqueue(&lane, frame),
             kind => Err(unknown_frame(kind.unwrap_or("a frame without a type"))),
         };
         match refused {
@@ -137,8 +137,8 @@ impl Connection {
     }
 
     /// Puts a request into its lane.
-    fn enqueue(&mut self, lane: Lane, frame: Frame) -> Result<(), Error> {
-        if !self.lanes.contains_key(&lane) {
+    fn enqueue(&mut self, lane: &Lane, frame: Frame) -> Result<(), Error> {
+        if !self.lanes.contains_key(lane) {
             if self.lanes.len() == MOST_LANES {
                 return Err(too_many(
                     "stream_id",
@@ -152,7 +152,7 @@ impl Connection {
             self.frames.push(frames.boxed());
             self.lanes.insert(lane.clone(), sender);
         }
-        let Some(sender) = self.lanes.get_mut(&lane) else {
+        let Some(sender) = self.lanes.get_mut(lane) else {
             unreachable!("the lane was made above");
         };
         sender.try_send(frame).map_err(|_| {

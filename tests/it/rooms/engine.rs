@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 /// Asks the engine, checks every event against the schema, and returns them.
-async fn ask(engine: &Engine, request: Value) -> Result<Vec<Value>, Error> {
+pub async fn ask(engine: &Engine, request: Value) -> Result<Vec<Value>, Error> {
     let request: CreateResponse = serde_json::from_value(request).unwrap();
     let events: Vec<Value> = engine
         .create_stream(request)
@@ -32,18 +32,18 @@ async fn ask(engine: &Engine, request: Value) -> Result<Vec<Value>, Error> {
     Ok(events)
 }
 
-async fn answer(engine: &Engine, request: Value) -> Value {
+pub async fn answer(engine: &Engine, request: Value) -> Value {
     let events = ask(engine, request).await.unwrap();
     let response = events.last().unwrap()["response"].clone();
     assert_is_response(&response);
     response
 }
 
-fn rules() -> Engine {
+pub fn rules() -> Engine {
     Engine::new(Model::Rules, HashMap::new())
 }
 
-fn script(steps: Value) -> Engine {
+pub fn script(steps: Value) -> Engine {
     let script: Script = serde_json::from_value(steps).unwrap();
     Engine::new(Model::Script(script), HashMap::new())
 }
@@ -55,7 +55,7 @@ fn types(events: &[Value]) -> Vec<&str> {
         .collect()
 }
 
-fn item_types(response: &Value) -> Vec<&str> {
+pub fn item_types(response: &Value) -> Vec<&str> {
     let items = response["output"].as_array().unwrap();
     items
         .iter()
@@ -63,7 +63,7 @@ fn item_types(response: &Value) -> Vec<&str> {
         .collect()
 }
 
-fn output_text(response: &Value) -> &str {
+pub fn output_text(response: &Value) -> &str {
     let items = response["output"].as_array().unwrap();
     let message = items
         .iter()
@@ -72,7 +72,7 @@ fn output_text(response: &Value) -> &str {
     message["content"][0]["text"].as_str().unwrap()
 }
 
-fn entry(url: &str, require_approval: &str) -> Value {
+pub fn entry(url: &str, require_approval: &str) -> Value {
     json!({"type": "mcp", "server_label": "dice_server", "server_url": url,
            "require_approval": require_approval})
 }

@@ -1,3 +1,5 @@
 //! Rooms together, without a process: the engine, its models and the real dice server.
 
+mod approvals;
+mod conversation;
 mod engine;

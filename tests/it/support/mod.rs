@@ -2,6 +2,7 @@
 
 mod api;
 mod contract;
+mod desk;
 mod faults;
 mod mcp_cli;
 mod servers;
@@ -10,6 +11,7 @@ mod tls;
 
 pub use api::{Answer, Api, KEY};
 pub use contract::{assert_is_event, assert_is_response};
+pub use desk::Desk;
 pub use faults::{Faulty, Step};
 pub use mcp_cli::{McpCli, Run};
 pub use servers::{Server, dice_server, dice_server_with_auth, http_server};
