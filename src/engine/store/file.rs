@@ -1,0 +1,183 @@
+//! Records in one file: an embedded database, whose commits are whole and durable, or not there.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+use redb::backends::FileBackend;
+use redb::{
+    DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableDefinition,
+};
+use tempfile::NamedTempFile;
+
+use super::Error;
+use super::index::Entry;
+
+/// The records as JSON, by the id of their response.
+const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
+
+/// Of each record, when it was kept, its length and the response that it goes on from: what is to
+/// be known when the file is opened, without reading what was said.
+const ENTRIES: TableDefinition<&str, (u64, u64, Option<&str>)> = TableDefinition::new("entries");
+
+/// How much of the file is held in memory; the operating system holds it as well.
+const CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+pub struct Database {
+    database: redb::Database,
+}
+
+impl Database {
+    /// Opens the file, or makes it. Returns it with the entries of its records, whose `used_at` is
+    /// when they were kept.
+    pub fn open(path: &Path) -> Result<(Self, Vec<(String, Entry)>), Error> {
+        let cannot = |source| Error::Open {
+            path: path.to_owned(),
+            source,
+        };
+        if !path.exists() {
+            create(path).map_err(cannot)?;
+        }
+        let file = File::options().read(true).write(true).open(path);
+        let file = file.map_err(cannot)?;
+        let backend = FileBackend::new(file).map_err(|error| not_opened(path, error))?;
+        Self::open_on(backend, path)
+    }
+
+    /// Opens what is on `backend`; errors say `path`.
+    pub(super) fn open_on(
+        backend: impl StorageBackend,
+        path: &Path,
+    ) -> Result<(Self, Vec<(String, Entry)>), Error> {
+        let database = redb::Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            // Without it, redb may panic on a file that somebody else wrote to.
+            .set_check_integrity_on_open(true)
+            .create_with_backend(backend)
+            .map_err(|error| not_opened(path, error))?;
+        let database = Self { database };
+        match database.entries() {
+            Ok(entries) => Ok((database, entries)),
+            Err(source) => Err(Error::NotAStore {
+                path: path.to_owned(),
+                source: Box::new(source),
+            }),
+        }
+    }
+
+    fn entries(&self) -> Result<Vec<(String, Entry)>, redb::Error> {
+        // A table that is not there yet is made, and one of another type refused.
+        let transaction = self.database.begin_write()?;
+        transaction.open_table(RECORDS)?;
+        let mut entries = Vec::new();
+        for row in transaction.open_table(ENTRIES)?.iter()? {
+            let (id, entry) = row?;
+            let (used_at, bytes, parent) = entry.value();
+            let entry = Entry {
+                bytes,
+                parent: parent.map(str::to_owned),
+                used_at,
+            };
+            entries.push((id.value().to_owned(), entry));
+        }
+        transaction.commit()?;
+        Ok(entries)
+    }
+
+    /// The values of `ids`, in their order. Nothing if one is not there.
+    pub fn read(&self, ids: &[&str]) -> Result<Option<Vec<Bytes>>, Error> {
+        self.try_read(ids).map_err(failed)
+    }
+
+    fn try_read(&self, ids: &[&str]) -> Result<Option<Vec<Bytes>>, redb::Error> {
+        let records = self.database.begin_read()?.open_table(RECORDS)?;
+        let mut values = Vec::with_capacity(ids.len());
+        for &id in ids {
+            let Some(value) = records.get(id)? else {
+                return Ok(None);
+            };
+            values.push(Bytes::copy_from_slice(value.value()));
+        }
+        Ok(Some(values))
+    }
+
+    /// Writes a value with its entry, and removes those that are `gone`, in one commit that is on
+    /// the disk when this returns.
+    pub fn write(
+        &self,
+        kept: Option<(&str, &Entry, &Bytes)>,
+        gone: &[String],
+    ) -> Result<(), Error> {
+        self.try_write(kept, gone).map_err(failed)
+    }
+
+    fn try_write(
+        &self,
+        kept: Option<(&str, &Entry, &Bytes)>,
+        gone: &[String],
+    ) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        {
+            let mut records = transaction.open_table(RECORDS)?;
+            let mut entries = transaction.open_table(ENTRIES)?;
+            for id in gone {
+                records.remove(id.as_str())?;
+                entries.remove(id.as_str())?;
+            }
+            if let Some((id, entry, value)) = kept {
+                records.insert(id, value.as_ref())?;
+                let row = (entry.used_at, entry.bytes, entry.parent.as_deref());
+                entries.insert(id, row)?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+}
+
+/// Makes an empty file with mode 0600. It gets its name when it is a database: a process that is
+/// killed here leaves none that cannot be opened.
+fn create(path: &Path) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let file = NamedTempFile::new_in(folder)?;
+    redb::Database::create(file.path()).map_err(io::Error::other)?;
+    match file.persist_noclobber(path) {
+        // Another process was faster.
+        Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        done => done?,
+    };
+    // A name is on the disk when its folder is. Elsewhere, a folder is no file that can be opened.
+    if cfg!(unix) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn not_opened(path: &Path, error: DatabaseError) -> Error {
+    let path = path.to_owned();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+            Error::InUse { path }
+        }
+        // What redb says of a file that is too short, or begins in another way.
+        DatabaseError::Storage(StorageError::Io(source))
+            if !matches!(
+                source.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+            ) =>
+        {
+            Error::Open { path, source }
+        }
+        error => Error::NotAStore {
+            path,
+            source: Box::new(error.into()),
+        },
+    }
+}
+
+fn failed(error: redb::Error) -> Error {
+    Error::File(Box::new(error))
+}
