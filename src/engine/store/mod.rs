@@ -6,6 +6,10 @@
 //! Nothing here is a secret: a response repeats its tools without their credentials, and items
 //! have none. What was said is private all the same, so the file is its owner's alone.
 
+#[cfg(test)]
+mod agreement;
+#[cfg(test)]
+mod crash;
 mod error;
 mod file;
 mod index;
