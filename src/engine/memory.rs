@@ -1,7 +1,5 @@
 //! Where the responses are that a request may go on from: the store, and what a connection remembers.
 
-use std::sync::Arc;
-
 use super::store::{Bounds, Error, Record, Store};
 use crate::responses::{Item, Response};
 
@@ -11,16 +9,16 @@ const MOST_OF_CONNECTION: usize = 64;
 /// Cloning shares everything.
 #[derive(Clone)]
 pub struct Memory {
-    store: Arc<Store>,
+    store: Store,
     /// What `store: false` keeps out of the store is known to the connection that it came over, if
     /// that is one that lasts (Responses API, WebSocket mode).
-    connection: Option<Arc<Store>>,
+    connection: Option<Store>,
 }
 
 impl Memory {
     pub fn new(store: Store) -> Self {
         Self {
-            store: Arc::new(store),
+            store,
             connection: None,
         }
     }
@@ -32,8 +30,8 @@ impl Memory {
             ..Bounds::default()
         };
         Self {
-            store: Arc::clone(&self.store),
-            connection: Some(Arc::new(Store::in_memory(bounds))),
+            store: self.store.clone(),
+            connection: Some(Store::in_memory(bounds)),
         }
     }
 
@@ -49,17 +47,25 @@ impl Memory {
     /// Everything that was said up to the response `id` and in it, oldest first. Nothing if any of
     /// the responses on the way is gone.
     pub async fn context(&self, id: &str) -> Result<Option<Vec<Item>>, Error> {
-        let mut chain = Vec::new();
+        let mut of_connection = Vec::new();
         let mut next = Some(id.to_owned());
-        while let Some(id) = next {
-            let Some(record) = self.get(&id).await? else {
-                return Ok(None);
-            };
+        // What a connection remembers comes after what was stored.
+        while let (Some(connection), Some(id)) = (&self.connection, &next)
+            && let Some(record) = connection.get(id).await?
+        {
             next = record.response.previous_response_id().map(str::to_owned);
-            chain.push(record);
+            of_connection.push(record);
         }
-        let records = chain.into_iter().rev();
-        Ok(Some(records.flat_map(Record::into_items).collect()))
+        let mut context = match next {
+            None => Vec::new(),
+            Some(id) => match self.store.context(&id).await? {
+                None => return Ok(None),
+                Some(stored) => stored,
+            },
+        };
+        let records = of_connection.into_iter().rev();
+        context.extend(records.flat_map(Record::into_items));
+        Ok(Some(context))
     }
 
     /// An item of any response that is kept, or of its input.

@@ -17,9 +17,11 @@ use super::index::Entry;
 /// The records as JSON, by the id of their response.
 const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
 
-/// Of each record, when it was kept, its length and the response that it goes on from: what is to
-/// be known when the file is opened, without reading what was said.
-const ENTRIES: TableDefinition<&str, (u64, u64, Option<&str>)> = TableDefinition::new("entries");
+/// Of each record, when it was kept, its length, the response that it goes on from and the ids of
+/// its items: what is to be known when the file is opened, without reading what was said.
+const ENTRIES: TableDefinition<&str, Row<'_>> = TableDefinition::new("entries");
+
+type Row<'a> = (u64, u64, Option<&'a str>, Vec<&'a str>);
 
 /// How much of the file is held in memory; the operating system holds it as well.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
@@ -73,10 +75,11 @@ impl Database {
         let mut entries = Vec::new();
         for row in transaction.open_table(ENTRIES)?.iter()? {
             let (id, entry) = row?;
-            let (used_at, bytes, parent) = entry.value();
+            let (used_at, bytes, parent, items) = entry.value();
             let entry = Entry {
                 bytes,
                 parent: parent.map(str::to_owned),
+                items: items.into_iter().map(str::to_owned).collect(),
                 used_at,
             };
             entries.push((id.value().to_owned(), entry));
@@ -127,7 +130,8 @@ impl Database {
             }
             if let Some((id, entry, value)) = kept {
                 records.insert(id, value.as_ref())?;
-                let row = (entry.used_at, entry.bytes, entry.parent.as_deref());
+                let items = entry.items.iter().map(String::as_str).collect();
+                let row = (entry.used_at, entry.bytes, entry.parent.as_deref(), items);
                 entries.insert(id, row)?;
             }
         }

@@ -14,6 +14,8 @@ pub struct Entry {
     pub bytes: u64,
     /// The response that it goes on from.
     pub parent: Option<String>,
+    /// The ids of its items, by which a request may refer to them.
+    pub items: Vec<String>,
     /// When it was used last, by [`Index::tick`].
     pub used_at: u64,
 }
@@ -30,6 +32,8 @@ pub struct Chain {
 pub struct Index {
     bounds: Bounds,
     entries: LruCache<String, Entry>,
+    /// The record that has an item, by the item's id; the one that was kept last, if several have.
+    holders: HashMap<String, String>,
     bytes: u64,
     ticked_at: u64,
 }
@@ -39,6 +43,7 @@ impl Index {
         Self {
             bounds,
             entries: LruCache::unbounded(),
+            holders: HashMap::new(),
             bytes: 0,
             ticked_at: 0,
         }
@@ -89,6 +94,11 @@ impl Index {
 
     pub fn contains(&self, id: &str) -> bool {
         self.entries.contains(id)
+    }
+
+    /// The record that has the item `id`.
+    pub fn holder(&self, id: &str) -> Option<&str> {
+        self.holders.get(id).map(String::as_str)
     }
 
     /// The chain that ends with `id`; all of it is used at `now`.
@@ -149,15 +159,28 @@ impl Index {
     pub fn put(&mut self, id: String, entry: Entry) {
         // A file that was tampered with can say any length.
         self.bytes = self.bytes.saturating_add(entry.bytes);
-        if let Some(replaced) = self.entries.put(id, entry) {
-            self.bytes = self.bytes.saturating_sub(replaced.bytes);
+        if let Some(replaced) = self.entries.pop(&id) {
+            self.forget(&id, &replaced);
         }
+        for item in &entry.items {
+            self.holders.insert(item.clone(), id.clone());
+        }
+        self.entries.put(id, entry);
     }
 
     pub fn remove(&mut self, ids: &[String]) {
         for id in ids {
             if let Some(entry) = self.entries.pop(id) {
-                self.bytes = self.bytes.saturating_sub(entry.bytes);
+                self.forget(id, &entry);
+            }
+        }
+    }
+
+    fn forget(&mut self, id: &str, entry: &Entry) {
+        self.bytes = self.bytes.saturating_sub(entry.bytes);
+        for item in &entry.items {
+            if self.holders.get(item).is_some_and(|holder| holder == id) {
+                self.holders.remove(item);
             }
         }
     }

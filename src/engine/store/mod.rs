@@ -41,6 +41,20 @@ pub struct Record {
     pub input: Vec<Item>,
 }
 
+impl Record {
+    /// What was said, in order: the input, then the output.
+    pub fn into_items(self) -> Vec<Item> {
+        let output = self.response.output();
+        self.input.into_iter().chain(output).collect()
+    }
+
+    fn item_ids(&self) -> Vec<String> {
+        let output = self.response.output();
+        let ids = self.input.iter().chain(&output).filter_map(Item::id);
+        ids.map(str::to_owned).collect()
+    }
+}
+
 /// How much is kept. Beyond it, what was not used for the longest time goes first.
 ///
 /// A response is used when it is kept, read or gone on from, and so is all that it goes on from: a
@@ -135,13 +149,17 @@ impl Store {
     /// [`Error::TooLarge`], or when the file does.
     pub async fn keep(&self, record: &Record) -> Result<(), Error> {
         let id = record.response.id().to_owned();
-        let parent = record.response.object().get("previous_response_id");
-        let parent = parent.and_then(|it| it.as_str()).map(str::to_owned);
         let value = match serde_json::to_vec(record) {
             Ok(value) => Bytes::from(value),
             Err(source) => return Err(Error::NotARecord { id, source }),
         };
-        self.run_alone(move |inner| inner.keep(id, parent, &value))
+        let entry = Entry {
+            bytes: value.len() as u64,
+            parent: record.response.previous_response_id().map(str::to_owned),
+            items: record.item_ids(),
+            used_at: 0,
+        };
+        self.run_alone(move |inner| inner.keep(id, entry, &value))
             .await
     }
 
@@ -149,6 +167,13 @@ impl Store {
     pub async fn get(&self, id: &str) -> Result<Option<Record>, Error> {
         let id = id.to_owned();
         self.run(move |inner| inner.get(&id)).await
+    }
+
+    /// The item of that id, if a response that is kept has it, or answered it. One that several
+    /// have is the one that was kept last.
+    pub async fn item(&self, id: &str) -> Result<Option<Item>, Error> {
+        let id = id.to_owned();
+        self.run(move |inner| inner.item(&id)).await
     }
 
     /// Everything that was said up to the response `id` and in it: input, then output, of each
@@ -195,25 +220,19 @@ impl Store {
 }
 
 impl Inner {
-    fn keep(&self, id: String, parent: Option<String>, value: &Bytes) -> Result<(), Error> {
-        let bytes = value.len() as u64;
-        let (entry, gone) = {
+    fn keep(&self, id: String, mut entry: Entry, value: &Bytes) -> Result<(), Error> {
+        let bytes = entry.bytes;
+        let gone = {
             let mut index = lock(&self.index);
-            let now = index.tick(SystemTime::now());
+            entry.used_at = index.tick(SystemTime::now());
             let most = index.bounds().bytes;
             if bytes > most {
                 return Err(Error::TooLarge { bytes, most });
             }
-            if let Some(parent) = &parent {
-                index.mark_used(parent, now);
+            if let Some(parent) = &entry.parent {
+                index.mark_used(parent, entry.used_at);
             }
-            let gone = index.surplus(Some((&id, bytes)), now);
-            let entry = Entry {
-                bytes,
-                parent,
-                used_at: now,
-            };
-            (entry, gone)
+            index.surplus(Some((&id, bytes)), entry.used_at)
         };
         self.values.write(Some((&id, &entry, value)), &gone)?;
         let mut index = lock(&self.index);
@@ -230,6 +249,15 @@ impl Inner {
         value.map(|value| read(id, &value)).transpose()
     }
 
+    fn item(&self, id: &str) -> Result<Option<Item>, Error> {
+        let Some(holder) = lock(&self.index).holder(id).map(str::to_owned) else {
+            return Ok(None);
+        };
+        let items = self.get(&holder)?.map(Record::into_items);
+        let mut items = items.into_iter().flatten();
+        Ok(items.find(|item| item.id() == Some(id)))
+    }
+
     fn context(&self, id: &str) -> Result<Option<Vec<Item>>, Error> {
         let chain = self.mark_used(id);
         if !chain.is_whole {
@@ -243,8 +271,7 @@ impl Inner {
         let mut said = Vec::new();
         for (id, value) in ids.iter().zip(values) {
             let record = read(id, &value)?;
-            said.extend(record.input);
-            said.extend(record.response.output());
+            said.extend(record.into_items());
         }
         Ok(Some(said))
     }

@@ -127,6 +127,40 @@ async fn what_follows_a_deleted_response_is_read_and_not_gone_on_from() {
 }
 
 #[tokio::test]
+async fn an_item_is_found_by_its_id_as_long_as_it_is_kept() {
+    let (folder, path) = a_path();
+    let with_item = |id: &str, text: &str| {
+        let mut record = record(id, None, 0);
+        let message = json!({"type": "message", "id": "msg_1", "role": "user", "content": text});
+        record.input = vec![serde_json::from_value(message).unwrap()];
+        record
+    };
+    let text = |item: Option<Item>| match item {
+        Some(Item::Message(message)) => Some(message.text()),
+        _ => None,
+    };
+    {
+        let file = Store::open(&path, Bounds::default()).unwrap();
+        file.keep(&with_item("a", "of a")).await.unwrap();
+    }
+    let file = Store::open(&path, Bounds::default()).unwrap();
+    let memory = Store::in_memory(Bounds::default());
+    memory.keep(&with_item("a", "of a")).await.unwrap();
+    for store in [file, memory] {
+        let item = async || text(store.item("msg_1").await.unwrap());
+        assert_eq!(item().await.as_deref(), Some("of a"));
+        store.keep(&with_item("b", "of b")).await.unwrap();
+        assert_eq!(item().await.as_deref(), Some("of b"));
+        store.delete("a").await.unwrap();
+        assert_eq!(item().await.as_deref(), Some("of b"));
+        store.delete("b").await.unwrap();
+        assert_eq!(item().await, None);
+        assert_eq!(store.item("msg_none").await.unwrap(), None);
+    }
+    drop(folder);
+}
+
+#[tokio::test]
 async fn a_cycle_comes_to_an_end() {
     let (_folder, stores) = both(Bounds::default());
     for store in stores {
@@ -226,6 +260,7 @@ fn a_use_makes_all_that_is_gone_on_from_young() {
         let entry = Entry {
             bytes: 1,
             parent: parent.map(str::to_owned),
+            items: Vec::new(),
             used_at,
         };
         index.put(id.to_owned(), entry);
@@ -250,6 +285,7 @@ fn time_goes_on_when_the_clock_does_not() {
     let ahead = Entry {
         bytes: 1,
         parent: None,
+        items: Vec::new(),
         used_at: u64::MAX,
     };
     let mut index = Index::restored(Bounds::default(), vec![("a".to_owned(), ahead)], now);
@@ -455,6 +491,7 @@ async fn a_record_that_is_none_is_named() {
     let entry = Entry {
         bytes: 4,
         parent: None,
+        items: Vec::new(),
         used_at: 0,
     };
     let value = Bytes::from_static(b"null");
