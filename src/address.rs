@@ -1,6 +1,7 @@
-//! Which URLs are those of this machine, or of a network that the world cannot reach.
+//! Which URLs are those of this machine, or of a network that the world cannot reach, and what an
+//! address is good for.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
@@ -38,6 +39,87 @@ pub fn is_local(url: &Url) -> bool {
 fn is_private(address: Ipv6Addr) -> bool {
     let first = address.segments()[0];
     first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80
+}
+
+/// What an address is good for, seen by one who connects to it at a stranger's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The world can reach it.
+    Public,
+    /// This machine.
+    Loopback,
+    /// A network of one's own: RFC 1918, RFC 6598 (carrier-grade NAT), RFC 4193.
+    Private,
+    /// Nothing that a stranger may name: link-local addresses, where clouds keep their metadata,
+    /// and all that is no address of one host in the world.
+    Forbidden,
+}
+
+/// The class of an address (IANA, special-purpose address registries).
+///
+/// An IPv4 address that is written as an IPv6 address is judged as what it is.
+pub fn class(address: IpAddr) -> Class {
+    match address {
+        IpAddr::V4(it) => class_v4(it),
+        IpAddr::V6(it) => class_v6(it),
+    }
+}
+
+fn class_v4(address: Ipv4Addr) -> Class {
+    match address.octets() {
+        // The metadata of Alibaba and of Azure, which are not link-local.
+        [100, 100, 100, 200] | [168, 63, 129, 16] => Class::Forbidden,
+        [127, ..] => Class::Loopback,
+        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] => Class::Private,
+        // "This network", link-local, IETF protocols, documentation, 6to4 relays, benchmarks,
+        // multicast and all that is reserved, broadcast included.
+        [0, ..]
+        | [169, 254, ..]
+        | [192, 0, 0 | 2, _]
+        | [192, 88, 99, _]
+        | [198, 18..=19, ..]
+        | [198, 51, 100, _]
+        | [203, 0, 113, _]
+        | [224..=255, ..] => Class::Forbidden,
+        _ => Class::Public,
+    }
+}
+
+fn class_v6(address: Ipv6Addr) -> Class {
+    let [.., high, low] = address.segments();
+    let [a, b] = high.to_be_bytes();
+    let [c, d] = low.to_be_bytes();
+    let last = Ipv4Addr::new(a, b, c, d);
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 1] => Class::Loopback,
+        // IPv4-mapped: the system connects to the IPv4 address itself.
+        [0, 0, 0, 0, 0, 0xffff, ..] => class_v4(last),
+        // IPv4-compatible, IPv4-translated and NAT64 (RFC 4291, 2765, 6052).
+        [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
+            carried(last)
+        }
+        // 6to4 (RFC 3056).
+        [0x2002, high, low, ..] => {
+            let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+            carried(Ipv4Addr::new(a, b, c, d))
+        }
+        // The metadata of Amazon and of Google, in the unique local range.
+        [0xfd00, 0xec2, ..] | [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254] => Class::Forbidden,
+        [0xfc00..=0xfdff, ..] => Class::Private,
+        // IETF protocols (Teredo among them) and documentation.
+        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Class::Forbidden,
+        // All of the world is in here (RFC 4291 section 2.4).
+        [0x2000..=0x3fff, ..] => Class::Public,
+        _ => Class::Forbidden,
+    }
+}
+
+/// The class of an IPv4 address that a gateway elsewhere connects to: its own network is not ours.
+fn carried(address: Ipv4Addr) -> Class {
+    match class_v4(address) {
+        Class::Public => Class::Public,
+        Class::Loopback | Class::Private | Class::Forbidden => Class::Forbidden,
+    }
 }
 
 /// The URL without the user and the password that it may have.
@@ -89,6 +171,42 @@ mod tests {
                 (local, loopback),
                 "{url}"
             );
+        }
+    }
+
+    #[test]
+    fn an_address_has_the_class_of_what_it_leads_to() {
+        for (class_of_all, addresses) in [
+            (
+                Class::Public,
+                "8.8.8.8 1.1.1.1 172.15.0.1 172.32.0.1 100.63.0.1 100.128.0.1 169.253.0.1 192.0.1.1 \
+                 198.17.0.1 198.20.0.1 223.255.255.255 168.63.129.17 2606:4700::1111 2001:200::1 \
+                 2001:db9::1 3ffe::1 ::ffff:8.8.8.8 64:ff9b::8.8.8.8 2002:808:808::1 ::8.8.8.8",
+            ),
+            (
+                Class::Loopback,
+                "127.0.0.1 127.255.255.254 ::1 ::ffff:127.0.0.1",
+            ),
+            (
+                Class::Private,
+                "10.0.0.1 10.255.255.255 172.16.0.1 172.31.255.255 192.168.0.1 100.64.0.1 \
+                 100.127.255.255 fc00::1 fdff::1 ::ffff:10.0.0.1",
+            ),
+            (
+                Class::Forbidden,
+                "169.254.169.254 169.254.0.1 169.254.170.2 100.100.100.200 168.63.129.16 0.0.0.0 \
+                 0.1.2.3 192.0.0.192 192.0.2.1 192.88.99.1 198.18.0.1 198.19.255.255 198.51.100.1 \
+                 203.0.113.1 224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255 :: fe80::1 febf::1 \
+                 fec0::1 ff02::1 fd00:ec2::254 fd20:ce::254 2001::1 2001:db8::1 3fff::1 100::1 4000::1 \
+                 64:ff9b:1::1 ::ffff:169.254.169.254 ::ffff:0.0.0.0 ::169.254.169.254 ::127.0.0.1 \
+                 ::ffff:0:169.254.169.254 64:ff9b::169.254.169.254 64:ff9b::10.0.0.1 \
+                 64:ff9b::127.0.0.1 2002:a9fe:a9fe::1 2002:7f00:1::1 2002:c0a8:1::1",
+            ),
+        ] {
+            for address in addresses.split_whitespace() {
+                let class = class(address.parse().unwrap());
+                assert_eq!(class, class_of_all, "{address}");
+            }
         }
     }
 
