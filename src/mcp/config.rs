@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::pool::{Command, Endpoint, Server};
+use super::server::{Command, Endpoint, Server};
 use crate::auth::Secret;
 
 /// The servers of a configuration file, in its order.

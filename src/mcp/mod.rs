@@ -4,7 +4,9 @@ mod config;
 mod error;
 mod http;
 mod pool;
+mod server;
 
 pub use config::{Config, ConfigError};
 pub use error::Error;
-pub use pool::{ClientPool, Command, Endpoint, Server};
+pub use pool::ClientPool;
+pub use server::{Command, Endpoint, Server};

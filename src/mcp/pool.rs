@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use http::HeaderMap;
 use rmcp::model::{
     CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, Implementation,
     JsonObject, PaginatedRequestParams, ProtocolVersion, Tool,
@@ -16,10 +15,9 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
-use super::Error;
 use super::http::HttpClient;
+use super::{Command, Endpoint, Error, Server};
 use crate::address;
-use crate::auth::Secret;
 use crate::outgoing;
 
 /// How long a server may take from the first message to its whole list of tools.
@@ -31,65 +29,6 @@ const MOST_TOOL_BYTES: usize = 64 * 1024 * 1024;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a call may take; OpenAI's connector gives up after about as long.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Where an MCP server is.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Endpoint {
-    /// It listens there (MCP 2026-07-28, Streamable HTTP).
-    Http(Url),
-    /// It is started, and spoken to over its stdin and stdout (MCP 2026-07-28, stdio).
-    Stdio(Command),
-}
-
-/// How a server is started.
-#[derive(Debug, Clone)]
-pub struct Command {
-    pub program: String,
-    pub arguments: Vec<String>,
-    /// What is added to the environment of this program.
-    pub environment: Vec<(String, Secret)>,
-    /// The folder that it is started in.
-    pub folder: Option<String>,
-}
-
-impl PartialEq for Command {
-    fn eq(&self, other: &Self) -> bool {
-        let environment = |command: &Self| -> Vec<(String, String)> {
-            let variables = command.environment.iter();
-            variables
-                .map(|(name, value)| (name.clone(), value.expose().to_owned()))
-                .collect()
-        };
-        self.program == other.program
-            && self.arguments == other.arguments
-            && self.folder == other.folder
-            && environment(self) == environment(other)
-    }
-}
-
-/// An MCP server and what it is shown of the caller.
-#[derive(Debug, Clone)]
-pub struct Server {
-    pub endpoint: Endpoint,
-    /// Sent as `Authorization: Bearer ...`.
-    pub authorization: Option<Secret>,
-    /// Sent as they are; their values are marked sensitive, so that `Debug` hides them.
-    pub headers: HeaderMap,
-}
-
-impl PartialEq for Server {
-    fn eq(&self, other: &Self) -> bool {
-        let token = |server: &Self| {
-            server
-                .authorization
-                .as_ref()
-                .map(|it| it.expose().to_owned())
-        };
-        self.endpoint == other.endpoint
-            && self.headers == other.headers
-            && token(self) == token(other)
-    }
-}
 
 /// A connected client. Dropping it ends the connection and what is under way on it.
 struct Client {

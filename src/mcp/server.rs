@@ -1,0 +1,65 @@
+//! An MCP server as a client names it: where it is, how it is started, what it is shown.
+
+use http::HeaderMap;
+use url::Url;
+
+use crate::auth::Secret;
+
+/// Where an MCP server is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Endpoint {
+    /// It listens there (MCP 2026-07-28, Streamable HTTP).
+    Http(Url),
+    /// It is started, and spoken to over its stdin and stdout (MCP 2026-07-28, stdio).
+    Stdio(Command),
+}
+
+/// How a server is started.
+#[derive(Debug, Clone)]
+pub struct Command {
+    pub program: String,
+    pub arguments: Vec<String>,
+    /// What is added to the environment of this program.
+    pub environment: Vec<(String, Secret)>,
+    /// The folder that it is started in.
+    pub folder: Option<String>,
+}
+
+impl PartialEq for Command {
+    fn eq(&self, other: &Self) -> bool {
+        let environment = |command: &Self| -> Vec<(String, String)> {
+            let variables = command.environment.iter();
+            variables
+                .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+                .collect()
+        };
+        self.program == other.program
+            && self.arguments == other.arguments
+            && self.folder == other.folder
+            && environment(self) == environment(other)
+    }
+}
+
+/// An MCP server and what it is shown of the caller.
+#[derive(Debug, Clone)]
+pub struct Server {
+    pub endpoint: Endpoint,
+    /// Sent as `Authorization: Bearer ...`.
+    pub authorization: Option<Secret>,
+    /// Sent as they are; their values are marked sensitive, so that `Debug` hides them.
+    pub headers: HeaderMap,
+}
+
+impl PartialEq for Server {
+    fn eq(&self, other: &Self) -> bool {
+        let token = |server: &Self| {
+            server
+                .authorization
+                .as_ref()
+                .map(|it| it.expose().to_owned())
+        };
+        self.endpoint == other.endpoint
+            && self.headers == other.headers
+            && token(self) == token(other)
+    }
+}
