@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
+use rmcp::ErrorData;
 use rmcp::service::{ClientInitializeError, ServiceError};
 use rmcp::transport::DynamicTransportError;
 use rmcp::transport::streamable_http_client::StreamableHttpError;
@@ -54,10 +55,7 @@ impl Error {
             ClientInitializeError::TransportError { error, .. } => Self::of_transport(&error),
             ClientInitializeError::JsonRpcError(error) => match refusal {
                 Some(refusal) => refusal.into(),
-                None => Self::Protocol {
-                    code: error.code.0.into(),
-                    message: error.message.into_owned(),
-                },
+                None => error.into(),
             },
             other => match refusal {
                 Some(refusal) => refusal.into(),
@@ -66,37 +64,32 @@ impl Error {
         }
     }
 
-    /// Why a list could not be had on an open connection. `refusal` is what HTTP said.
-    pub(super) fn of_listing(
-        error: ServiceError,
-        refusal: Option<Refusal>,
-        limit: Duration,
-    ) -> Self {
-        match (error, refusal) {
-            (ServiceError::McpError(_), Some(refusal)) => refusal.into(),
-            (error, _) => Self::of_request(error, limit),
-        }
-    }
-
-    /// Why a request on an open connection failed.
-    pub(super) fn of_request(error: ServiceError, limit: Duration) -> Self {
+    /// Why a list could not be had on an open connection.
+    pub(super) fn of_listing(error: ServiceError) -> Self {
         match error {
-            ServiceError::McpError(error) => Self::Protocol {
-                code: error.code.0.into(),
-                message: error.message.into_owned(),
-            },
+            ServiceError::McpError(error) => error.into(),
             ServiceError::TransportSend(error) => Self::of_transport(&error),
-            ServiceError::Timeout { .. } => Self::Timeout(limit),
             other => Self::NotMcp(other.to_string()),
         }
     }
 
-    fn of_transport(error: &DynamicTransportError) -> Self {
-        // `StreamableHttpError::Client` is not in its own `source()`, so this cannot walk a chain.
-        match error.error.downcast_ref::<StreamableHttpError<HttpError>>() {
-            Some(StreamableHttpError::Client(HttpError::Refused(refusal))) => {
-                refusal.clone().into()
+    /// Why a call on an open connection failed. What a refusal says in JSON-RPC is closer to the
+    /// tool than its HTTP status.
+    pub(super) fn of_call(error: ServiceError) -> Self {
+        let said = match &error {
+            ServiceError::TransportSend(error) => {
+                refusal(error).and_then(|refusal| refusal.error.clone())
             }
+            _ => None,
+        };
+        said.map_or_else(|| Self::of_listing(error), Self::from)
+    }
+
+    fn of_transport(error: &DynamicTransportError) -> Self {
+        if let Some(refusal) = refusal(error) {
+            return refusal.clone().into();
+        }
+        match http_error(error) {
             Some(StreamableHttpError::Client(HttpError::Transport(error)))
                 if error.is_timeout() =>
             {
@@ -105,10 +98,7 @@ impl Error {
             Some(StreamableHttpError::Client(HttpError::Transport(error))) => {
                 Self::Unreachable(root_cause(error).to_string().into())
             }
-            Some(StreamableHttpError::SessionExpired) => Self::Refused {
-                status: StatusCode::NOT_FOUND,
-                challenge: None,
-            },
+            Some(StreamableHttpError::Client(error)) => Self::NotMcp(error.to_string()),
             Some(StreamableHttpError::UnexpectedContentType(Some(content_type))) => {
                 Self::NotMcp(format!("its content type is {content_type:?}"))
             }
@@ -118,6 +108,27 @@ impl Error {
             Some(StreamableHttpError::Deserialize(error)) => Self::NotMcp(error.to_string()),
             Some(other) => Self::NotMcp(other.to_string()),
             None => Self::Unreachable(error.error.to_string().into()),
+        }
+    }
+}
+
+// `StreamableHttpError::Client` is not in its own `source()`, so this cannot walk a chain.
+fn http_error(error: &DynamicTransportError) -> Option<&StreamableHttpError<HttpError>> {
+    error.error.downcast_ref()
+}
+
+fn refusal(error: &DynamicTransportError) -> Option<&Refusal> {
+    match http_error(error) {
+        Some(StreamableHttpError::Client(HttpError::Refused(refusal))) => Some(refusal),
+        _ => None,
+    }
+}
+
+impl From<ErrorData> for Error {
+    fn from(error: ErrorData) -> Self {
+        Self::Protocol {
+            code: error.code.0.into(),
+            message: error.message.into_owned(),
         }
     }
 }

@@ -5,13 +5,16 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use http::header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use rmcp::ErrorData;
-use rmcp::model::{ClientJsonRpcMessage, ClientRequest, JsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::model::{
+    ClientJsonRpcMessage, ClientRequest, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
+};
 use rmcp::transport::common::http_header::{
     EVENT_STREAM_MIME_TYPE, HEADER_SESSION_ID, JSON_MIME_TYPE,
 };
@@ -25,28 +28,34 @@ use tokio_util::sync::CancellationToken;
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// The most bytes that are read of a refusal.
 const MAX_REFUSAL: usize = 64 * 1024;
+/// How long a server may take to hear that a session is over.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a POST brought no MCP message.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The server answered, with a status that is no success.
     #[error("the server answered HTTP {}", .0.status)]
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// There was no answer, or it broke off.
     #[error(transparent)]
     Transport(reqwest::Error),
     #[error("the answer is larger than {} MiB", MAX_ANSWER / 1024 / 1024)]
     TooLarge,
+    #[error("the answer is not to the request that was made")]
+    NotTheAnswer,
     #[error("nobody waits for the answer any more")]
     Stopped,
 }
 
 /// An HTTP answer that is no success.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
     pub status: StatusCode,
     /// The `WWW-Authenticate` header, if there is one.
     pub challenge: Option<String>,
+    /// The JSON-RPC error in the body, if there is one.
+    pub error: Option<ErrorData>,
 }
 
 /// The HTTP side of one MCP client. Clones share `last_refusal`.
@@ -56,7 +65,8 @@ pub struct HttpClient {
     /// Ends what is under way. rmcp's own worker does not look up while it waits for the answer to
     /// its first message, and would outlive the one who asked.
     stop: CancellationToken,
-    /// What became of the last POST; a refusal in JSON-RPC reaches rmcp as a message, without it.
+    /// What became of the last POST; while a connection is made, a refusal may reach rmcp as a
+    /// message, which has no place for it.
     last_refusal: Arc<Mutex<Option<Refusal>>>,
 }
 
@@ -87,18 +97,22 @@ impl HttpClient {
         if status.is_success() {
             return read_answer(message, response).await;
         }
+        let challenge = header(&response, WWW_AUTHENTICATE);
+        let error = match status {
+            // Refused credentials are that, whatever else is said.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => None,
+            StatusCode::NOT_FOUND if has_session => None,
+            _ => read_error(&read_refusal(response).await),
+        };
         let refusal = Refusal {
             status,
-            challenge: header(&response, WWW_AUTHENTICATE),
+            challenge,
+            error,
         };
         *self.lock() = Some(refusal.clone());
-        if status == StatusCode::NOT_FOUND && has_session {
-            return Err(Error::SessionExpired);
-        }
-        let body = read_refusal(response).await;
-        read_refused_message(message, &refusal, &body)
+        read_refused_message(message, &refusal)
             .map(|answer| StreamableHttpPostResponse::Json(answer, None))
-            .ok_or_else(|| HttpError::Refused(refusal).into())
+            .ok_or_else(|| HttpError::Refused(Box::new(refusal)).into())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Refusal>> {
@@ -164,6 +178,7 @@ impl StreamableHttpClient for HttpClient {
         if let Some(token) = auth_header {
             request = request.bearer_auth(token);
         }
+        let request = request.timeout(DELETE_TIMEOUT);
         // 405 is how a server says that clients do not end its sessions.
         request.send().await.map_err(HttpError::Transport)?;
         Ok(())
@@ -186,15 +201,9 @@ async fn read_answer(
     message: &ClientJsonRpcMessage,
     response: reqwest::Response,
 ) -> Result<StreamableHttpPostResponse, Error> {
-    let expects_answer = matches!(message, JsonRpcMessage::Request(_));
-    if !expects_answer
-        || matches!(
-            response.status(),
-            StatusCode::ACCEPTED | StatusCode::NO_CONTENT
-        )
-    {
+    let JsonRpcMessage::Request(request) = message else {
         return Ok(StreamableHttpPostResponse::Accepted);
-    }
+    };
     let session_id = header(&response, HeaderName::from_static("mcp-session-id"));
     let content_type = header(&response, CONTENT_TYPE);
     let is = |mime_type: &str| {
@@ -206,18 +215,45 @@ async fn read_answer(
     match () {
         () if is(EVENT_STREAM_MIME_TYPE) => {
             let events = SseStream::from_bytes_stream(bounded(response));
-            Ok(StreamableHttpPostResponse::Sse(events.boxed(), session_id))
+            let events = events.map_ok(without_resumption).boxed();
+            Ok(StreamableHttpPostResponse::Sse(events, session_id))
         }
         () if is(JSON_MIME_TYPE) => {
             let body = read_to_end(response).await?;
-            let answer = serde_json::from_slice(&body)?;
+            let answer = read_message(&request.id, &body)?;
             Ok(StreamableHttpPostResponse::Json(answer, session_id))
         }
         () => Err(Error::UnexpectedContentType(content_type)),
     }
 }
 
-/// What rmcp shall be told of a refusal: the JSON-RPC error in its body, if there is one.
+/// An event without what rmcp would take up a broken stream with: it would wait for a stream that
+/// is never asked for, as long as the server says.
+fn without_resumption(event: Sse) -> Sse {
+    Sse {
+        id: None,
+        retry: None,
+        ..event
+    }
+}
+
+/// Reads the answer to the request `id`. rmcp ignores an answer that is to none of its requests,
+/// and nobody would hear of it.
+fn read_message(id: &RequestId, body: &[u8]) -> Result<ServerJsonRpcMessage, Error> {
+    let is_ours = |answered: &RequestId| answered.to_string() == id.to_string();
+    match serde_json::from_slice::<ServerJsonRpcMessage>(body)? {
+        JsonRpcMessage::Response(response) if is_ours(&response.id) => {
+            Ok(JsonRpcMessage::Response(response))
+        }
+        // An error without an id cannot be of another request: this is the answer to ours.
+        JsonRpcMessage::Error(error) if error.id.as_ref().is_none_or(is_ours) => {
+            Ok(ServerJsonRpcMessage::error(error.error, Some(id.clone())))
+        }
+        _ => Err(HttpError::NotTheAnswer.into()),
+    }
+}
+
+/// What rmcp shall be told of a refusal while it connects: a JSON-RPC error.
 ///
 /// A server older than MCP 2026-07-28 may refuse `server/discover` in any way; rmcp falls back to
 /// `initialize` if that looks like a JSON-RPC error with the request's id. Refused credentials are
@@ -225,34 +261,29 @@ async fn read_answer(
 fn read_refused_message(
     message: &ClientJsonRpcMessage,
     refusal: &Refusal,
-    body: &[u8],
 ) -> Option<ServerJsonRpcMessage> {
     let JsonRpcMessage::Request(request) = message else {
         return None;
     };
-    if matches!(
-        refusal.status,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-    ) {
-        return None;
-    }
-    let error = match serde_json::from_slice::<ServerJsonRpcMessage>(body) {
+    let is_told = matches!(request.request, ClientRequest::DiscoverRequest(_))
+        && refusal.status.is_client_error()
+        && !matches!(
+            refusal.status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        );
+    let error = refusal.error.clone().unwrap_or_else(|| {
+        let message = format!("server/discover was refused with HTTP {}", refusal.status);
+        ErrorData::invalid_request(message, None)
+    });
+    is_told.then(|| ServerJsonRpcMessage::error(error, Some(request.id.clone())))
+}
+
+/// The JSON-RPC error in the body of a refusal, if there is one.
+fn read_error(body: &[u8]) -> Option<ErrorData> {
+    match serde_json::from_slice::<ServerJsonRpcMessage>(body) {
         Ok(JsonRpcMessage::Error(error)) => Some(error.error),
         _ => None,
-    };
-    let is_discover = matches!(request.request, ClientRequest::DiscoverRequest(_));
-    let error = if is_discover && refusal.status.is_client_error() {
-        error.or_else(|| {
-            let message = format!("server/discover was refused with HTTP {}", refusal.status);
-            Some(ErrorData::invalid_request(message, None))
-        })
-    } else {
-        error
-    };
-    Some(ServerJsonRpcMessage::error(
-        error?,
-        Some(request.id.clone()),
-    ))
+    }
 }
 
 async fn read_refusal(response: reqwest::Response) -> Vec<u8> {

@@ -8,7 +8,9 @@ use rmcp::model::{
     CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, Implementation,
     JsonObject, PaginatedRequestParams, ProtocolVersion, Tool,
 };
-use rmcp::service::{ClientLifecycleMode, ClientServiceExt, RoleClient, RunningService};
+use rmcp::service::{
+    ClientCacheConfig, ClientLifecycleMode, ClientServiceExt, Peer, RoleClient, RunningService,
+};
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::transport::{StreamableHttpClientTransport, TokioChildProcess};
 use tokio::sync::OnceCell;
@@ -33,8 +35,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// A connected client. Dropping it ends the connection and what is under way on it.
 struct Client {
     service: RunningService<RoleClient, ClientConfig>,
-    /// Where the server is spoken to over HTTP: it knows the status of a refusal.
-    http: Option<HttpClient>,
     _stop: DropGuard,
 }
 
@@ -48,10 +48,7 @@ impl Client {
         loop {
             let page = PaginatedRequestParams::default().with_cursor(cursor);
             let listed = self.service.list_tools(Some(page)).await;
-            let page = listed.map_err(|error| {
-                let refusal = self.http.as_ref().and_then(HttpClient::last_refusal);
-                Error::of_listing(error, refusal, LIST_TIMEOUT)
-            })?;
+            let page = listed.map_err(Error::of_listing)?;
             bytes += serde_json::to_vec(&page.tools).map_or(0, |page| page.len());
             tools.extend(page.tools);
             if tools.len() > MOST_TOOLS || bytes > MOST_TOOL_BYTES {
@@ -107,7 +104,7 @@ impl ClientPool {
             let client = client.get().ok_or_else(disconnected)?;
             let request = CallToolRequestParams::new(name.to_owned()).with_arguments(arguments);
             let result = client.service.call_tool(request).await;
-            result.map_err(|error| Error::of_request(error, CALL_TIMEOUT))
+            result.map_err(Error::of_call)
         };
         tokio::time::timeout(CALL_TIMEOUT, call)
             .await
@@ -176,31 +173,40 @@ impl ClientPool {
             legacy_version: Some(ProtocolVersion::V_2025_11_25),
         };
         let guard = stop.clone().drop_guard();
-        let (service, http) = match &server.endpoint {
+        let service = match &server.endpoint {
             Endpoint::Http(url) => {
                 let http = HttpClient::new(self.http(url)?, stop);
                 let config = transport_config(url, server);
                 let transport = StreamableHttpClientTransport::with_client(http.clone(), config);
                 let service = identity.serve_with_lifecycle(transport, lifecycle).await;
-                let refusal = http.last_refusal();
-                let service = service.map_err(|error| Error::of_connecting(error, refusal))?;
-                (service, Some(http))
+                service.map_err(|error| Error::of_connecting(error, http.last_refusal()))?
             }
             Endpoint::Stdio(command) => {
-                let service = identity
-                    .serve_with_lifecycle(start(command)?, lifecycle)
-                    .await;
-                (
-                    service.map_err(|error| Error::of_connecting(error, None))?,
-                    None,
-                )
+                let service = identity.serve_with_lifecycle(start(command)?, lifecycle);
+                let service = service.await;
+                service.map_err(|error| Error::of_connecting(error, None))?
             }
         };
+        refuse_unknown_version(&service)?;
+        // rmcp gives the last list again when there is none to be had: a failure is one.
+        let cache = ClientCacheConfig::disabled();
+        service.set_response_cache_config(cache).await;
         Ok(Client {
             service,
-            http,
             _stop: guard,
         })
+    }
+}
+
+/// Refuses a server that answers with a version that we do not speak (MCP 2025-11-25, lifecycle,
+/// version negotiation): rmcp goes on, and nobody knows with what.
+fn refuse_unknown_version(server: &Peer<RoleClient>) -> Result<(), Error> {
+    match server.peer_info() {
+        Some(info) if !ProtocolVersion::KNOWN_VERSIONS.contains(&info.protocol_version) => {
+            let version = info.protocol_version.as_str();
+            Err(Error::NotMcp(format!("its version is {version:?}")))
+        }
+        _ => Ok(()),
     }
 }
 
