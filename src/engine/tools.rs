@@ -141,6 +141,8 @@ pub fn list_failure(server_label: &str, error: &mcp::Error) -> FailedDependency 
 fn http_status(error: &mcp::Error) -> StatusCode {
     match error {
         mcp::Error::Refused { status, .. } => *status,
+        // As OpenAI reports a server that it will not connect to.
+        mcp::Error::Forbidden(_) => StatusCode::BAD_REQUEST,
         mcp::Error::Protocol { .. }
         | mcp::Error::Unreachable(_)
         | mcp::Error::NotStarted { .. }
@@ -172,10 +174,13 @@ pub fn call_error(error: &mcp::Error) -> McpCallError {
             code: status.as_u16().into(),
             message: "An unknown error occurred while executing the tool.".to_owned(),
         },
-        error => McpCallError::HttpError {
-            code: 424,
-            message: format!("424: {}", with_causes(error)),
-        },
+        error => {
+            let code = http_status(error).as_u16();
+            McpCallError::HttpError {
+                code: code.into(),
+                message: format!("{code}: {}", with_causes(error)),
+            }
+        }
     }
 }
 

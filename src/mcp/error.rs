@@ -11,6 +11,7 @@ use rmcp::transport::DynamicTransportError;
 use rmcp::transport::streamable_http_client::StreamableHttpError;
 
 use super::http::{HttpError, Refusal};
+use super::reach::Forbidden;
 
 /// Why an MCP server could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,9 @@ pub enum Error {
         /// Its `WWW-Authenticate` header.
         challenge: Option<String>,
     },
+    /// It is not connected to, for [`super::Reach`] does not go there.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     /// The server answered in JSON-RPC that it will not do what was asked.
     #[error("the MCP server answered with error {code}: {message}")]
     Protocol { code: i64, message: String },
@@ -96,7 +100,11 @@ impl Error {
                 Self::Unreachable("the connection timed out".into())
             }
             Some(StreamableHttpError::Client(HttpError::Transport(error))) => {
-                Self::Unreachable(root_cause(error).to_string().into())
+                let cause = root_cause(error);
+                match cause.downcast_ref::<Forbidden>() {
+                    Some(forbidden) => Self::Forbidden(forbidden.clone()),
+                    None => Self::Unreachable(cause.to_string().into()),
+                }
             }
             Some(StreamableHttpError::Client(error)) => Self::NotMcp(error.to_string()),
             Some(StreamableHttpError::UnexpectedContentType(Some(content_type))) => {

@@ -1,93 +1,124 @@
-//! `ClientPool`: one connected client per server and credential.
+//! `ClientPool`: one connected client per server and credential, as long as it is used.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
-use rmcp::model::{
-    CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, Implementation,
-    JsonObject, PaginatedRequestParams, ProtocolVersion, Tool,
-};
-use rmcp::service::{
-    ClientCacheConfig, ClientLifecycleMode, ClientServiceExt, Peer, RoleClient, RunningService,
-};
-use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
-use rmcp::transport::{StreamableHttpClientTransport, TokioChildProcess};
-use tokio::sync::OnceCell;
+use http::StatusCode;
+use rmcp::model::{CallToolResult, JsonObject, Tool};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use url::Url;
+use tokio_util::task::TaskTracker;
 
-use super::http::HttpClient;
-use super::{Command, Endpoint, Error, Server};
-use crate::address;
-use crate::outgoing;
+use super::client::{Client, Connector};
+use super::{Error, Reach, Server};
 
-/// How long a server may take from the first message to its whole list of tools.
-const LIST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How many tools a server may have, and how large their list may be.
-const MOST_TOOLS: usize = 20_000;
-const MOST_TOOL_BYTES: usize = 64 * 1024 * 1024;
-/// How long ending a connection may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a call may take; OpenAI's connector gives up after about as long.
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long ending all connections may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A connected client. Dropping it ends the connection and what is under way on it.
-struct Client {
-    service: RunningService<RoleClient, ClientConfig>,
-    _stop: DropGuard,
+/// What a pool may do, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolOptions {
+    /// Where connections may go.
+    pub reach: Reach,
+    /// How long a server may take from the first message to its whole list of tools.
+    pub list_timeout: Duration,
+    /// How long a call may take, connecting included; OpenAI's connector gives up after about as
+    /// long.
+    pub call_timeout: Duration,
+    /// How long a client is kept that nobody uses.
+    pub idle_timeout: Duration,
+    /// How many clients there may be. When all of them are in use, a new one is waited for.
+    pub most_clients: usize,
 }
 
-impl Client {
-    /// All pages of `tools/list`, as long as there is an end to them.
-    async fn all_tools(&self) -> Result<Vec<Tool>, Error> {
-        let mut tools = Vec::new();
-        let mut cursors = HashSet::new();
-        let mut bytes = 0;
-        let mut cursor = None;
-        loop {
-            let page = PaginatedRequestParams::default().with_cursor(cursor);
-            let listed = self.service.list_tools(Some(page)).await;
-            let page = listed.map_err(Error::of_listing)?;
-            bytes += serde_json::to_vec(&page.tools).map_or(0, |page| page.len());
-            tools.extend(page.tools);
-            if tools.len() > MOST_TOOLS || bytes > MOST_TOOL_BYTES {
-                return Err(Error::NotMcp("its list of tools has no end".to_owned()));
-            }
-            match page.next_cursor {
-                None => return Ok(tools),
-                Some(next) if !cursors.insert(next.clone()) => {
-                    return Err(Error::NotMcp(
-                        "its list of tools goes round in a circle".to_owned(),
-                    ));
-                }
-                next => cursor = next,
-            }
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self {
+            reach: Reach::Anywhere,
+            list_timeout: Duration::from_secs(30),
+            call_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(5 * 60),
+            most_clients: 256,
         }
     }
 }
 
 /// Connected MCP clients, made when they are first needed and ended with the pool.
-#[derive(Default)]
 pub struct ClientPool {
-    /// Made when it is first needed, for it reads the certificates of the system.
-    http: OnceLock<reqwest::Client>,
-    /// The one for this machine.
-    loopback: OnceLock<reqwest::Client>,
-    clients: Mutex<Vec<(Server, Arc<OnceCell<Client>>)>>,
+    shared: Arc<Shared>,
+    _stop: DropGuard,
+}
+
+struct Shared {
+    options: PoolOptions,
+    connector: Connector,
+    slots: Mutex<HashMap<Server, Slot>>,
+    /// Told when a client is let go.
+    freed: Notify,
+    /// Clients in use, and those that are being closed.
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    sweeping: Once,
+}
+
+/// A client, connected or about to be. It is in use as long as somebody else has the cell, which is
+/// cloned under the lock only.
+struct Slot {
+    cell: Arc<OnceCell<Client>>,
+    last_used: Instant,
+}
+
+impl Default for ClientPool {
+    fn default() -> Self {
+        Self::new(PoolOptions::default())
+    }
 }
 
 impl ClientPool {
+    /// A pool without any client yet.
+    pub fn new(options: PoolOptions) -> Self {
+        let stop = CancellationToken::new();
+        let shared = Shared {
+            options,
+            connector: Connector::new(options.reach),
+            slots: Mutex::default(),
+            freed: Notify::new(),
+            tasks: TaskTracker::new(),
+            stop: stop.clone(),
+            sweeping: Once::new(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    fn shared(&self) -> &Shared {
+        self.shared.sweeping.call_once(|| {
+            let shared = Arc::downgrade(&self.shared);
+            let stop = self.shared.stop.clone();
+            let pause = self.shared.options.idle_timeout / 10;
+            self.shared.tasks.spawn(sweep(shared, stop, pause));
+        });
+        &self.shared
+    }
+
     /// The tools of `server`, all pages of them (MCP 2026-07-28, tools/list).
     pub async fn tools(&self, server: &Server) -> Result<Vec<Tool>, Error> {
+        let shared = self.shared();
         let list = async {
-            let client = self.client(server).await?;
-            let client = client.get().ok_or_else(disconnected)?;
-            client.all_tools().await
+            loop {
+                let lease = shared.lease(server).await?;
+                let listed = lease.client()?.tools().await;
+                // Nothing runs when tools are listed.
+                if !(lease.is_outdated(&listed) && lease.forget()) {
+                    return listed;
+                }
+            }
         };
-        tokio::time::timeout(LIST_TIMEOUT, list)
-            .await
-            .unwrap_or(Err(Error::Timeout(LIST_TIMEOUT)))
+        shared.within(shared.options.list_timeout, list).await
     }
 
     /// Calls the tool `name` of `server` (MCP 2026-07-28, tools/call).
@@ -99,166 +130,215 @@ impl ClientPool {
         name: &str,
         arguments: JsonObject,
     ) -> Result<CallToolResult, Error> {
+        let shared = self.shared();
         let call = async {
-            let client = self.client(server).await?;
-            let client = client.get().ok_or_else(disconnected)?;
-            let request = CallToolRequestParams::new(name.to_owned()).with_arguments(arguments);
-            let result = client.service.call_tool(request).await;
-            result.map_err(Error::of_call)
+            loop {
+                let lease = shared.lease(server).await?;
+                let called = lease.client()?.call(name, arguments.clone()).await;
+                // What was not found did not run; of anything else nobody knows.
+                let is_repeated =
+                    lease.is_outdated(&called) && lease.forget() && is_not_found(&called);
+                if !is_repeated {
+                    return called;
+                }
+            }
         };
-        tokio::time::timeout(CALL_TIMEOUT, call)
-            .await
-            .unwrap_or(Err(Error::Timeout(CALL_TIMEOUT)))
+        shared.within(shared.options.call_timeout, call).await
     }
 
-    /// Ends all connections, and the sessions behind them. What is still under way is cancelled.
+    /// Ends all connections, and the sessions behind them. What is still under way is cancelled,
+    /// and nothing can be asked any more.
     pub async fn close(&self) {
-        let clients = std::mem::take(&mut *self.lock());
-        let closing = clients.into_iter().filter_map(|(_, cell)| {
-            let mut client = Arc::into_inner(cell)?.into_inner()?;
-            Some(async move {
-                // A server that does not answer is left: it will notice.
-                let _ = client.service.close_with_timeout(CLOSE_TIMEOUT).await;
-            })
-        });
-        futures::future::join_all(closing).await;
+        let shared = &self.shared;
+        shared.stop.cancel();
+        for (_, slot) in shared.lock().drain() {
+            shared.retire(slot.cell);
+        }
+        shared.tasks.close();
+        // A client whose user does not let go is left to that user.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, shared.tasks.wait()).await;
+    }
+}
+
+impl Shared {
+    /// Waits for `request`, but no longer than `limit`, and not beyond the end of the pool.
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        request: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let _in_use = self.tasks.token();
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(disconnected()),
+            result = tokio::time::timeout(limit, request) => {
+                result.unwrap_or(Err(Error::Timeout(limit)))
+            }
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Server, Arc<OnceCell<Client>>)>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The client of `server`, connected; waits for room if there is none.
+    async fn lease<'a>(&'a self, server: &'a Server) -> Result<Lease<'a>, Error> {
+        let lease = loop {
+            let freed = self.freed.notified();
+            if let Some(cell) = self.cell(server) {
+                break Lease {
+                    shared: self,
+                    server,
+                    was_there: cell.initialized(),
+                    cell,
+                };
+            }
+            freed.await;
+        };
+        let connect = || self.connector.connect(server);
+        lease.cell.get_or_try_init(connect).await?;
+        Ok(lease)
     }
 
-    async fn client(&self, server: &Server) -> Result<Arc<OnceCell<Client>>, Error> {
-        let cell = self.cell(server);
-        cell.get_or_try_init(|| self.connect(server)).await?;
-        Ok(cell)
-    }
-
-    fn cell(&self, server: &Server) -> Arc<OnceCell<Client>> {
-        let mut clients = self.lock();
-        clients.retain(|(_, cell)| !cell.get().is_some_and(|client| client.service.is_closed()));
-        if let Some((_, cell)) = clients.iter().find(|(known, _)| known == server) {
-            return Arc::clone(cell);
+    fn cell(&self, server: &Server) -> Option<Arc<OnceCell<Client>>> {
+        let mut slots = self.lock();
+        if let Some(slot) = slots.get(server) {
+            if !slot.cell.get().is_some_and(Client::is_closed) {
+                return Some(Arc::clone(&slot.cell));
+            }
+            self.remove(&mut slots, server);
+        }
+        if slots.len() >= self.options.most_clients {
+            let idle = slots.iter().filter(|(_, slot)| !slot.is_in_use());
+            let (oldest, _) = idle.min_by_key(|(_, slot)| slot.last_used)?;
+            let oldest = oldest.clone();
+            self.remove(&mut slots, &oldest);
         }
         let cell = Arc::default();
-        clients.push((server.clone(), Arc::clone(&cell)));
-        cell
+        let slot = Slot {
+            cell: Arc::clone(&cell),
+            last_used: Instant::now(),
+        };
+        slots.insert(server.clone(), slot);
+        Some(cell)
     }
 
-    fn http(&self, url: &Url) -> Result<reqwest::Client, Error> {
-        let made = if address::is_loopback(url) {
-            &self.loopback
-        } else {
-            &self.http
-        };
-        if let Some(client) = made.get() {
-            return Ok(client.clone());
+    fn remove(&self, slots: &mut HashMap<Server, Slot>, server: &Server) {
+        if let Some(slot) = slots.remove(server) {
+            self.retire(slot.cell);
         }
-        let client = outgoing::client_for(url)
-            .redirect(reqwest::redirect::Policy::custom(same_origin))
-            .build()
-            .map_err(Error::Setup)?;
-        Ok(made.get_or_init(|| client).clone())
     }
 
-    async fn connect(&self, server: &Server) -> Result<Client, Error> {
-        let stop = CancellationToken::new();
-        let identity = ClientConfig::new(
-            ClientCapabilities::default(),
-            Implementation::new("mcp-cli", env!("CARGO_PKG_VERSION")),
-        );
-        // As OpenAI's connector does: `server/discover` first, `initialize` for older servers.
-        let lifecycle = ClientLifecycleMode::Auto {
-            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
-            legacy_version: Some(ProtocolVersion::V_2025_11_25),
-        };
-        let guard = stop.clone().drop_guard();
-        let service = match &server.endpoint {
-            Endpoint::Http(url) => {
-                let http = HttpClient::new(self.http(url)?, stop);
-                let config = transport_config(url, server);
-                let transport = StreamableHttpClientTransport::with_client(http.clone(), config);
-                let service = identity.serve_with_lifecycle(transport, lifecycle).await;
-                service.map_err(|error| Error::of_connecting(error, http.last_refusal()))?
+    /// Closes a client that is no longer to be found, if nobody else has it: the last one who has
+    /// closes it.
+    fn retire(&self, cell: Arc<OnceCell<Client>>) {
+        let client = Arc::into_inner(cell).and_then(OnceCell::into_inner);
+        // Without a runtime there is nobody to say goodbye; dropping ends the connection as well.
+        if let (Some(client), Ok(runtime)) = (client, Handle::try_current()) {
+            self.tasks.spawn_on(client.close(), &runtime);
+        }
+    }
+
+    fn close_idle(&self) {
+        let mut slots = self.lock();
+        let limit = self.options.idle_timeout;
+        let idle =
+            slots.extract_if(|_, slot| !slot.is_in_use() && slot.last_used.elapsed() >= limit);
+        for (_, slot) in idle {
+            self.retire(slot.cell);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Server, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.cell) > 1
+    }
+}
+
+/// Closes clients that nobody uses, until the pool ends.
+async fn sweep(shared: Weak<Shared>, stop: CancellationToken, pause: Duration) {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(pause))
+        .await
+        .is_some()
+        && let Some(shared) = shared.upgrade()
+    {
+        shared.close_idle();
+    }
+}
+
+/// A client in use.
+struct Lease<'a> {
+    shared: &'a Shared,
+    server: &'a Server,
+    cell: Arc<OnceCell<Client>>,
+    /// Whether it was connected before this use of it.
+    was_there: bool,
+}
+
+impl Lease<'_> {
+    fn client(&self) -> Result<&Client, Error> {
+        self.cell.get().ok_or_else(disconnected)
+    }
+
+    /// Whether the client may have failed because its server is no longer the one that it connected
+    /// to: it was started again and knows no session of before, or it was replaced.
+    fn is_outdated<T>(&self, result: &Result<T, Error>) -> bool {
+        let is_closed = self.cell.get().is_some_and(Client::is_closed);
+        match result {
+            Ok(_) => false,
+            Err(Error::Refused { status, .. }) => {
+                matches!(*status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST)
             }
-            Endpoint::Stdio(command) => {
-                let service = identity.serve_with_lifecycle(start(command)?, lifecycle);
-                let service = service.await;
-                service.map_err(|error| Error::of_connecting(error, None))?
+            Err(Error::Unreachable(_)) => true,
+            Err(_) => is_closed,
+        }
+    }
+
+    /// Lets no one else have this client. Returns whether another one may fare better.
+    fn forget(&self) -> bool {
+        let mut slots = self.shared.lock();
+        if slots
+            .get(self.server)
+            .is_some_and(|slot| Arc::ptr_eq(&slot.cell, &self.cell))
+        {
+            slots.remove(self.server);
+        }
+        self.was_there
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let cell = std::mem::take(&mut self.cell);
+        let mut slots = self.shared.lock();
+        if let Some(slot) = slots.get_mut(self.server)
+            && Arc::ptr_eq(&slot.cell, &cell)
+        {
+            slot.last_used = Instant::now();
+            // A connection that came to nothing leaves nothing behind: only the slot and this
+            // lease have it.
+            if !cell.initialized() && Arc::strong_count(&cell) == 2 {
+                slots.remove(self.server);
             }
-        };
-        refuse_unknown_version(&service)?;
-        // rmcp gives the last list again when there is none to be had: a failure is one.
-        let cache = ClientCacheConfig::disabled();
-        service.set_response_cache_config(cache).await;
-        Ok(Client {
-            service,
-            _stop: guard,
+        }
+        self.shared.retire(cell);
+        drop(slots);
+        self.shared.freed.notify_waiters();
+    }
+}
+
+fn is_not_found<T>(result: &Result<T, Error>) -> bool {
+    matches!(
+        result,
+        Err(Error::Refused {
+            status: StatusCode::NOT_FOUND,
+            ..
         })
-    }
-}
-
-/// Refuses a server that answers with a version that we do not speak (MCP 2025-11-25, lifecycle,
-/// version negotiation): rmcp goes on, and nobody knows with what.
-fn refuse_unknown_version(server: &Peer<RoleClient>) -> Result<(), Error> {
-    match server.peer_info() {
-        Some(info) if !ProtocolVersion::KNOWN_VERSIONS.contains(&info.protocol_version) => {
-            let version = info.protocol_version.as_str();
-            Err(Error::NotMcp(format!("its version is {version:?}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn transport_config(url: &Url, server: &Server) -> StreamableHttpClientTransportConfig {
-    let headers = server
-        .headers
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()));
-    let config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
-        .custom_headers(headers.collect());
-    match &server.authorization {
-        Some(token) => config.auth_header(token.expose()),
-        None => config,
-    }
-}
-
-/// Starts a server. What it writes to stderr is for the person, and goes where ours does.
-fn start(command: &Command) -> Result<TokioChildProcess, Error> {
-    let mut process = tokio::process::Command::new(&command.program);
-    process.args(&command.arguments);
-    // The keys of this program are not for every server that a file names.
-    for name in ["OPENAI_API_KEY", "MCP_AUTHORIZATION"] {
-        process.env_remove(name);
-    }
-    for (name, value) in &command.environment {
-        process.env(name, value.expose());
-    }
-    if let Some(folder) = &command.folder {
-        process.current_dir(folder);
-    }
-    TokioChildProcess::new(process).map_err(|source| Error::NotStarted {
-        program: command.program.clone(),
-        source,
-    })
+    )
 }
 
 fn disconnected() -> Error {
     Error::NotMcp("the connection was closed".to_owned())
-}
-
-/// Follows a redirect that keeps the method, the body and the origin, and no other: a token must
-/// not travel to a host that nobody named.
-fn same_origin(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action {
-    const MOST_HOPS: usize = 3;
-    let keeps_method = matches!(attempt.status().as_u16(), 307 | 308);
-    let keeps_origin = attempt
-        .previous()
-        .last()
-        .is_some_and(|from| from.origin() == attempt.url().origin());
-    if keeps_method && keeps_origin && attempt.previous().len() <= MOST_HOPS {
-        attempt.follow()
-    } else {
-        attempt.stop()
-    }
 }

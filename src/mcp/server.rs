@@ -1,12 +1,14 @@
 //! An MCP server as a client names it: where it is, how it is started, what it is shown.
 
+use std::hash::{Hash, Hasher};
+
 use http::HeaderMap;
 use url::Url;
 
 use crate::auth::Secret;
 
 /// Where an MCP server is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// It listens there (MCP 2026-07-28, Streamable HTTP).
     Http(Url),
@@ -40,6 +42,14 @@ impl PartialEq for Command {
     }
 }
 
+impl Eq for Command {}
+
+impl Hash for Command {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.program, &self.arguments, &self.folder).hash(state);
+    }
+}
+
 /// An MCP server and what it is shown of the caller.
 #[derive(Debug, Clone)]
 pub struct Server {
@@ -61,5 +71,22 @@ impl PartialEq for Server {
         self.endpoint == other.endpoint
             && self.headers == other.headers
             && token(self) == token(other)
+    }
+}
+
+impl Eq for Server {}
+
+impl Hash for Server {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.endpoint.hash(state);
+        let token = self.authorization.as_ref().map(Secret::expose);
+        token.hash(state);
+        // Equal maps may have their names in another order.
+        let pairs = self.headers.iter();
+        let mut pairs: Vec<_> = pairs
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        pairs.sort_unstable();
+        pairs.hash(state);
     }
 }

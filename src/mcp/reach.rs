@@ -1,0 +1,197 @@
+//! `Reach`: where connections to MCP servers may go, checked when they are made.
+
+use std::net::{IpAddr, SocketAddr};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::{Host, Url};
+
+use crate::address::{self, Class};
+
+/// The names under which clouds answer with credentials of the machine.
+const METADATA_NAMES: [&str; 2] = ["metadata", "metadata.google.internal"];
+
+/// Where connections to MCP servers may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// Wherever the person at the terminal says.
+    #[default]
+    Anywhere,
+    /// Not where a stranger could ask for what only this machine can reach.
+    ///
+    /// Public addresses and loopback are connected to, private networks with `allow_private`, and
+    /// link-local addresses and the metadata of clouds never. No proxy is used, for it would look
+    /// up the name elsewhere.
+    Guarded { allow_private: bool },
+}
+
+/// Why a place is not connected to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Forbidden {
+    #[error("{host} is not an address that may be connected to")]
+    Host { host: String },
+    #[error("the URL has a user or a password")]
+    Userinfo,
+}
+
+impl Reach {
+    /// Whether the URL names a place that may be connected to, as far as can be told from it: the
+    /// addresses of a name are checked when it is looked up.
+    pub fn check(self, url: &Url) -> Result<(), Forbidden> {
+        if self == Self::Anywhere {
+            return Ok(());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Forbidden::Userinfo);
+        }
+        let is_allowed = match url.host() {
+            Some(Host::Domain(name)) => {
+                !METADATA_NAMES.contains(&name.strip_suffix('.').unwrap_or(name))
+            }
+            Some(Host::Ipv4(address)) => self.allows(IpAddr::V4(address)),
+            Some(Host::Ipv6(address)) => self.allows(IpAddr::V6(address)),
+            None => false,
+        };
+        if is_allowed {
+            return Ok(());
+        }
+        Err(Forbidden::Host {
+            host: url.host_str().unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// The HTTP client that goes no further than this. A connection is made to the very addresses
+    /// that were checked, so a name cannot have others by then.
+    pub fn guard(self, client: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
+        match self {
+            Self::Anywhere => client,
+            Self::Guarded { .. } => client.no_proxy().dns_resolver(Resolver(self)),
+        }
+    }
+
+    fn allows(self, address: IpAddr) -> bool {
+        match (self, address::class(address)) {
+            (Self::Anywhere, _) | (Self::Guarded { .. }, Class::Public | Class::Loopback) => true,
+            (Self::Guarded { allow_private }, Class::Private) => allow_private,
+            (Self::Guarded { .. }, Class::Forbidden) => false,
+        }
+    }
+
+    /// Those of the addresses of `host` that may be connected to.
+    fn allowed(
+        self,
+        host: &str,
+        found: impl Iterator<Item = SocketAddr>,
+    ) -> Result<Vec<SocketAddr>, Forbidden> {
+        let allowed: Vec<_> = found.filter(|it| self.allows(it.ip())).collect();
+        if allowed.is_empty() {
+            return Err(Forbidden::Host {
+                host: host.to_owned(),
+            });
+        }
+        Ok(allowed)
+    }
+}
+
+/// Looks up names as the system does, and leaves out what may not be connected to.
+struct Resolver(Reach);
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let reach = self.0;
+        Box::pin(async move {
+            // The port is the one of the URL; reqwest puts it in.
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let allowed = reach.allowed(name.as_str(), found)?;
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STRICT: Reach = Reach::Guarded {
+        allow_private: false,
+    };
+    const PRIVATE: Reach = Reach::Guarded {
+        allow_private: true,
+    };
+
+    fn is_allowed(reach: Reach, url: &str) -> bool {
+        reach.check(&Url::parse(url).unwrap()).is_ok()
+    }
+
+    #[test]
+    fn a_literal_address_is_judged_however_it_is_spelt() {
+        for (url, strict, private) in [
+            ("https://a.example/mcp", true, true),
+            ("http://8.8.8.8/", true, true),
+            ("http://localhost:8000/mcp", true, true),
+            ("http://127.1/", true, true),
+            ("http://0x7f.0.0.1/", true, true),
+            ("http://[::1]/", true, true),
+            ("http://192.168.1.5/", false, true),
+            ("http://3232235781/", false, true),
+            ("http://[fd12::1]/", false, true),
+            ("http://169.254.169.254/latest/meta-data", false, false),
+            ("http://2852039166/", false, false),
+            ("http://0xa9fea9fe/", false, false),
+            ("http://0251.0376.0251.0376/", false, false),
+            ("http://0xa9.254.0251.254/", false, false),
+            ("http://169.254.43518/", false, false),
+            ("http://169.254.169.254./", false, false),
+            ("http://\u{ff11}\u{ff16}\u{ff19}.254.169.254/", false, false),
+            ("http://[::ffff:169.254.169.254]/", false, false),
+            ("http://[::ffff:a9fe:a9fe]/", false, false),
+            ("http://[64:ff9b::a9fe:a9fe]/", false, false),
+            ("http://[2002:a9fe:a9fe::]/", false, false),
+            ("http://[fe80::1]/", false, false),
+            ("http://[fd00:ec2::254]/", false, false),
+            ("http://100.100.100.200/", false, false),
+            ("http://0/", false, false),
+            ("http://[::]/", false, false),
+            ("http://metadata/computeMetadata/v1/", false, false),
+            ("http://METADATA.google.internal/", false, false),
+            ("http://metadata.google.internal./", false, false),
+            ("http://user@a.example/", false, false),
+            ("http://user:password@a.example/", false, false),
+            ("http://:password@a.example/", false, false),
+        ] {
+            assert_eq!(
+                (is_allowed(STRICT, url), is_allowed(PRIVATE, url)),
+                (strict, private),
+                "{url}"
+            );
+            assert!(is_allowed(Reach::Anywhere, url), "{url}");
+        }
+    }
+
+    #[test]
+    fn of_the_addresses_of_a_name_the_forbidden_ones_are_left_out() {
+        let allowed = |reach: Reach, addresses: &str| {
+            let found = addresses.split(' ').map(|it| it.parse().unwrap());
+            let allowed = reach.allowed("a.example", found);
+            allowed.map(|it| it.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let all = "169.254.169.254:0 10.0.0.1:0 8.8.8.8:0 [fe80::1]:0 [2606:4700::1111]:0";
+        let public = ["8.8.8.8:0", "[2606:4700::1111]:0"];
+        assert_eq!(allowed(STRICT, all).unwrap(), public);
+        assert_eq!(
+            allowed(PRIVATE, all).unwrap(),
+            [&["10.0.0.1:0"], &public[..]].concat()
+        );
+        assert_eq!(
+            allowed(STRICT, "10.0.0.1:0 [::ffff:10.0.0.1]:0")
+                .unwrap_err()
+                .to_string(),
+            "a.example is not an address that may be connected to"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_name_is_looked_up_and_its_addresses_are_checked() {
+        let found = Resolver(STRICT).resolve("localhost".parse().unwrap()).await;
+        assert!(found.unwrap().all(|it| it.ip().is_loopback()));
+    }
+}
