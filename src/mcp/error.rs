@@ -94,17 +94,8 @@ impl Error {
             return refusal.clone().into();
         }
         match http_error(error) {
-            Some(StreamableHttpError::Client(HttpError::Transport(error)))
-                if error.is_timeout() =>
-            {
-                Self::Unreachable("the connection timed out".into())
-            }
             Some(StreamableHttpError::Client(HttpError::Transport(error))) => {
-                let cause = root_cause(error);
-                match cause.downcast_ref::<Forbidden>() {
-                    Some(forbidden) => Self::Forbidden(forbidden.clone()),
-                    None => Self::Unreachable(cause.to_string().into()),
-                }
+                Self::of_connection(error)
             }
             Some(StreamableHttpError::Client(error)) => Self::NotMcp(error.to_string()),
             Some(StreamableHttpError::UnexpectedContentType(Some(content_type))) => {
@@ -116,6 +107,17 @@ impl Error {
             Some(StreamableHttpError::Deserialize(error)) => Self::NotMcp(error.to_string()),
             Some(other) => Self::NotMcp(other.to_string()),
             None => Self::Unreachable(error.error.to_string().into()),
+        }
+    }
+
+    fn of_connection(error: &reqwest::Error) -> Self {
+        if error.is_timeout() {
+            return Self::Unreachable("the connection timed out".into());
+        }
+        let cause = root_cause(error);
+        match cause.downcast_ref::<Forbidden>() {
+            Some(forbidden) => Self::Forbidden(forbidden.clone()),
+            None => Self::Unreachable(cause.to_string().into()),
         }
     }
 }
@@ -174,4 +176,32 @@ fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 's
         cause = source;
     }
     cause
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::dns::{Name, Resolve, Resolving};
+
+    use super::*;
+
+    /// Refuses every name, as the one of a guarded pool refuses a forbidden one.
+    struct Refusing;
+
+    impl Resolve for Refusing {
+        fn resolve(&self, name: Name) -> Resolving {
+            let host = name.as_str().to_owned();
+            Box::pin(async { Err(Forbidden::Host { host }.into()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_refused_while_connecting_is_forbidden() {
+        let client = reqwest::Client::builder().no_proxy().dns_resolver(Refusing);
+        let sent = client.build().unwrap().get("http://a.example/").send();
+        let error = Error::of_connection(&sent.await.unwrap_err());
+        let Error::Forbidden(Forbidden::Host { host }) = error else {
+            panic!("{error}");
+        };
+        assert_eq!(host, "a.example");
+    }
 }

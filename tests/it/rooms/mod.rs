@@ -3,3 +3,4 @@
 mod approvals;
 mod conversation;
 mod engine;
+mod mcp_faults;
