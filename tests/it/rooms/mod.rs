@@ -4,3 +4,4 @@ mod approvals;
 mod conversation;
 mod engine;
 mod mcp_faults;
+mod mcp_pool;
