@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::gateway::{self, ApiKey};
 use crate::http;
-use crate::mcp::ClientPool;
+use crate::mcp::{ClientPool, PoolOptions, Reach};
 use crate::responses::{Client, Limits, Retries};
 use crate::ui::{LogFormat, Ui};
 
@@ -111,7 +111,7 @@ pub async fn gateway(args: GatewayArgs, ui: &mut Ui) -> Result<ExitStatus, Error
     }
 
     let stop = CancellationToken::new();
-    let engine = Engine::shared(model, ClientPool::default(), store);
+    let engine = Engine::shared(model, ClientPool::new(args.pool()), store);
     let demanded = key.as_ref().map(|key| ApiKey::new(key.secret()));
     let router = gateway::router(engine.clone(), demanded, stop.clone());
     let guard = args.names.guard(address);
@@ -172,6 +172,16 @@ impl GatewayArgs {
             Some(path) => Key::Given(SecretSource::File(path.clone()).read("--api-key-file")?),
             None => Key::Made(Secret::from(format!("sk-{:032x}", rand::random::<u128>()))),
         }))
+    }
+
+    /// The gateway connects to where its clients say, and so not to everywhere.
+    fn pool(&self) -> PoolOptions {
+        PoolOptions {
+            reach: Reach::Guarded {
+                allow_private: self.allow_private,
+            },
+            ..PoolOptions::default()
+        }
     }
 
     fn store(&self) -> Result<Store, Error> {

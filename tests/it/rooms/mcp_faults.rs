@@ -1,6 +1,5 @@
 //! MCP servers that do what no healthy one does: each is the right item or error, and never a hang.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,8 +8,8 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
 use http::StatusCode;
-use mcp_cli::engine::Engine;
 use mcp_cli::engine::model::Model;
+use mcp_cli::engine::{Bounds, Engine, Store};
 use mcp_cli::mcp::{ClientPool, PoolOptions};
 use serde_json::{Value, json};
 
@@ -26,7 +25,8 @@ pub fn engine() -> Engine {
 }
 
 pub fn engine_with(options: PoolOptions) -> Engine {
-    Engine::with_clients(Model::Rules, HashMap::new(), ClientPool::new(options))
+    let store = Store::in_memory(Bounds::default());
+    Engine::shared(Model::Rules, ClientPool::new(options), store)
 }
 
 /// The items of the answer to `Roll 3 dice`; with `headers`, so that each asks as somebody else.
@@ -34,7 +34,7 @@ pub async fn items_as(engine: &Engine, url: &str, headers: Value) -> Vec<Value> 
     let request = json!({"input": "Roll 3 dice", "tools": [{"type": "mcp", "headers": headers,
         "server_label": "dice", "server_url": url, "require_approval": "never"}]});
     let events = engine.create_stream(serde_json::from_value(request).unwrap());
-    let events = events.unwrap().map(|event| {
+    let events = events.await.unwrap().map(|event| {
         let event = Value::Object(event.unwrap().data().clone());
         assert_is_event(&event);
         event

@@ -75,14 +75,26 @@ async fn a_call_that_a_new_server_does_not_know_is_made_once_more() {
         "require_approval": "never"});
     let request = json!({"input": "Roll 3 dice", "tools": [tool]});
     let events = engine.create_stream(serde_json::from_value(request).unwrap());
-    let last = events.unwrap().collect::<Vec<_>>().await.pop().unwrap();
+    let last = events
+        .await
+        .unwrap()
+        .collect::<Vec<_>>()
+        .await
+        .pop()
+        .unwrap();
     let id = last.unwrap().data()["response"]["id"].clone();
     sessions.started_again.store(true, Ordering::SeqCst);
 
     // The list is in context, so the call is the first that the server hears.
     let request = json!({"input": "Roll 2 dice", "tools": [tool], "previous_response_id": id});
     let events = engine.create_stream(serde_json::from_value(request).unwrap());
-    let last = events.unwrap().collect::<Vec<_>>().await.pop().unwrap();
+    let last = events
+        .await
+        .unwrap()
+        .collect::<Vec<_>>()
+        .await
+        .pop()
+        .unwrap();
     let response = last.unwrap().data()["response"].clone();
     assert_eq!(response["output"][0]["output"], "[4]", "{response:#}");
     let calls = sessions.server.asked("tools/call");
@@ -147,7 +159,13 @@ async fn a_server_on_stdio_that_has_ended_is_started_again() {
         let tool = json!({"type": "mcp", "server_label": "dice", "require_approval": "never"});
         let request = json!({"input": "Roll 3 dice", "tools": [tool]});
         let events = engine.create_stream(serde_json::from_value(request).unwrap());
-        let last = events.unwrap().collect::<Vec<_>>().await.pop().unwrap();
+        let last = events
+            .await
+            .unwrap()
+            .collect::<Vec<_>>()
+            .await
+            .pop()
+            .unwrap();
         let response = last.unwrap().data()["response"].clone();
         assert_eq!(response["output"][1]["status"], "completed", "{response:#}");
         tokio::time::sleep(Duration::from_millis(500)).await;
