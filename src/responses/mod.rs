@@ -11,6 +11,7 @@ mod request;
 mod response;
 mod retry;
 mod sse;
+mod transport;
 
 use futures::stream::{BoxStream, StreamExt};
 
@@ -19,7 +20,7 @@ pub use async_openai::types::mcp::{
     MCPToolRequireApproval,
 };
 
-pub use client::{Client, Limits, endpoint};
+pub use client::{Client, endpoint};
 pub use conversation::{Conversation, answer, forget};
 pub use error::{ApiError, Error, FailedDependency, ListFailure};
 pub use event::{Event, EventKind};
@@ -34,6 +35,7 @@ pub use request::{
 };
 pub use response::Response;
 pub use retry::{OnRetry, Retries, Retry};
+pub use transport::Limits;
 
 /// The events of one response, in order. Dropping it stops whoever answers.
 pub type EventStream = BoxStream<'static, Result<Event, Error>>;

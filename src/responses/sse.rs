@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, Stream, StreamExt};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::EventStream;
@@ -18,8 +18,8 @@ use super::indexes::Indexes;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long what follows an `error` event is waited for.
-const AFTER_ERROR: Duration = Duration::from_secs(1);
+/// How long is waited for what may follow but does not have to.
+const A_MOMENT: Duration = Duration::from_secs(1);
 
 /// How much is read of a stream.
 #[derive(Debug, Clone, Copy)]
@@ -30,21 +30,67 @@ pub struct Bounds {
     pub max_event: usize,
 }
 
-/// Reads the events of a streamed response out of `bytes`, within `bounds`.
+/// The data of each event, within bounds.
+pub struct Frames {
+    bytes: BoxStream<'static, Result<Bytes, BoxError>>,
+    bounds: Bounds,
+    bytes_read: usize,
+    decoder: Decoder,
+    /// The data of events that are whole and have not been given out.
+    decoded: VecDeque<Vec<u8>>,
+}
+
+impl Frames {
+    pub fn new<S, E>(bytes: S, bounds: Bounds) -> Self
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        Self {
+            bytes: bytes.map(|chunk| chunk.map_err(Into::into)).boxed(),
+            bounds,
+            bytes_read: 0,
+            decoder: Decoder::default(),
+            decoded: VecDeque::new(),
+        }
+    }
+
+    /// The data of the next event; nothing when the bytes end.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        loop {
+            if let Some(data) = self.decoded.pop_front() {
+                return Ok(Some(data));
+            }
+            let Some(chunk) = self.bytes.next().await else {
+                return Ok(None);
+            };
+            let chunk = chunk.map_err(broken_off)?;
+            self.bytes_read += chunk.len();
+            self.decoder.push(&chunk, &mut self.decoded);
+            let too_large = [
+                (self.bytes_read, self.bounds.max_bytes),
+                (self.decoder.event_bytes, self.bounds.max_event),
+            ];
+            if let Some((_, most)) = too_large.into_iter().find(|(size, most)| size > most) {
+                return Err(Error::TooLarge(most));
+            }
+        }
+    }
+
+    /// The same where all that has to come has come: no more than a moment is waited, and it is no
+    /// failure when nothing follows.
+    pub async fn next_if_any(&mut self) -> Option<Vec<u8>> {
+        timeout(A_MOMENT, self.next()).await.ok()?.ok()?
+    }
+}
+
+/// Reads the events of a streamed response.
 ///
 /// The stream ends after the event that ends the response; when the bytes end before, the last
 /// item is [`Error::Truncated`].
-pub fn events<S, E>(bytes: S, bounds: Bounds) -> EventStream
-where
-    S: Stream<Item = Result<Bytes, E>> + Send + 'static,
-    E: Into<BoxError>,
-{
+pub fn events(frames: Frames) -> EventStream {
     let reader = Reader {
-        bytes: bytes.map(|chunk| chunk.map_err(Into::into)).boxed(),
-        bounds,
-        bytes_read: 0,
-        decoder: Decoder::default(),
-        decoded: VecDeque::new(),
+        frames,
         indexes: Indexes::default(),
         had_error: false,
     };
@@ -69,12 +115,7 @@ where
 }
 
 struct Reader {
-    bytes: BoxStream<'static, Result<Bytes, BoxError>>,
-    bounds: Bounds,
-    bytes_read: usize,
-    decoder: Decoder,
-    /// The data of events that are whole and have not been given out.
-    decoded: VecDeque<Vec<u8>>,
+    frames: Frames,
     indexes: Indexes,
     /// Whether an `error` event came: nothing has to follow it, though `response.failed` may.
     had_error: bool,
@@ -83,35 +124,37 @@ struct Reader {
 impl Reader {
     async fn next(&mut self) -> Option<Result<Event, Error>> {
         loop {
-            if let Some(data) = self.decoded.pop_front() {
-                return Some(read(&data, &mut self.indexes));
-            }
-            let chunk = if self.had_error {
-                timeout(AFTER_ERROR, self.bytes.next())
-                    .await
-                    .unwrap_or(None)
+            let data = if self.had_error {
+                self.frames.next_if_any().await?
             } else {
-                self.bytes.next().await
-            };
-            match chunk {
-                None | Some(Err(_)) if self.had_error => return None,
-                None => return Some(Err(Error::Truncated)),
-                Some(Err(error)) => return Some(Err(broken_off(error))),
-                Some(Ok(chunk)) => {
-                    self.bytes_read += chunk.len();
-                    self.decoder.push(&chunk, &mut self.decoded);
-                    let too_large = [
-                        (self.bytes_read, self.bounds.max_bytes),
-                        (self.decoder.event_bytes, self.bounds.max_event),
-                    ];
-                    if let Some((_, most)) = too_large.into_iter().find(|(size, most)| size > most)
-                    {
-                        return Some(Err(Error::TooLarge(most)));
-                    }
+                match self.frames.next().await {
+                    Ok(Some(data)) => data,
+                    Ok(None) => return Some(Err(Error::Truncated)),
+                    Err(error) => return Some(Err(error)),
                 }
+            };
+            if !is_done(&data) {
+                let data = object(&data);
+                return Some(data.map(|data| Event::read_in(data, &mut self.indexes)));
             }
         }
     }
+}
+
+/// Whether this is the marker that other APIs end with.
+pub fn is_done(data: &[u8]) -> bool {
+    data.trim_ascii() == b"[DONE]"
+}
+
+/// The data of an event as the JSON object that it has to be.
+pub fn object(data: &[u8]) -> Result<Map<String, Value>, Error> {
+    serde_json::from_slice(data).map_err(|_| Error::NotAnEvent {
+        start: String::from_utf8_lossy(data)
+            .trim()
+            .chars()
+            .take(80)
+            .collect(),
+    })
 }
 
 /// Bytes to the data of events. All other fields are for browsers, and are passed over.
@@ -157,8 +200,8 @@ impl Decoder {
         }
         if line.is_empty() {
             let data = std::mem::take(&mut self.data);
-            // A keep-alive has no data, and other APIs end with a marker.
-            if !matches!(data.trim_ascii(), b"" | b"[DONE]") {
+            // A keep-alive has no data.
+            if !data.trim_ascii().is_empty() {
                 events.push_back(data);
                 self.event_bytes = 0;
             }
@@ -177,19 +220,6 @@ impl Decoder {
             }
         }
         self.line.clear();
-    }
-}
-
-fn read(data: &[u8], indexes: &mut Indexes) -> Result<Event, Error> {
-    match serde_json::from_slice(data) {
-        Ok(Value::Object(data)) => Ok(Event::read_in(data, indexes)),
-        _ => Err(Error::NotAnEvent {
-            start: String::from_utf8_lossy(data)
-                .trim()
-                .chars()
-                .take(80)
-                .collect(),
-        }),
     }
 }
 
@@ -220,7 +250,7 @@ mod tests {
             .chunks(chunk.max(1))
             .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
             .collect();
-        events(futures::stream::iter(chunks), bounds)
+        events(Frames::new(futures::stream::iter(chunks), bounds))
             .collect()
             .await
     }

@@ -1,0 +1,255 @@
+//! `Transport`: the HTTP half of the client: sends JSON, tries again, reads refusals and answers
+//! within bounds. What an answer means is for others to say.
+
+use std::time::{Duration, SystemTime};
+
+use futures::stream::StreamExt;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::error::{ApiError, Body, Error};
+use super::retry::{self, OnRetry, Retries, Retry};
+use super::sse::{self, Bounds, Frames};
+use crate::address;
+use crate::auth::Secret;
+use crate::outgoing;
+
+/// The most bytes of one event: the last one repeats the whole answer.
+const MAX_EVENT: usize = 128 * 1024 * 1024;
+/// The most bytes that are read of a refusal.
+const MAX_REFUSAL: usize = 64 * 1024;
+
+/// What an answer may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Between two bytes of the answer; a model may think for a while.
+    pub idle_timeout: Duration,
+    /// Bytes of the whole answer.
+    pub max_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Duration::from_secs(300),
+            max_bytes: 256 * 1024 * 1024,
+        }
+    }
+}
+
+/// A base URL, and all that goes with each request to it.
+pub struct Transport {
+    http: reqwest::Client,
+    base_url: Url,
+    limits: Limits,
+    retries: Retries,
+    on_retry: OnRetry,
+}
+
+/// The body of an answer.
+pub enum Answer {
+    Streamed(Frames),
+    Whole(Whole),
+}
+
+/// A body that was not streamed, and what is said of it if it is not what was asked for.
+pub struct Whole {
+    status: u16,
+    content_type: String,
+    request_id: Option<String>,
+    body: Vec<u8>,
+}
+
+impl Whole {
+    /// What `read` makes of the body, a JSON object.
+    pub fn read<T>(self, read: impl FnOnce(Map<String, Value>) -> Option<T>) -> Result<T, Error> {
+        let object = serde_json::from_slice::<Map<String, Value>>(&self.body);
+        object
+            .ok()
+            .and_then(read)
+            .ok_or_else(|| Error::NotAResponse {
+                status: self.status,
+                content_type: self.content_type,
+                start: start_of(&self.body),
+                request_id: self.request_id,
+            })
+    }
+}
+
+/// `path` below the base URL, which may end with a slash.
+pub fn below(base_url: &Url, path: &str) -> Url {
+    let mut url = base_url.clone();
+    url.set_path(&format!("{}/{path}", base_url.path().trim_end_matches('/')));
+    url
+}
+
+impl Transport {
+    /// A connection to what is below `base_url`. Redirects are not followed: a key must not travel
+    /// to a host that nobody named.
+    pub fn new(
+        base_url: &Url,
+        api_key: &Secret,
+        limits: Limits,
+        retries: Retries,
+        on_retry: OnRetry,
+    ) -> Result<Self, Error> {
+        // A key that is no header value is refused when it is parsed, in `commands::args`.
+        let mut headers = HeaderMap::new();
+        if let Ok(mut bearer) = HeaderValue::try_from(format!("Bearer {}", api_key.expose())) {
+            bearer.set_sensitive(true);
+            headers.insert(http::header::AUTHORIZATION, bearer);
+        }
+        let http = outgoing::client_for(base_url)
+            .default_headers(headers)
+            .read_timeout(limits.idle_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(Error::Setup)?;
+        Ok(Self {
+            http,
+            base_url: base_url.clone(),
+            limits,
+            retries,
+            on_retry,
+        })
+    }
+
+    /// `POST` of `body` to `path` below the base URL. A failure before anything can have run is
+    /// tried again ([`Retries`]).
+    pub async fn post(&self, path: &str, body: &impl Serialize) -> Result<Answer, Error> {
+        let url = below(&self.base_url, path);
+        let mut attempt = 0;
+        loop {
+            let sent = self.http.post(url.clone()).json(body).send().await;
+            let (error, headers) = match sent {
+                Ok(response) if response.status().is_success() => return self.read(response).await,
+                Ok(response) => {
+                    let headers = response.headers().clone();
+                    let may_retry = self.retries.allows(response.status());
+                    let error = read_refusal(response).await;
+                    if !may_retry {
+                        return Err(error);
+                    }
+                    (error, Some(headers))
+                }
+                Err(error) if error.is_connect() => (of_transport(&url, error), None),
+                Err(error) => return Err(of_transport(&url, error)),
+            };
+            if attempt == self.retries.most {
+                return Err(error);
+            }
+            let after = retry::wait(headers.as_ref(), attempt, SystemTime::now());
+            let why = error.to_string();
+            (self.on_retry)(&Retry { why, after });
+            tokio::time::sleep(after).await;
+            attempt += 1;
+        }
+    }
+
+    async fn read(&self, response: reqwest::Response) -> Result<Answer, Error> {
+        let content_type = header(response.headers(), CONTENT_TYPE.as_str());
+        if content_type
+            .to_ascii_lowercase()
+            .starts_with("text/event-stream")
+        {
+            let bounds = Bounds {
+                max_bytes: self.limits.max_bytes,
+                max_event: MAX_EVENT,
+            };
+            return Ok(Answer::Streamed(Frames::new(
+                response.bytes_stream(),
+                bounds,
+            )));
+        }
+        Ok(Answer::Whole(Whole {
+            status: response.status().as_u16(),
+            content_type,
+            request_id: request_id(response.headers()),
+            body: read_body(response, self.limits.max_bytes).await?,
+        }))
+    }
+}
+
+fn of_transport(url: &Url, error: reqwest::Error) -> Error {
+    if error.is_timeout() && !error.is_connect() {
+        Error::Idle
+    } else {
+        Error::Unreachable {
+            url: address::shown(url),
+            source: error.without_url().into(),
+        }
+    }
+}
+
+async fn read_refusal(response: reqwest::Response) -> Error {
+    let status = response.status();
+    let request_id = request_id(response.headers());
+    let content_type = header(response.headers(), CONTENT_TYPE.as_str());
+    let body = read_start(response, MAX_REFUSAL).await;
+    let error = match serde_json::from_slice::<Map<String, Value>>(&body) {
+        Ok(object) => ApiError::read(&object),
+        // A proxy's page, or nothing: the status is all that is known.
+        Err(_) => ApiError {
+            message: format!(
+                "{status}, {}",
+                Body {
+                    content_type: &content_type,
+                    start: &start_of(&body)
+                }
+            ),
+            ..ApiError::default()
+        },
+    };
+    Error::of_refusal(status.as_u16(), error, request_id)
+}
+
+/// The first bytes of a body; what comes after a failure of the connection is not missed.
+async fn read_start(response: reqwest::Response, most: usize) -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(Ok(chunk)) = chunks.next().await {
+        let room = most - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if body.len() == most {
+            break;
+        }
+    }
+    body
+}
+
+async fn read_body(response: reqwest::Response, max_bytes: usize) -> Result<Vec<u8>, Error> {
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| sse::broken_off(error.without_url().into()))?;
+        if body.len() + chunk.len() > max_bytes {
+            return Err(Error::TooLarge(max_bytes));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn start_of(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(120)
+        .collect()
+}
+
+/// What OpenAI's support asks for.
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    Some(header(headers, "x-request-id")).filter(|id| !id.is_empty())
+}
+
+fn header(headers: &HeaderMap, name: &str) -> String {
+    headers.get(name).map_or_else(String::new, |value| {
+        String::from_utf8_lossy(value.as_bytes()).into_owned()
+    })
+}
