@@ -7,6 +7,7 @@ use futures::stream::{self, StreamExt};
 use url::Url;
 
 use super::EventStream;
+use super::chat::{self, Limit};
 use super::conversation::{asks_for_reasoning, leave_reasoning_out};
 use super::error::Error;
 use super::event::Event;
@@ -18,12 +19,15 @@ use super::transport::{Answer, Limits, Transport, below};
 use crate::auth::Secret;
 
 const RESPONSES: &str = "responses";
+const CHAT_COMPLETIONS: &str = "chat/completions";
 
-/// An endpoint of the Responses API.
+/// An endpoint of the Responses API, or of Chat Completions.
 pub struct Client {
     transport: Transport,
     /// The model was found to have no reasoning that could be sent again.
     has_no_reasoning: AtomicBool,
+    /// The model was found to take no `max_tokens`.
+    has_no_max_tokens: AtomicBool,
 }
 
 /// Where requests go: `/responses` below the base URL.
@@ -44,6 +48,7 @@ impl Client {
         Ok(Self {
             transport: Transport::new(base_url, api_key, limits, retries, on_retry)?,
             has_no_reasoning: AtomicBool::new(false),
+            has_no_max_tokens: AtomicBool::new(false),
         })
     }
 
@@ -69,6 +74,33 @@ impl Client {
             Answer::Whole(whole) => whole.read(Response::read).map(one_event),
         }
     }
+
+    /// `POST /chat/completions` with what `request` asks, where it can be said there; no `mcp` tool
+    /// can. What is answered comes as the events of a response.
+    ///
+    /// A failure before anything can have run is tried again ([`Retries`]). So is a request with
+    /// `max_tokens` to a model that takes only `max_completion_tokens`.
+    pub async fn create_chat_stream(&self, request: &CreateResponse) -> Result<EventStream, Error> {
+        let ask = async |limit| {
+            let body = chat::body(request, limit);
+            self.transport.post(CHAT_COMPLETIONS, &body).await
+        };
+        let answer = if self.has_no_max_tokens.load(Ordering::Relaxed) {
+            ask(Limit::MaxCompletionTokens).await?
+        } else {
+            match ask(Limit::MaxTokens).await {
+                Err(error) if is_about_max_tokens(&error) => {
+                    self.has_no_max_tokens.store(true, Ordering::Relaxed);
+                    ask(Limit::MaxCompletionTokens).await?
+                }
+                answer => answer?,
+            }
+        };
+        match answer {
+            Answer::Streamed(frames) => Ok(chat::events(frames)),
+            Answer::Whole(whole) => whole.read(|it| chat::whole(&it)).map(one_event),
+        }
+    }
 }
 
 fn one_event(response: Response) -> EventStream {
@@ -81,4 +113,11 @@ fn is_about_reasoning(error: &Error) -> bool {
     matches!(error, Error::Refused { status: 400, error, .. }
         if error.param.as_deref() == Some("include")
             || error.code.as_deref() == Some("invalid_encrypted_content"))
+}
+
+/// Whether a model refuses `max_tokens` by that name, as those of OpenAI that reason do.
+fn is_about_max_tokens(error: &Error) -> bool {
+    matches!(error, Error::Refused { status: 400, error, .. }
+        if error.param.as_deref() == Some(Limit::MaxTokens.name())
+            && error.code.as_deref() == Some("unsupported_parameter"))
 }

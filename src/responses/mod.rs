@@ -1,5 +1,6 @@
 //! The Responses API, seen by a client.
 
+mod chat;
 mod client;
 mod conversation;
 mod error;

@@ -1,0 +1,65 @@
+//! Chat Completions (OpenAI API, chat): a request of the Responses API in its words, and what it
+//! answers as the events of a response. OpenAI, Ollama, llama.cpp and vLLM each speak it somewhat
+//! differently: what is sent is what all of them take, what comes is read with leniency.
+
+mod answer;
+mod calls;
+mod kind;
+mod messages;
+mod request;
+
+use futures::stream::{self, StreamExt};
+use serde_json::{Map, Value};
+
+use super::EventStream;
+use super::error::Error;
+use super::response::Response;
+use super::sse::{self, Frames};
+use answer::Answer;
+
+pub use request::{Limit, body};
+
+/// Reads the chunks of a streamed completion: the events of its items, and the one that ends the
+/// response.
+///
+/// It ends with `[DONE]`, and without it once a `finish_reason` came. When the bytes end before,
+/// the last item is [`Error::Truncated`].
+pub fn events(frames: Frames) -> EventStream {
+    stream::unfold(Some((frames, Answer::default())), |reading| async move {
+        let (mut frames, mut answer) = reading?;
+        let is_over = match read(&mut frames, &mut answer).await {
+            Ok(is_over) => is_over,
+            Err(error) => return Some((vec![Err(error)], None)),
+        };
+        let told = answer.events().map(Ok).collect();
+        Some((told, (!is_over).then_some((frames, answer))))
+    })
+    .flat_map(stream::iter)
+    .boxed()
+}
+
+/// Reads a chunk; returns whether it was the last.
+async fn read(frames: &mut Frames, answer: &mut Answer) -> Result<bool, Error> {
+    let data = if answer.is_finished() {
+        frames.next_if_any().await
+    } else {
+        Some(frames.next().await?.ok_or(Error::Truncated)?)
+    };
+    match data.filter(|data| !sse::is_done(data)) {
+        Some(data) => Ok(answer.take(&sse::object(&data)?)),
+        None => {
+            answer.end();
+            Ok(true)
+        }
+    }
+}
+
+/// Reads a completion that was not streamed; nothing if it is none.
+pub fn whole(completion: &Map<String, Value>) -> Option<Response> {
+    if !completion.get("choices")?.is_array() {
+        return None;
+    }
+    let mut answer = Answer::default();
+    answer.take(completion);
+    Some(answer.end())
+}
