@@ -7,27 +7,45 @@ use crate::responses::Item;
 /// The longest name of a function (Responses API, function tools).
 const LONGEST: usize = 64;
 
+/// The room that a number behind a name has: an underscore and seven digits.
+const NUMBER: usize = 8;
+
 /// The function names of MCP tools: `^[a-zA-Z0-9_-]{1,64}$`, each of one tool.
 ///
 /// A tool keeps its name where it is a function's and nobody else's; then its server's label comes
 /// before it, then a number behind. The same conversation always gives the same names.
+#[derive(Default)]
 pub struct Names {
-    tools: HashMap<String, Tool>,
+    functions: HashMap<String, Function>,
     names: HashMap<Tool, String>,
+    /// The next number behind a name, so that many tools of one name are numbered in one go.
+    numbers: HashMap<String, u32>,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Tool {
-    server_label: String,
-    name: String,
+/// Whose a function is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Function {
+    /// The client's own: it alone can answer a call.
+    Client,
+    Mcp(Tool),
+}
+
+/// An MCP tool, by its server and its name there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Tool {
+    pub server_label: String,
+    pub name: String,
 }
 
 impl Names {
-    /// The names of all tools that were listed or called in `items`.
-    pub fn new(items: &[&Item]) -> Self {
+    /// The names of all tools that were listed or called in `items`. Those in `clients` are the
+    /// client's own functions, which no tool gets.
+    pub fn new<'a>(clients: impl Iterator<Item = &'a str>, items: &[&Item]) -> Self {
         let mut names = Self {
-            tools: HashMap::new(),
-            names: HashMap::new(),
+            functions: clients
+                .map(|name| (name.to_owned(), Function::Client))
+                .collect(),
+            ..Self::default()
         };
         for (server_label, name) in items.iter().flat_map(|item| tools_of(item)) {
             let tool = Tool {
@@ -37,8 +55,10 @@ impl Names {
             if names.names.contains_key(&tool) {
                 continue;
             }
-            let free = free_name(&tool, &names.tools);
-            names.tools.insert(free.clone(), tool.clone());
+            let free = names.free_name(&tool);
+            names
+                .functions
+                .insert(free.clone(), Function::Mcp(tool.clone()));
             names.names.insert(tool, free);
         }
         names
@@ -53,10 +73,31 @@ impl Names {
         self.names.get(&tool).map(String::as_str)
     }
 
-    /// The label of the server and the name of the tool that a function is.
-    pub fn to_tool(&self, function: &str) -> Option<(&str, &str)> {
-        let tool = self.tools.get(function)?;
-        Some((&tool.server_label, &tool.name))
+    /// Whose a function is, if it is anybody's.
+    pub fn function(&self, name: &str) -> Option<&Function> {
+        self.functions.get(name)
+    }
+
+    fn free_name(&mut self, tool: &Tool) -> String {
+        let labelled = format!("{}__{}", tool.server_label, tool.name);
+        let plain = fitting(&tool.name, LONGEST);
+        let unnumbered = [plain, fitting(&labelled, LONGEST)];
+        if let Some(name) = unnumbered.into_iter().find(|it| self.is_free(it)) {
+            return name;
+        }
+        let stem = fitting(&labelled, LONGEST - NUMBER);
+        let mut number = self.numbers.get(&stem).copied().unwrap_or(2);
+        let mut name = format!("{stem}_{number}");
+        while !self.is_free(&name) {
+            number += 1;
+            name = format!("{stem}_{number}");
+        }
+        self.numbers.insert(stem, number + 1);
+        name
+    }
+
+    fn is_free(&self, name: &str) -> bool {
+        !self.functions.contains_key(name)
     }
 }
 
@@ -74,29 +115,18 @@ fn tools_of(item: &Item) -> Vec<(&str, &str)> {
     }
 }
 
-fn free_name(tool: &Tool, taken: &HashMap<String, Tool>) -> String {
-    let plain = fitting(&tool.name, "");
-    let labelled = format!("{}__{}", tool.server_label, tool.name);
-    let numbered = (2..).map(|number| fitting(&labelled, &format!("_{number}")));
-    [plain, fitting(&labelled, "")]
-        .into_iter()
-        .chain(numbered)
-        .find(|name| !taken.contains_key(name))
-        .unwrap_or_else(|| unreachable!("numbers do not end"))
-}
-
-/// The name in the characters and the length that a function may have, with `ending` behind it.
-fn fitting(name: &str, ending: &str) -> String {
+/// The name in the characters that a function may have, and no more than `most` of them.
+fn fitting(name: &str, most: usize) -> String {
     let characters = name.chars().map(|character| match character {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-' => character,
         _ => '_',
     });
-    let mut fitting: String = characters.take(LONGEST - ending.len()).collect();
-    fitting.push_str(ending);
+    let fitting: String = characters.take(most).collect();
     if fitting.is_empty() {
-        fitting.push('_');
+        "_".to_owned()
+    } else {
+        fitting
     }
-    fitting
 }
 
 #[cfg(test)]
@@ -105,6 +135,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    const CLIENTS: [&str; 2] = ["a", "a__a"];
 
     fn lists(tools: &[(&str, &str)]) -> Vec<Item> {
         let list = |(label, name): &(&str, &str)| {
@@ -116,7 +148,7 @@ mod tests {
 
     fn names(tools: &[(&str, &str)]) -> Names {
         let items = lists(tools);
-        Names::new(&items.iter().collect::<Vec<_>>())
+        Names::new(CLIENTS.into_iter(), &items.iter().collect::<Vec<_>>())
     }
 
     #[test]
@@ -149,6 +181,24 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_hundred_thousand_tools_that_want_one_name_are_named_at_once() {
+        let tools: Vec<String> = (0..100_000)
+            .map(|number: u32| {
+                // The same to a function, different to the server.
+                let signs = (0..17).map(|bit| if number >> bit & 1 == 0 { '.' } else { '!' });
+                signs.collect()
+            })
+            .collect();
+        let tools: Vec<(&str, &str)> = tools.iter().map(|name| ("s", &**name)).collect();
+        let started = std::time::Instant::now();
+        let names = names(&tools);
+        assert!(started.elapsed() < std::time::Duration::from_secs(10));
+        let (_, last) = tools[tools.len() - 1];
+        let expected = format!("s__{}_99999", "_".repeat(17));
+        assert_eq!(names.of_tool("s", last), Some(&*expected));
+    }
+
     proptest! {
         #[test]
         fn every_tool_has_a_name_of_its_own_that_leads_back(
@@ -160,7 +210,11 @@ mod tests {
                 let function = names.of_tool(label, name).unwrap();
                 prop_assert!((1..=64).contains(&function.len()));
                 prop_assert!(function.bytes().all(|it| it.is_ascii_alphanumeric() || b"_-".contains(&it)));
-                prop_assert_eq!(names.to_tool(function), Some((label, name)));
+                let tool = Tool { server_label: label.to_owned(), name: name.to_owned() };
+                prop_assert_eq!(names.function(function), Some(&Function::Mcp(tool)));
+            }
+            for name in CLIENTS {
+                prop_assert_eq!(names.function(name), Some(&Function::Client));
             }
         }
     }

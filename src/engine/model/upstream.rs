@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
-use super::names::Names;
+use super::names::{Function, Names};
 use super::{ToolCall, View};
 use crate::engine::emit::{Emitter, Open};
 use crate::engine::response::Usage;
@@ -28,7 +28,7 @@ impl Upstream {
 
     /// What this step asks of the model.
     pub(super) fn asking(&self, view: &View<'_>) -> Asking<'_> {
-        let names = Names::new(view.items);
+        let names = Names::new(std::iter::empty(), view.items);
         let first = view.tools.first();
         Asking {
             client: &self.client,
@@ -80,8 +80,10 @@ impl Asking<'_> {
         let text = |field| call.get(field).and_then(Value::as_str).unwrap_or_default();
         let function = text("name");
         // A function that nobody has fails like a tool that nobody has, and the model hears of it.
-        let tool = self.names.to_tool(function);
-        let (server_label, name) = tool.unwrap_or((&self.first_label, function));
+        let (server_label, name) = match self.names.function(function) {
+            Some(Function::Mcp(tool)) => (&*tool.server_label, &*tool.name),
+            Some(Function::Client) | None => (&*self.first_label, function),
+        };
         ToolCall {
             server_label: server_label.to_owned(),
             name: name.to_owned(),
