@@ -14,7 +14,7 @@ use super::servers::{McpServerArgs, Servers};
 use super::state;
 use crate::address;
 use crate::engine::Engine;
-use crate::engine::model::{Model, Upstream};
+use crate::engine::model::{Model, Upstream, UpstreamApi};
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::responses::{
@@ -367,7 +367,7 @@ impl AskArgs {
         }
         let client = self.client(ui)?;
         Ok(if self.bridge {
-            let model = Model::Upstream(Upstream::new(client));
+            let model = Model::Upstream(Upstream::new(client, UpstreamApi::Responses));
             Route::InProcess(Engine::new(model, commands))
         } else {
             Route::Http(client)

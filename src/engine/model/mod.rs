@@ -11,7 +11,7 @@ use super::emit::Emitter;
 use crate::responses::{CreateResponse, Error, Item, McpListToolsTool};
 
 pub use script::{Script, ScriptError};
-pub use upstream::Upstream;
+pub use upstream::{Upstream, UpstreamApi};
 
 /// Who decides what is called and said.
 pub enum Model {

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use mcp_cli::auth::Claims;
 use mcp_cli::auth::Secret;
 use mcp_cli::engine::Engine;
-use mcp_cli::engine::model::{Model, Script, Upstream};
+use mcp_cli::engine::model::{Model, Script, Upstream, UpstreamApi};
 use mcp_cli::responses::{Client, CreateResponse, Error, Limits, Retries};
 use serde_json::{Value, json};
 
@@ -606,7 +606,7 @@ async fn what_an_upstream_model_says_is_passed_on_unharmed() {
             Retries::default(),
             Box::new(|_| {}),
         );
-        let model = Model::Upstream(Upstream::new(client.unwrap()));
+        let model = Model::Upstream(Upstream::new(client.unwrap(), UpstreamApi::Responses));
         let engine = Engine::new(model, HashMap::new());
         let request = json!({"model": "gpt-5", "input": "Roll", "stream": true});
         let passed_on = ask(&engine, request).await.unwrap();

@@ -1,0 +1,119 @@
+//! A model at another endpoint, of the Responses API or of Chat Completions. MCP tools go to it as
+//! functions, so it sees no server's URL and no credentials.
+
+mod input;
+mod relay;
+mod request;
+
+use serde_json::{Map, Value};
+
+use super::names::{Function, Names};
+use super::{ToolCall, View};
+use crate::engine::emit::Emitter;
+use crate::responses::{self, Client, CreateResponse, Error, Event, Item, ToolEntry};
+use relay::Relay;
+
+/// A model that is asked over HTTP.
+pub struct Upstream {
+    client: Client,
+    api: UpstreamApi,
+}
+
+/// What an upstream speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamApi {
+    /// `POST /responses`.
+    Responses,
+    /// `POST /chat/completions`, which more servers have.
+    Chat,
+}
+
+impl Upstream {
+    /// The models behind `client`, which speak `api`; a request names the one it means.
+    pub fn new(client: Client, api: UpstreamApi) -> Self {
+        Self { client, api }
+    }
+
+    /// What this step asks of the model.
+    pub(super) fn asking(&self, view: &View<'_>) -> Asking<'_> {
+        let names = Names::new(clients_functions(view.request), view.items);
+        let first = view.tools.first();
+        Asking {
+            upstream: self,
+            request: request::of_step(view, &names),
+            names,
+            first_label: first.map_or_else(String::new, |it| it.server_label.clone()),
+        }
+    }
+}
+
+/// The names of the functions that the client has itself.
+fn clients_functions(request: &CreateResponse) -> impl Iterator<Item = &str> {
+    let tools = request.tools.iter().flatten();
+    tools.filter_map(|entry| match entry {
+        ToolEntry::Mcp(_) => None,
+        ToolEntry::Other(fields) => fields.get("name")?.as_str(),
+    })
+}
+
+/// A step that is ready to be asked.
+pub struct Asking<'a> {
+    upstream: &'a Upstream,
+    request: CreateResponse,
+    names: Names,
+    /// Who is told of a call to a tool that nobody has.
+    first_label: String,
+}
+
+impl Asking<'_> {
+    /// Asks it. What the model says goes out through `emitter` as it comes, and so do its calls of
+    /// the client's own functions; the calls of MCP tools that it asks for are returned.
+    pub async fn ask(self, emitter: &mut Emitter) -> Result<Vec<ToolCall>, Error> {
+        let client = &self.upstream.client;
+        let events = match self.upstream.api {
+            UpstreamApi::Responses => client.create_stream(&self.request).await?,
+            UpstreamApi::Chat => client.create_chat_stream(&self.request).await?,
+        };
+        let mut relay = Relay::new(emitter, &self.names);
+        let take = |event: &Event| {
+            relay.take(event);
+            Ok::<(), Error>(())
+        };
+        let ended = responses::read_to_end(events, take).await;
+        // What it did say is told before it is told why there is no more.
+        match &ended {
+            Ok(response) => relay.rest(response),
+            Err(Error::NotCompleted { response, .. }) => relay.rest(response),
+            Err(_) => {}
+        }
+        let calls = relay.into_calls();
+        ended?;
+        Ok(calls.map(|call| self.tool_call(&call)).collect())
+    }
+
+    fn tool_call(&self, call: &Map<String, Value>) -> ToolCall {
+        let text = |field| call.get(field).and_then(Value::as_str).unwrap_or_default();
+        let function = text("name");
+        // A function that nobody has fails like a tool that nobody has, and the model hears of it.
+        let (server_label, name) = match self.names.function(function) {
+            Some(Function::Mcp(tool)) => (&*tool.server_label, &*tool.name),
+            Some(Function::Client) | None => (&*self.first_label, function),
+        };
+        ToolCall {
+            server_label: server_label.to_owned(),
+            name: name.to_owned(),
+            arguments: match text("arguments") {
+                // Some models write nothing where a tool takes nothing.
+                "" => "{}".to_owned(),
+                arguments => arguments.to_owned(),
+            },
+        }
+    }
+}
+
+fn function_call(item: &Item) -> Option<&Map<String, Value>> {
+    match item {
+        Item::Other(fields) if fields.get("type") == Some(&"function_call".into()) => Some(fields),
+        _ => None,
+    }
+}
