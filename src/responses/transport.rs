@@ -21,6 +21,8 @@ use crate::outgoing;
 const MAX_EVENT: usize = 128 * 1024 * 1024;
 /// The most bytes that are read of a refusal.
 const MAX_REFUSAL: usize = 64 * 1024;
+/// A shorter key is a placeholder, such as `ollama`, and a word of many messages.
+const SHORTEST_KEY: usize = 12;
 
 /// What an answer may take.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +45,7 @@ impl Default for Limits {
 /// A base URL, and all that goes with each request to it.
 pub struct Transport {
     http: reqwest::Client,
+    api_key: Secret,
     base_url: Url,
     limits: Limits,
     retries: Retries,
@@ -59,6 +62,8 @@ pub enum Answer {
 pub struct Whole {
     status: u16,
     content_type: String,
+    /// The first characters, to be shown.
+    start: String,
     request_id: Option<String>,
     body: Vec<u8>,
 }
@@ -73,7 +78,7 @@ impl Whole {
             .ok_or_else(|| Error::NotAResponse {
                 status: self.status,
                 content_type: self.content_type,
-                start: start_of(&self.body),
+                start: self.start,
                 request_id: self.request_id,
             })
     }
@@ -110,6 +115,7 @@ impl Transport {
             .map_err(Error::Setup)?;
         Ok(Self {
             http,
+            api_key: api_key.clone(),
             base_url: base_url.clone(),
             limits,
             retries,
@@ -129,7 +135,7 @@ impl Transport {
                 Ok(response) => {
                     let headers = response.headers().clone();
                     let may_retry = self.retries.allows(response.status());
-                    let error = read_refusal(response).await;
+                    let error = self.read_refusal(response).await;
                     if !may_retry {
                         return Err(error);
                     }
@@ -164,12 +170,49 @@ impl Transport {
                 bounds,
             )));
         }
+        let status = response.status().as_u16();
+        let request_id = request_id(response.headers());
+        let body = read_body(response, self.limits.max_bytes).await?;
+        let start = self.redacted(&body[..body.len().min(MAX_REFUSAL)]);
         Ok(Answer::Whole(Whole {
-            status: response.status().as_u16(),
+            status,
             content_type,
-            request_id: request_id(response.headers()),
-            body: read_body(response, self.limits.max_bytes).await?,
+            start: start_of(&start),
+            request_id,
+            body,
         }))
+    }
+
+    async fn read_refusal(&self, response: reqwest::Response) -> Error {
+        let status = response.status();
+        let request_id = request_id(response.headers());
+        let content_type = header(response.headers(), CONTENT_TYPE.as_str());
+        let body = self.redacted(&read_start(response, MAX_REFUSAL).await);
+        let error = match serde_json::from_str::<Map<String, Value>>(&body) {
+            Ok(object) => ApiError::read(&object),
+            // A proxy's page, or nothing: the status is all that is known.
+            Err(_) => ApiError {
+                message: format!(
+                    "{status}, {}",
+                    Body {
+                        content_type: &content_type,
+                        start: &start_of(&body)
+                    }
+                ),
+                ..ApiError::default()
+            },
+        };
+        Error::of_refusal(status.as_u16(), error, request_id)
+    }
+
+    /// The text of a body without the key: some servers repeat what they were sent when they refuse
+    /// it, and what they said is shown to whoever asked.
+    fn redacted(&self, body: &[u8]) -> String {
+        let text = String::from_utf8_lossy(body);
+        match self.api_key.expose() {
+            key if key.len() >= SHORTEST_KEY => text.replace(key, "[redacted]"),
+            _ => text.into_owned(),
+        }
     }
 }
 
@@ -182,28 +225,6 @@ fn of_transport(url: &Url, error: reqwest::Error) -> Error {
             source: error.without_url().into(),
         }
     }
-}
-
-async fn read_refusal(response: reqwest::Response) -> Error {
-    let status = response.status();
-    let request_id = request_id(response.headers());
-    let content_type = header(response.headers(), CONTENT_TYPE.as_str());
-    let body = read_start(response, MAX_REFUSAL).await;
-    let error = match serde_json::from_slice::<Map<String, Value>>(&body) {
-        Ok(object) => ApiError::read(&object),
-        // A proxy's page, or nothing: the status is all that is known.
-        Err(_) => ApiError {
-            message: format!(
-                "{status}, {}",
-                Body {
-                    content_type: &content_type,
-                    start: &start_of(&body)
-                }
-            ),
-            ..ApiError::default()
-        },
-    };
-    Error::of_refusal(status.as_u16(), error, request_id)
 }
 
 /// The first bytes of a body; what comes after a failure of the connection is not missed.
@@ -233,8 +254,7 @@ async fn read_body(response: reqwest::Response, max_bytes: usize) -> Result<Vec<
     Ok(body)
 }
 
-fn start_of(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
+fn start_of(text: &str) -> String {
     text.split_whitespace()
         .collect::<Vec<_>>()
         .join(" ")
