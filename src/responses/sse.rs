@@ -387,7 +387,7 @@ mod tests {
                     let text: Vec<&str> = data.iter().map(|it| it.trim_start_matches(':').trim()).collect();
                     let text = text.join("\n");
                     let text = text.trim();
-                    text.is_empty() || text == "[DONE]" || serde_json::from_str::<serde_json::Map<_, Value>>(text).is_ok()
+                    text.is_empty() || text == "[DONE]" || serde_json::from_str::<Map<_, Value>>(text).is_ok()
                 })
                 .map(|block| block.join(end) + end)
                 .collect();

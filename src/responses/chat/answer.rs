@@ -50,7 +50,8 @@ impl Answer {
     pub fn take(&mut self, chunk: &Map<String, Value>) -> bool {
         let is_error = chunk.get("object") == Some(&"error".into());
         if is_error || chunk.get("error").is_some_and(|it| !it.is_null()) {
-            let error = ApiError::read(chunk);
+            self.end_items("incomplete");
+            let error = failure(chunk);
             self.send(json!({"type": "error", "error": error}));
             return true;
         }
@@ -102,10 +103,7 @@ impl Answer {
             _ => None,
         };
         let status = incomplete_reason.map_or("completed", |_| "incomplete");
-        self.end_speech(status);
-        for (index, item) in mem::take(&mut self.call_items).iter().enumerate() {
-            self.end_call(index, item, status);
-        }
+        self.end_items(status);
         let response = json!({
             "object": "response",
             "status": status,
@@ -117,6 +115,13 @@ impl Answer {
         match response {
             Value::Object(response) => Response::new(response),
             _ => unreachable!("the response above is an object"),
+        }
+    }
+
+    fn end_items(&mut self, status: &str) {
+        self.end_speech(status);
+        for (index, item) in mem::take(&mut self.call_items).iter().enumerate() {
+            self.end_call(index, item, status);
         }
     }
 
@@ -272,6 +277,18 @@ fn about(kind: &str, place: &Place, mut fields: Value) -> Value {
     fields["output_index"] = place.output_index.into();
     fields["item_id"] = place.id.as_str().into();
     fields
+}
+
+/// An error of the stream. Servers say an HTTP status for a code, or none; a response that failed has
+/// a code in words.
+fn failure(chunk: &Map<String, Value>) -> ApiError {
+    let error = ApiError::read(chunk);
+    let in_words = |code: &String| code.parse::<u16>().is_err();
+    let code = error.code.filter(in_words);
+    ApiError {
+        code: code.or_else(|| Some("server_error".to_owned())),
+        ..error
+    }
 }
 
 /// A text, or the texts of parts.

@@ -182,7 +182,7 @@ fn part(part: &Value) -> Value {
 mod tests {
     use super::*;
 
-    fn messages_of(input: Value) -> Value {
+    fn messages_of(input: &Value) -> Value {
         let request = serde_json::from_value(json!({"input": input})).unwrap();
         messages(&request).into()
     }
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn calls_are_of_one_message_with_what_was_said_before_and_their_results_behind() {
         let long = "x".repeat(60);
-        let said = messages_of(json!([
+        let said = messages_of(&json!([
             {"role": "user", "content": "Roll"},
             {"role": "assistant", "content": [{"type": "output_text", "text": "Rolling."}]},
             call(&long, r#"{"n":1}"#),
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn developers_are_the_system_and_images_are_parts() {
-        let said = messages_of(json!([
+        let said = messages_of(&json!([
             {"role": "system", "content": "Be brief"},
             {"role": "developer", "content": [{"type": "input_text", "text": "Be kind"}]},
             {"role": "user", "content": [{"type": "input_text", "text": "What"},

@@ -111,3 +111,55 @@ fn description_of<'a>(request: &'a CreateResponse, server_label: &str) -> Option
     let entry = entries.find(|it| it.server_label == server_label)?;
     entry.server_description.as_deref()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::model::ListedTool;
+
+    /// What goes upstream where the dice server's tool may be called, and must be if `must_call`.
+    fn sent(tool_choice: &Value, must_call: bool) -> (Vec<String>, Value) {
+        let request: CreateResponse = serde_json::from_value(json!({
+            "tools": [{"type": "function", "name": "own"}], "tool_choice": tool_choice,
+        }))
+        .unwrap();
+        let tool = json!({"name": "roll", "input_schema": {}});
+        let list = json!({"type": "mcp_list_tools", "id": "mcpl_1", "server_label": "dice",
+            "tools": [tool]});
+        let list = serde_json::from_value(list).unwrap();
+        let tools = [ListedTool {
+            server_label: "dice".to_owned(),
+            tool: serde_json::from_value(tool).unwrap(),
+        }];
+        let view = View {
+            request: &request,
+            items: &[&list],
+            tools: &tools,
+            must_call,
+        };
+        let names = Names::new(["own"].into_iter(), view.items);
+        let sent = serde_json::to_value(of_step(&view, &names)).unwrap();
+        let tools = sent["tools"].as_array().unwrap().iter();
+        let names = tools.map(|tool| tool["name"].as_str().unwrap().to_owned());
+        (names.collect(), sent["tool_choice"].clone())
+    }
+
+    #[test]
+    fn a_call_is_demanded_as_the_client_demands_it() {
+        let own = json!({"type": "function", "name": "own"});
+        let mcp = json!({"type": "mcp", "server_label": "dice"});
+        for (tool_choice, must_call, tools, expected) in [
+            (json!("auto"), false, &["roll", "own"][..], Value::Null),
+            (json!("none"), false, &["roll", "own"], json!("none")),
+            (json!("required"), true, &["roll", "own"], json!("required")),
+            (own.clone(), true, &["roll", "own"], own.clone()),
+            (own, false, &["roll", "own"], Value::Null),
+            (mcp.clone(), true, &["roll"], json!("required")),
+            (mcp, false, &["roll", "own"], Value::Null),
+        ] {
+            let (names, choice) = sent(&tool_choice, must_call);
+            assert_eq!(names, tools, "{tool_choice} {must_call}");
+            assert_eq!(choice, expected, "{tool_choice} {must_call}");
+        }
+    }
+}
