@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::chat_api::assert_is_chat_request;
 use super::contract::assert_is_request;
 use super::fixture;
 
@@ -123,7 +124,8 @@ impl Api {
         };
         let requests = Arc::clone(&shared.requests);
         let router = Router::new()
-            .route("/v1/responses", post(answer))
+            .route("/v1/responses", post(responses))
+            .route("/v1/chat/completions", post(chat_completions))
             .with_state(shared);
         let (address, stop) = super::servers::start(router);
         Self {
@@ -180,7 +182,22 @@ fn assert_is_conversation(request: &Value) {
     }
 }
 
-async fn answer(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+async fn responses(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    answer(&shared, &headers, &body, |request| {
+        assert_is_request(request);
+        assert_is_conversation(request);
+    })
+}
+
+async fn chat_completions(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    answer(&shared, &headers, &body, assert_is_chat_request)
+}
+
+fn answer(shared: &Shared, headers: &HeaderMap, body: &[u8], check: fn(&Value)) -> Response {
     if headers.get("authorization").map(|it| it.as_bytes())
         != Some(format!("Bearer {KEY}").as_bytes())
     {
@@ -189,9 +206,8 @@ async fn answer(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -
         return (StatusCode::UNAUTHORIZED, body.to_string()).into_response();
     }
     assert_eq!(headers["content-type"], "application/json");
-    let request: Value = serde_json::from_slice(&body).unwrap();
-    assert_is_request(&request);
-    assert_is_conversation(&request);
+    let request: Value = serde_json::from_slice(body).unwrap();
+    check(&request);
     shared.requests.lock().unwrap().push(request);
     let answer = shared.answers.lock().unwrap().pop_front();
     let answer = answer.unwrap_or_else(|| {

@@ -1,6 +1,7 @@
 //! What the tests share: the binary, a stand-in for the API, dice servers, the contract's schema.
 
 mod api;
+mod chat_api;
 mod contract;
 mod desk;
 mod faults;
@@ -11,6 +12,7 @@ mod serving;
 mod tls;
 
 pub use api::{Answer, Api, KEY};
+pub use chat_api::{chunk, completion, streamed_chunks};
 pub use contract::{assert_is_event, assert_is_response};
 pub use desk::Desk;
 pub use faults::{Faulty, Step};
