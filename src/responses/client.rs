@@ -71,7 +71,10 @@ impl Client {
         };
         match answer {
             Answer::Streamed(frames) => Ok(sse::events(frames)),
-            Answer::Whole(whole) => whole.read(Response::read).map(one_event),
+            Answer::Whole(whole) => {
+                let response = whole.read(Response::read)?;
+                Ok(stream::iter([Ok(Event::whole(response))]).boxed())
+            }
         }
     }
 
@@ -98,13 +101,9 @@ impl Client {
         };
         match answer {
             Answer::Streamed(frames) => Ok(chat::events(frames)),
-            Answer::Whole(whole) => whole.read(|it| chat::whole(&it)).map(one_event),
+            Answer::Whole(whole) => whole.read(|it| chat::whole(&it)),
         }
     }
-}
-
-fn one_event(response: Response) -> EventStream {
-    stream::iter([Ok(Event::whole(response))]).boxed()
 }
 
 /// Whether the API refuses to give reasoning, as for a model without any, or to take what another

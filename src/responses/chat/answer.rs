@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::calls::{Call, Calls};
 use super::kind::Kind;
-use crate::responses::{ApiError, Event, Response};
+use crate::responses::{ApiError, Event};
 
 /// A completion, as far as it came, and the events that tell of it.
 #[derive(Default)]
@@ -95,8 +95,8 @@ impl Answer {
         mem::take(&mut self.events).into_iter()
     }
 
-    /// Ends all that has not ended, and the response with it; returns the response.
-    pub fn end(&mut self) -> Response {
+    /// Ends all that has not ended, and the response with it.
+    pub fn end(&mut self) {
         let incomplete_reason = match self.finish_reason.as_deref() {
             Some("length") => Some("max_output_tokens"),
             Some("content_filter") => Some("content_filter"),
@@ -112,10 +112,6 @@ impl Answer {
             "usage": usage(&self.usage),
         });
         self.send(json!({"type": format!("response.{status}"), "response": response}));
-        match response {
-            Value::Object(response) => Response::new(response),
-            _ => unreachable!("the response above is an object"),
-        }
     }
 
     fn end_items(&mut self, status: &str) {
@@ -130,13 +126,13 @@ impl Answer {
             return;
         }
         if self.speech.as_ref().is_none_or(|it| it.kind != kind) {
-            self.blank.push_str(delta);
-            if self.blank.trim().is_empty() {
+            if delta.trim().is_empty() {
+                self.blank.push_str(delta);
                 return;
             }
             let blank = mem::take(&mut self.blank);
             self.begin_speech(kind);
-            return self.say(&blank);
+            return self.say(&(blank + delta));
         }
         self.say(delta);
     }

@@ -13,7 +13,6 @@ use serde_json::{Map, Value};
 
 use super::EventStream;
 use super::error::Error;
-use super::response::Response;
 use super::sse::{self, Frames};
 use answer::Answer;
 
@@ -54,12 +53,17 @@ async fn read(frames: &mut Frames, answer: &mut Answer) -> Result<bool, Error> {
     }
 }
 
-/// Reads a completion that was not streamed; nothing if it is none.
-pub fn whole(completion: &Map<String, Value>) -> Option<Response> {
-    if !completion.get("choices")?.is_array() {
+/// Reads a completion that was not streamed, in the same events; nothing if it is none.
+pub fn whole(completion: &Map<String, Value>) -> Option<EventStream> {
+    let is_completion = completion.get("choices").is_some_and(Value::is_array);
+    if !is_completion && !completion.contains_key("error") {
         return None;
     }
     let mut answer = Answer::default();
-    answer.take(completion);
-    Some(answer.end())
+    // Some proxies answer with an error and HTTP 200.
+    let is_over = answer.take(completion);
+    if !is_over {
+        answer.end();
+    }
+    Some(stream::iter(answer.events().map(Ok)).boxed())
 }

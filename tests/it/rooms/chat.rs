@@ -196,6 +196,7 @@ async fn the_calls_of_every_server_are_made_and_their_results_told() {
             streamed_chunks(&chunks),
             streamed_chunks(&[
                 role(),
+                chunk(&json!({"content": "\n\n"}), None),
                 chunk(&json!({"content": "You "}), None),
                 chunk(&json!({"content": "rolled."}), None),
                 end("stop"),
@@ -213,7 +214,7 @@ async fn the_calls_of_every_server_are_made_and_their_results_told() {
         );
         assert_eq!(
             deltas(&events, "response.output_text.delta"),
-            ["You ", "rolled."]
+            ["\n\nYou ", "rolled."]
         );
         let thoughts = deltas(&events, "response.reasoning_text.delta").concat();
         assert!(
@@ -397,7 +398,17 @@ async fn an_error_in_the_stream_fails_the_response() {
         let response = answer(&chat(&api), json!({"input": "Hello", "stream": true})).await;
         assert_eq!(response["status"], "failed");
         assert_eq!(response["error"]["message"], "Out of memory");
+        let message = &response["output"][0];
+        assert_eq!(message["status"], "incomplete");
+        assert_eq!(message["content"][0]["text"], "We");
     }
+    let api = Api::start([Answer::json(200, &json!({"error": {"message": "Busy"}}))]);
+    let response = answer(&chat(&api), json!({"input": "Hello"})).await;
+    assert_eq!(response["status"], "failed");
+    assert_eq!(
+        response["error"],
+        json!({"code": "server_error", "message": "Busy"})
+    );
 }
 
 #[tokio::test]
