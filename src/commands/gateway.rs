@@ -10,7 +10,7 @@ use super::StopSignals;
 use super::args::{self, SecretSource};
 use super::listen::{self, LogArgs, NameArgs};
 use crate::auth::Secret;
-use crate::engine::model::{Model, Upstream};
+use crate::engine::model::{Model, Upstream, UpstreamApi};
 use crate::engine::{Bounds, Engine, Store};
 use crate::error::Error;
 use crate::exit::ExitStatus;
@@ -232,10 +232,19 @@ impl UpstreamArgs {
         )?;
         let key = match &self.upstream_api_key {
             Some(key) => key.read("--upstream-api-key")?,
-            None => return Err(Error::NoApiKey),
+            None if url.host_str() == Some("api.openai.com") => return Err(Error::NoApiKey),
+            None => Secret::from(String::new()),
         };
-        let retries = Retries::default();
+        // Whoever asks the gateway tries again itself.
+        let retries = Retries {
+            most: 0,
+            after_5xx: false,
+        };
         let client = Client::new(&url, &key, Limits::default(), retries, ui.on_retry())?;
-        Ok(Upstream::new(client))
+        let api = match self.upstream_api {
+            None | Some(UpstreamApiArg::Responses) => UpstreamApi::Responses,
+            Some(UpstreamApiArg::Chat) => UpstreamApi::Chat,
+        };
+        Ok(Upstream::new(client, api))
     }
 }

@@ -1,5 +1,7 @@
 //! `tool_choice`: which tools it leaves to the model, and whether one of them must be called.
 
+use serde_json::{Map, Value};
+
 use crate::responses::{
     AllowedTool, CreateResponse, Error, ToolChoice, ToolChoiceMcp, ToolChoiceMode, ToolEntry,
 };
@@ -80,9 +82,20 @@ pub fn leaves(choice: Option<&ToolChoice>, label: &str, name: &str) -> bool {
     }
 }
 
+/// Whether a tool of another type, such as a function of the client, is left to the model.
+pub fn leaves_other(choice: Option<&ToolChoice>, entry: &Map<String, Value>) -> bool {
+    let same = |one: &Map<String, Value>, field: &str| one.get(field) == entry.get(field);
+    match choice {
+        Some(ToolChoice::AllowedTools(choice)) => choice.tools.iter().any(
+            |tool| matches!(tool, AllowedTool::Other(it) if same(it, "type") && same(it, "name")),
+        ),
+        None | Some(ToolChoice::Mode(_) | ToolChoice::Mcp(_) | ToolChoice::Other(_)) => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -136,6 +149,30 @@ mod tests {
             let tools = [("dice", "roll"), ("dice", "peek"), ("cards", "draw")];
             let is_left = tools.map(|(label, name)| leaves(read, label, name));
             assert_eq!(is_left, left, "{choice}");
+        }
+    }
+
+    #[test]
+    fn allowed_tools_are_those_of_the_client_too() {
+        let choice = json!({"type": "allowed_tools", "mode": "auto", "tools": [
+            {"type": "function", "name": "toss"}, {"type": "web_search"}]});
+        let request = request(&choice);
+        for (entry, is_left) in [
+            (
+                json!({"type": "function", "name": "toss", "parameters": {}}),
+                true,
+            ),
+            (json!({"type": "function", "name": "flip"}), false),
+            (json!({"type": "web_search"}), true),
+            (json!({"type": "file_search"}), false),
+        ] {
+            let fields = entry.as_object().unwrap();
+            assert_eq!(
+                leaves_other(request.tool_choice.as_ref(), fields),
+                is_left,
+                "{entry}"
+            );
+            assert!(leaves_other(None, fields));
         }
     }
 

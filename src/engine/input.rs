@@ -40,6 +40,30 @@ pub async fn resolve(
     Ok(resolved)
 }
 
+/// Refuses a conversation in which a function was called and the client does not say what came of
+/// it (Responses API, HTTP 400).
+pub fn refuse_unanswered(context: &[Item], input: &[Item]) -> Result<(), Error> {
+    let call_id = |item: &'_ Item, kind: &str| match item {
+        Item::Other(fields) if fields.get("type") == Some(&kind.into()) => {
+            Some(fields.get("call_id")?.as_str()?.to_owned())
+        }
+        _ => None,
+    };
+    let items = || context.iter().chain(input);
+    let answered: HashSet<String> = items()
+        .filter_map(|item| call_id(item, "function_call_output"))
+        .collect();
+    let mut called = items().filter_map(|item| call_id(item, "function_call"));
+    match called.find(|call| !answered.contains(call)) {
+        None => Ok(()),
+        Some(call) => Err(Error::bad_request(
+            "input",
+            None,
+            format!("No tool output found for function call {call}."),
+        )),
+    }
+}
+
 /// What the store fails with is for the log, and not for whoever asked.
 pub fn of_store(error: &store::Error) -> Error {
     tracing::error!(error = error as &dyn std::error::Error, "the store failed");

@@ -197,6 +197,7 @@ impl Engine {
         let input = request.input.clone().into_items();
         let input = input::resolve(input, &context, &self.memory).await?;
         approvals::refuse_unusable(&context, &input, &self.inner.asked)?;
+        input::refuse_unanswered(&context, &input)?;
         Ok((context, input))
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Gateway;
 use super::refusal::Refusal;
+use crate::engine::model::Model;
 use crate::responses::Error;
 
 /// `GET /v1/models` (OpenAI API, list models).
@@ -27,11 +28,13 @@ pub async fn retrieve(
 }
 
 async fn models(gateway: &Gateway) -> Result<Vec<Value>, Error> {
-    let model = gateway.engine.model();
-    Ok(vec![json!({
-        "id": model.name(),
-        "object": "model",
-        "created": 0,
-        "owned_by": "mcp-cli",
-    })])
+    match gateway.engine.model() {
+        Model::Upstream(upstream) => upstream.models().await,
+        model @ (Model::Rules | Model::Script(_)) => Ok(vec![json!({
+            "id": model.name(),
+            "object": "model",
+            "created": 0,
+            "owned_by": "mcp-cli",
+        })]),
+    }
 }

@@ -1,9 +1,11 @@
 //! `Client`: sends a request to an endpoint of the Responses API and reads the answer.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::stream::{self, StreamExt};
+use serde_json::Value;
 use url::Url;
 
 use super::EventStream;
@@ -20,14 +22,38 @@ use crate::auth::Secret;
 
 const RESPONSES: &str = "responses";
 const CHAT_COMPLETIONS: &str = "chat/completions";
+const MODELS: &str = "models";
+/// Of how many models it is remembered what they do not take.
+const MOST_MODELS: usize = 256;
 
 /// An endpoint of the Responses API, or of Chat Completions.
 pub struct Client {
-    transport: Transport,
-    /// The model was found to have no reasoning that could be sent again.
-    has_no_reasoning: AtomicBool,
-    /// The model was found to take no `max_tokens`.
-    has_no_max_tokens: AtomicBool,
+    transport: Box<Transport>,
+    /// The models that were found to have no reasoning which could be sent again.
+    without_reasoning: Models,
+    /// The models that were found to take no `max_tokens`.
+    without_max_tokens: Models,
+}
+
+/// Some models of an endpoint, by what a request names.
+#[derive(Default)]
+struct Models(Mutex<HashSet<Option<String>>>);
+
+impl Models {
+    fn contain(&self, request: &CreateResponse) -> bool {
+        self.lock().contains(&request.model)
+    }
+
+    fn add(&self, request: &CreateResponse) {
+        let mut models = self.lock();
+        if models.len() < MOST_MODELS {
+            models.insert(request.model.clone());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<Option<String>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Where requests go: `/responses` below the base URL.
@@ -46,9 +72,11 @@ impl Client {
         on_retry: OnRetry,
     ) -> Result<Self, Error> {
         Ok(Self {
-            transport: Transport::new(base_url, api_key, limits, retries, on_retry)?,
-            has_no_reasoning: AtomicBool::new(false),
-            has_no_max_tokens: AtomicBool::new(false),
+            transport: Box::new(Transport::new(
+                base_url, api_key, limits, retries, on_retry,
+            )?),
+            without_reasoning: Models::default(),
+            without_max_tokens: Models::default(),
         })
     }
 
@@ -58,12 +86,12 @@ impl Client {
     /// asks a model without reasoning for some, or has the reasoning of another: without it.
     pub async fn create_stream(&self, request: &CreateResponse) -> Result<EventStream, Error> {
         let mut request = Cow::Borrowed(request);
-        if self.has_no_reasoning.load(Ordering::Relaxed) && asks_for_reasoning(&request) {
+        if self.without_reasoning.contain(&request) && asks_for_reasoning(&request) {
             leave_reasoning_out(request.to_mut());
         }
         let answer = match self.transport.post(RESPONSES, &request).await {
             Err(error) if is_about_reasoning(&error) && asks_for_reasoning(&request) => {
-                self.has_no_reasoning.store(true, Ordering::Relaxed);
+                self.without_reasoning.add(&request);
                 leave_reasoning_out(request.to_mut());
                 self.transport.post(RESPONSES, &request).await?
             }
@@ -78,6 +106,17 @@ impl Client {
         }
     }
 
+    /// `GET /models`: the models, as they are listed.
+    pub async fn models(&self) -> Result<Vec<Value>, Error> {
+        match self.transport.get(MODELS).await? {
+            Answer::Whole(whole) => whole.read(|mut list| match list.remove("data") {
+                Some(Value::Array(models)) => Some(models),
+                _ => None,
+            }),
+            Answer::Streamed(_) => Err(Error::Truncated),
+        }
+    }
+
     /// `POST /chat/completions` with what `request` asks, where it can be said there; no `mcp` tool
     /// can. What is answered comes as the events of a response.
     ///
@@ -88,12 +127,12 @@ impl Client {
             let body = chat::body(request, limit);
             self.transport.post(CHAT_COMPLETIONS, &body).await
         };
-        let answer = if self.has_no_max_tokens.load(Ordering::Relaxed) {
+        let answer = if self.without_max_tokens.contain(request) {
             ask(Limit::MaxCompletionTokens).await?
         } else {
             match ask(Limit::MaxTokens).await {
                 Err(error) if is_about_max_tokens(&error) => {
-                    self.has_no_max_tokens.store(true, Ordering::Relaxed);
+                    self.without_max_tokens.add(request);
                     ask(Limit::MaxCompletionTokens).await?
                 }
                 answer => answer?,

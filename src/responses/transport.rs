@@ -92,7 +92,7 @@ pub fn below(base_url: &Url, path: &str) -> Url {
 }
 
 impl Transport {
-    /// A connection to what is below `base_url`. Redirects are not followed: a key must not travel
+    /// A connection to what is below `base_url`; without a key if that is empty. Redirects are not followed: a key must not travel
     /// to a host that nobody named.
     pub fn new(
         base_url: &Url,
@@ -103,7 +103,10 @@ impl Transport {
     ) -> Result<Self, Error> {
         // A key that is no header value is refused when it is parsed, in `commands::args`.
         let mut headers = HeaderMap::new();
-        if let Ok(mut bearer) = HeaderValue::try_from(format!("Bearer {}", api_key.expose())) {
+        let bearer = format!("Bearer {}", api_key.expose());
+        if let Ok(mut bearer) = HeaderValue::try_from(bearer)
+            && !api_key.expose().is_empty()
+        {
             bearer.set_sensitive(true);
             headers.insert(http::header::AUTHORIZATION, bearer);
         }
@@ -152,6 +155,18 @@ impl Transport {
             (self.on_retry)(&Retry { why, after });
             tokio::time::sleep(after).await;
             attempt += 1;
+        }
+    }
+
+    /// `GET` of `path` below the base URL.
+    pub async fn get(&self, path: &str) -> Result<Answer, Error> {
+        let url = below(&self.base_url, path);
+        let sent = self.http.get(url.clone()).send().await;
+        let response = sent.map_err(|error| of_transport(&url, error))?;
+        if response.status().is_success() {
+            self.read(response).await
+        } else {
+            Err(self.read_refusal(response).await)
         }
     }
 

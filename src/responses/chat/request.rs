@@ -90,7 +90,7 @@ fn tool_choice(choice: &ToolChoice) -> Option<Value> {
             Some(json!({"type": "function", "function": {"name": choice["name"]}}))
         }
         // Of a tool that did not go with the request.
-        ToolChoice::Mcp(_) | ToolChoice::Other(_) => None,
+        ToolChoice::Mcp(_) | ToolChoice::AllowedTools(_) | ToolChoice::Other(_) => None,
     }
 }
 

@@ -34,6 +34,11 @@ impl Upstream {
         Self { client, api }
     }
 
+    /// The models that there are (OpenAI API, list models).
+    pub async fn models(&self) -> Result<Vec<Value>, Error> {
+        self.client.models().await
+    }
+
     /// What this step asks of the model.
     pub(super) fn asking(&self, view: &View<'_>) -> Asking<'_> {
         let names = Names::new(clients_functions(view.request), view.items);
@@ -74,6 +79,7 @@ impl Asking<'_> {
             UpstreamApi::Responses => client.create_stream(&self.request).await?,
             UpstreamApi::Chat => client.create_chat_stream(&self.request).await?,
         };
+        emitter.begin();
         let mut relay = Relay::new(emitter, &self.names);
         let take = |event: &Event| {
             relay.take(event);

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::input::input;
+use crate::engine::choice;
 use crate::engine::model::View;
 use crate::engine::model::names::Names;
 use crate::responses::{self, CreateResponse, Input, ToolChoice, ToolChoiceMode, ToolEntry};
@@ -44,16 +45,22 @@ pub fn of_step(view: &View<'_>, names: &Names) -> CreateResponse {
         rest: rest.clone(),
         ..CreateResponse::default()
     };
+    for of_engine in ["background", "generate"] {
+        request.rest.remove(of_engine);
+    }
     responses::forget(&mut request);
     request
 }
 
 /// What the client has of its own, as it is. Where a call of an MCP tool is demanded, no other will do.
 fn clients_tools(view: &View<'_>) -> impl Iterator<Item = ToolEntry> {
-    let demands_mcp =
-        view.must_call && matches!(view.request.tool_choice, Some(ToolChoice::Mcp(_)));
+    let choice = view.request.tool_choice.as_ref();
+    let demands_mcp = view.must_call && matches!(choice, Some(ToolChoice::Mcp(_)));
     let tools = view.request.tools.iter().flatten();
-    let tools = tools.filter(move |entry| matches!(entry, ToolEntry::Other(_)) && !demands_mcp);
+    let tools = tools.filter(move |entry| match entry {
+        ToolEntry::Mcp(_) => false,
+        ToolEntry::Other(fields) => !demands_mcp && choice::leaves_other(choice, fields),
+    });
     tools.cloned()
 }
 
