@@ -263,7 +263,7 @@ impl Error {
                 "it was signed with another key, or changed since"
             }
             Self::Script {
-                source: ScriptError::NotAScript(_),
+                source: ScriptError::NotJson(_) | ScriptError::NotAScript(_),
                 ..
             } => {
                 "a script is a JSON list of steps such as {\"calls\": [{\"name\": ..., \"arguments\": {...}}]} and {\"say\": \"...\"}"

@@ -206,8 +206,9 @@ impl Emitter {
 
     /// A message of one text.
     pub fn message(&mut self, text: &str) {
-        let parts = vec![output_text(text)];
-        self.relay_whole(message(String::new(), "completed", parts));
+        let open = self.text_started();
+        self.text_delta(&open, 0, text);
+        self.text_ended(&open, text, "completed");
     }
 
     /// An item of an upstream response begins. A message gets an id of this response; what else
@@ -264,38 +265,14 @@ impl Emitter {
     }
 
     fn part(&mut self, open: &Open, content_index: usize, part: &Value) {
-        let (item_id, output_index) = (&open.id, open.output_index);
-        let is_text = part["type"] == "output_text";
-        let text = part["text"].as_str().filter(|_| is_text);
-        self.send(EventKind::ContentPartAdded {
-            item_id: item_id.clone(),
-            output_index,
-            content_index,
-            part: text.map_or_else(|| part.clone(), |_| output_text("")),
-        });
-        if let Some(text) = text {
-            self.send(EventKind::OutputTextDelta {
-                item_id: item_id.clone(),
-                output_index,
-                content_index,
-                delta: text.to_owned(),
-                logprobs: Vec::new(),
-                obfuscation: String::new(),
-            });
-            self.send(EventKind::OutputTextDone {
-                item_id: item_id.clone(),
-                output_index,
-                content_index,
-                text: text.to_owned(),
-                logprobs: Vec::new(),
-            });
+        match text_of(part) {
+            Some(text) => {
+                self.part_added(open, content_index, output_text(""));
+                self.text_delta(open, content_index, text);
+            }
+            None => self.part_added(open, content_index, part.clone()),
         }
-        self.send(EventKind::ContentPartDone {
-            item_id: item_id.clone(),
-            output_index,
-            content_index,
-            part: part.clone(),
-        });
+        self.part_ended(open, content_index, part);
     }
 
     /// An upstream model took that much.
@@ -362,6 +339,151 @@ impl Emitter {
         // Nobody listens any more: the turn is about to be dropped.
         let _ = self.sender.unbounded_send(event);
     }
+
+    /// The stream ends here, with no last event: what is sent after this, nobody gets.
+    pub fn cut(&self) {
+        self.sender.close_channel();
+    }
+
+    /// An event of any `type`, numbered like the others.
+    pub fn event(&mut self, mut data: Map<String, Value>) {
+        self.begin();
+        let after_type = data.len().min(1);
+        let number = self.sequence_number.into();
+        data.shift_insert(after_type, "sequence_number".to_owned(), number);
+        self.sequence_number += 1;
+        self.pass(Ok(Event::read(data)));
+    }
+
+    /// A message begins, whose text comes in pieces.
+    pub fn text_started(&mut self) -> Open {
+        let open = self.relay_added(message(String::new(), "in_progress", Vec::new()));
+        self.part_added(&open, 0, output_text(""));
+        open
+    }
+
+    /// A piece of a part of a message.
+    pub fn text_delta(&mut self, open: &Open, content_index: usize, delta: &str) {
+        self.send(EventKind::OutputTextDelta {
+            item_id: open.id.clone(),
+            output_index: open.output_index,
+            content_index,
+            delta: delta.to_owned(),
+            logprobs: Vec::new(),
+            obfuscation: String::new(),
+        });
+    }
+
+    /// A message that came in pieces is done; `text` is all of it, `status` is `completed` or
+    /// `incomplete`.
+    pub fn text_ended(&mut self, open: &Open, text: &str, status: &str) {
+        let part = output_text(text);
+        self.part_ended(open, 0, &part);
+        self.relay_done(open, message(String::new(), status, vec![part]));
+    }
+
+    fn part_added(&mut self, open: &Open, content_index: usize, part: Value) {
+        self.send(EventKind::ContentPartAdded {
+            item_id: open.id.clone(),
+            output_index: open.output_index,
+            content_index,
+            part,
+        });
+    }
+
+    fn part_ended(&mut self, open: &Open, content_index: usize, part: &Value) {
+        let (item_id, output_index) = (&open.id, open.output_index);
+        if let Some(text) = text_of(part) {
+            self.send(EventKind::OutputTextDone {
+                item_id: item_id.clone(),
+                output_index,
+                content_index,
+                text: text.to_owned(),
+                logprobs: Vec::new(),
+            });
+        }
+        self.send(EventKind::ContentPartDone {
+            item_id: item_id.clone(),
+            output_index,
+            content_index,
+            part: part.clone(),
+        });
+    }
+
+    /// A reasoning item with a summary of one part, or of none where there is no text.
+    pub fn reasoning(&mut self, summary: &str) {
+        let reasoning = |id: &str, parts: &[Value]| {
+            Item::Other(object(
+                json!({"id": id, "type": "reasoning", "summary": parts}),
+            ))
+        };
+        let part = |text: &str| json!({"type": "summary_text", "text": text});
+        let id = self.ids.next("rs");
+        let open = self.relay_added(reasoning(&id, &[]));
+        if summary.is_empty() {
+            return self.relay_done(&open, reasoning(&id, &[]));
+        }
+        for (name, field, value) in [
+            ("reasoning_summary_part.added", "part", part("")),
+            ("reasoning_summary_text.delta", "delta", summary.into()),
+            ("reasoning_summary_text.done", "text", summary.into()),
+            ("reasoning_summary_part.done", "part", part(summary)),
+        ] {
+            self.event(object(json!({
+                "type": format!("response.{name}"),
+                "item_id": id,
+                "output_index": open.output_index,
+                "summary_index": 0,
+                field: value,
+            })));
+        }
+        self.relay_done(&open, reasoning(&id, &[part(summary)]));
+    }
+
+    /// An item of any type, whole; a `function_call` has the events of its arguments. An id that is
+    /// not given is made.
+    pub fn item(&mut self, item: Item) {
+        let Item::Other(mut fields) = item else {
+            return self.relay_whole(item);
+        };
+        let kind = fields.get("type").and_then(Value::as_str);
+        let is_function = kind == Some("function_call");
+        if !fields.contains_key("id") {
+            let prefix = match kind {
+                Some("function_call") => "fc",
+                Some("reasoning") => "rs",
+                _ => "item",
+            };
+            let id = self.ids.next(prefix);
+            fields.shift_insert(0, "id".to_owned(), id.into());
+        }
+        if !is_function {
+            return self.relay_whole(Item::Other(fields));
+        }
+        let call_id = || self.ids.next("call").into();
+        fields.entry("call_id").or_insert_with(call_id);
+        fields.entry("status").or_insert_with(|| "completed".into());
+        let mut added = fields.clone();
+        added.insert("status".to_owned(), "in_progress".into());
+        added.insert("arguments".to_owned(), "".into());
+        let open = self.relay_added(Item::Other(added));
+        for (name, field) in [("delta", "delta"), ("done", "arguments")] {
+            self.event(object(json!({
+                "type": format!("response.function_call_arguments.{name}"),
+                "item_id": open.id,
+                "output_index": open.output_index,
+                field: fields.get("arguments"),
+            })));
+        }
+        self.relay_done(&open, Item::Other(fields));
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        other => unreachable!("an object was written, not {other}"),
+    }
 }
 
 fn message(id: String, status: &str, parts: Vec<Value>) -> Item {
@@ -372,6 +494,13 @@ fn message(id: String, status: &str, parts: Vec<Value>) -> Item {
         role: "assistant".to_owned(),
         rest: Map::new(),
     })
+}
+
+/// The text of a part that is `output_text`.
+fn text_of(part: &Value) -> Option<&str> {
+    part["text"]
+        .as_str()
+        .filter(|_| part["type"] == "output_text")
 }
 
 fn output_text(text: &str) -> Value {

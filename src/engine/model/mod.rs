@@ -65,15 +65,19 @@ impl Model {
     pub fn next(&self, view: &View<'_>) -> Next<'_> {
         match self {
             Self::Rules => Next::Step(rules_step(view)),
-            Self::Script(script) => Next::Step(script.step(view)),
+            Self::Script(script) => match script.playing(view) {
+                Some(playing) => Next::Playing(Box::new(playing)),
+                None => Next::Step(Step::default()),
+            },
             Self::Upstream(upstream) => Next::Asking(Box::new(upstream.asking(view))),
         }
     }
 }
 
-/// A step that is known, or has to be asked for.
+/// A step that is known, is played with its delays and faults, or has to be asked for.
 pub enum Next<'a> {
     Step(Step),
+    Playing(Box<script::Playing>),
     Asking(Box<upstream::Asking<'a>>),
 }
 
@@ -88,6 +92,7 @@ impl Next<'_> {
                 }
                 Ok(step.calls)
             }
+            Self::Playing(playing) => playing.play(emitter).await,
             Self::Asking(asking) => asking.ask(emitter).await,
         }
     }

@@ -6,3 +6,4 @@ mod conversation;
 mod engine;
 mod mcp_faults;
 mod mcp_pool;
+mod script;
