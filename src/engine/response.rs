@@ -93,9 +93,9 @@ impl Draft {
             "previous_response_id": request.previous_response_id,
             "prompt_cache_key": given("prompt_cache_key", Value::Null),
             "prompt_cache_retention": given("prompt_cache_retention", Value::Null),
-            "reasoning": given("reasoning", json!({"effort": null, "summary": null})),
+            "reasoning": given("reasoning", json!({"context": null, "effort": null, "summary": null})),
             "safety_identifier": given("safety_identifier", Value::Null),
-            "service_tier": "default",
+            "service_tier": given("service_tier", json!("auto")),
             "store": request.store.unwrap_or(true),
             "temperature": request.temperature.unwrap_or(1.0),
             "text": given("text", json!({"format": {"type": "text"}, "verbosity": "medium"})),
@@ -179,6 +179,10 @@ impl Draft {
             unreachable!("the head above is an object");
         };
         response.extend(self.echo.clone());
+        // What was asked for, until it is known what it was.
+        if !matches!(status, "in_progress" | "queued") {
+            response["service_tier"] = json!("default");
+        }
         response["output"] = json!(output);
         Response::new(response)
     }
