@@ -6,4 +6,5 @@ mod conversation;
 mod engine;
 mod mcp_faults;
 mod mcp_pool;
+mod parity;
 mod script;
