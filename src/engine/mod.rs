@@ -156,7 +156,7 @@ impl Engine {
 
     /// Keeps a response as it is now; one that is not kept any more stays forgotten.
     pub async fn replace(&self, response: Response) -> Result<(), responses::Error> {
-        let replaced = self.memory.replace(response).await;
+        let replaced = self.memory.replace(redact::kept(response)).await;
         replaced.map_err(|error| input::of_store(&error))
     }
 

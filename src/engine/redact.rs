@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::address;
 use crate::responses::{
-    MCPTool, MCPToolAllowedTools, MCPToolFilter, MCPToolRequireApproval, ToolEntry,
+    MCPTool, MCPToolAllowedTools, MCPToolFilter, MCPToolRequireApproval, Response, ToolEntry,
 };
 
 const REDACTED: &str = "<redacted>";
@@ -44,6 +44,21 @@ fn echo_mcp(tool: &MCPTool) -> Value {
         echo["authorization"] = json!(REDACTED);
     }
     echo
+}
+
+/// The response as it is kept: the query of a server's URL, which can be a secret, is told to whoever
+/// sent it and to nobody later.
+pub fn kept(mut response: Response) -> Response {
+    let tools = response.object().get("tools").and_then(Value::as_array);
+    let tools = tools.into_iter().flatten().cloned().map(|mut tool| {
+        if let Some(Value::String(url)) = tool.get_mut("server_url") {
+            url.truncate(url.find(['?', '#']).unwrap_or(url.len()));
+        }
+        tool
+    });
+    let tools: Vec<Value> = tools.collect();
+    response.insert("tools", tools.into());
+    response
 }
 
 fn filter(filter: &MCPToolFilter) -> Value {

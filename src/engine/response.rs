@@ -11,6 +11,7 @@ pub struct Draft {
     /// Seconds since 1970.
     pub created_at: u64,
     is_background: bool,
+    is_streamed: bool,
     frequency_penalty: Value,
     /// The other fields that repeat the request.
     echo: Map<String, Value>,
@@ -80,6 +81,15 @@ impl Draft {
             None | Some(Value::Null) => default,
             Some(value) => value.clone(),
         };
+        // An object of which only some fields are given has the others all the same.
+        let completed = |field: &str, mut default: Value| {
+            if let (Some(Value::Object(given)), Some(fields)) =
+                (request.rest.get(field), default.as_object_mut())
+            {
+                fields.extend(given.clone());
+            }
+            default
+        };
         let tools: Vec<Value> = request.tools.iter().flatten().map(redact::echo).collect();
         let echo = json!({
             "instructions": request.instructions,
@@ -93,12 +103,12 @@ impl Draft {
             "previous_response_id": request.previous_response_id,
             "prompt_cache_key": given("prompt_cache_key", Value::Null),
             "prompt_cache_retention": given("prompt_cache_retention", Value::Null),
-            "reasoning": given("reasoning", json!({"context": null, "effort": null, "summary": null})),
+            "reasoning": completed("reasoning", json!({"context": null, "effort": null, "summary": null})),
             "safety_identifier": given("safety_identifier", Value::Null),
             "service_tier": given("service_tier", json!("auto")),
             "store": request.store.unwrap_or(true),
             "temperature": request.temperature.unwrap_or(1.0),
-            "text": given("text", json!({"format": {"type": "text"}, "verbosity": "medium"})),
+            "text": completed("text", json!({"format": {"type": "text"}, "verbosity": "medium"})),
             "tool_choice": request.tool_choice.as_ref().map_or_else(|| json!("auto"), |it| json!(it)),
             "tools": tools,
             "top_logprobs": given("top_logprobs", json!(0)),
@@ -115,6 +125,7 @@ impl Draft {
             id: String::new(),
             created_at: 0,
             is_background: request.is_background(),
+            is_streamed: request.stream == Some(true),
             frequency_penalty: given("frequency_penalty", json!(0.0)),
             echo,
         }
@@ -178,6 +189,12 @@ impl Draft {
         let Value::Object(mut response) = head else {
             unreachable!("the head above is an object");
         };
+        // Who pays is said where the response is not streamed (recorded).
+        if !self.is_streamed {
+            const BEHIND_BACKGROUND: usize = 5;
+            let billing = json!({"payer": "developer"});
+            response.shift_insert(BEHIND_BACKGROUND, "billing".to_owned(), billing);
+        }
         response.extend(self.echo.clone());
         // What was asked for, until it is known what it was.
         if !matches!(status, "in_progress" | "queued") {

@@ -12,7 +12,7 @@ use super::model::{ListedTool, ToolCall, View, is_question};
 use super::response::{End, Usage, tokens_of};
 use super::store::Record;
 use super::tools::{self, Server};
-use super::{Inner, approvals, choice, input};
+use super::{Inner, approvals, choice, input, redact};
 use crate::mcp;
 use crate::responses::{
     ApiError, CreateResponse, Error, FailedDependency, Item, McpApprovalRequest, McpCallError,
@@ -107,6 +107,7 @@ impl Turn {
 
     async fn keep(&self, response: Response) -> Result<(), Error> {
         let input = input::kept(&self.input, self.emitter.ids());
+        let response = redact::kept(response);
         let kept = self.memory.keep(&Record { response, input }).await;
         kept.map_err(|error| input::of_store(&error))
     }

@@ -1,21 +1,30 @@
 //! The items of a conversation: what goes into a response and what comes out of it.
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// One item (Responses API, input and output items). What this program does not act on, or cannot
 /// read, is carried as it came.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Item {
     Message(Message),
     McpListTools(McpListTools),
     McpCall(McpCall),
     McpApprovalRequest(McpApprovalRequest),
     McpApprovalResponse(McpApprovalResponse),
-    #[serde(untagged)]
     Other(Map<String, Value>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Tagged<'a> {
+    Message(&'a Message),
+    McpListTools(&'a McpListTools),
+    McpCall(&'a McpCall),
+    McpApprovalRequest(&'a McpApprovalRequest),
+    McpApprovalResponse(&'a McpApprovalResponse),
 }
 
 impl Item {
@@ -34,6 +43,27 @@ impl Item {
     /// Whether this is a `reasoning` item, of a model that thinks before it speaks.
     pub fn is_reasoning(&self) -> bool {
         matches!(self, Self::Other(fields) if fields.get("type") == Some(&"reasoning".into()))
+    }
+}
+
+impl Serialize for Item {
+    /// With `id` before `type`, as OpenAI was recorded.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let tagged = match self {
+            Self::Message(message) => Tagged::Message(message),
+            Self::McpListTools(list) => Tagged::McpListTools(list),
+            Self::McpCall(call) => Tagged::McpCall(call),
+            Self::McpApprovalRequest(request) => Tagged::McpApprovalRequest(request),
+            Self::McpApprovalResponse(response) => Tagged::McpApprovalResponse(response),
+            Self::Other(item) => return item.serialize(serializer),
+        };
+        let mut item = serde_json::to_value(tagged).map_err(S::Error::custom)?;
+        if let Value::Object(fields) = &mut item
+            && let Some(id) = fields.shift_remove("id")
+        {
+            fields.shift_insert(0, "id".to_owned(), id);
+        }
+        item.serialize(serializer)
     }
 }
 
@@ -67,8 +97,8 @@ pub struct Message {
     pub id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    pub role: String,
     pub content: Content,
+    pub role: String,
     /// The fields that this program does not know.
     #[serde(flatten)]
     pub rest: Map<String, Value>,

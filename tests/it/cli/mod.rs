@@ -4,6 +4,7 @@ mod abuse;
 mod ask;
 mod bridge;
 mod faults;
+mod gateway;
 mod hosted;
 mod mcp_config;
 mod serve;

@@ -115,7 +115,7 @@ async fn a_response_has_the_keys_that_openai_was_recorded_with() {
     let server = dice_server();
     let response = answer(
         &rules(),
-        json!({"input": "Roll 3 dice", "tools": [entry(&server.url, "never")]}),
+        json!({"input": "Roll 3 dice", "tools": [entry(&server.url, "never")], "stream": true}),
     )
     .await;
     let path = crate::support::fixture("recordings")

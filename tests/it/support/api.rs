@@ -154,7 +154,9 @@ fn assert_is_conversation(request: &Value) {
     let input = request["input"].as_array().unwrap_or(&none);
     let of_type = |kind: &str| -> Vec<&Value> {
         let items = input.iter().filter(|item| item["type"] == kind);
-        items.map(|item| &item["call_id"]).collect()
+        let mut ids: Vec<&Value> = items.map(|item| &item["call_id"]).collect();
+        ids.sort_by_key(|id| id.as_str());
+        ids
     };
     assert_eq!(
         of_type("function_call"),

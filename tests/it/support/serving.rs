@@ -41,6 +41,16 @@ impl Serving {
         }
     }
 
+    /// The first lines that it printed.
+    pub fn stdout_lines(&mut self, count: usize) -> Vec<String> {
+        let stdout = BufReader::new(self.child.stdout.take().unwrap());
+        stdout
+            .lines()
+            .take(count)
+            .map(|line| line.unwrap())
+            .collect()
+    }
+
     /// `127.0.0.1:PORT`.
     pub fn address(&self) -> &str {
         let rest = self.url.strip_prefix("http://").unwrap();

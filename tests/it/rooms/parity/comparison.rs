@@ -56,7 +56,7 @@ impl Comparison<'_> {
                 let (before_key, is_ordered) = match at {
                     "" => (String::new(), false),
                     "item" | "response.output[]" => {
-                        (format!("{}.", value["type"].as_str().unwrap()), false)
+                        (format!("{}.", value["type"].as_str().unwrap()), true)
                     }
                     _ => (format!("{at}."), true),
                 };
@@ -65,9 +65,7 @@ impl Comparison<'_> {
                     Some((key.clone(), value))
                 });
                 let fields = Value::Object(entries.collect());
-                // The keys of an event stood in another order in 2025 than in 2026. Of a recorded
-                // item `id` is the first key and of a message `role` the last; ours begins with
-                // `type`.
+                // The keys of an event stood in another order in 2025 than in 2026.
                 if is_ordered {
                     fields
                 } else {
