@@ -179,26 +179,30 @@ impl Engine {
     ) -> Result<(Vec<Item>, Vec<Item>), responses::Error> {
         let context = match &request.previous_response_id {
             None => Vec::new(),
-            Some(id) => {
-                let context = self
-                    .memory
-                    .context(id)
-                    .await
-                    .map_err(|error| input::of_store(&error))?;
-                context.ok_or_else(|| {
-                    responses::Error::bad_request(
-                        "previous_response_id",
-                        Some("previous_response_not_found"),
-                        format!("Previous response with id '{id}' not found."),
-                    )
-                })?
-            }
+            Some(id) => self.said_until(id).await?,
         };
         let input = request.input.clone().into_items();
         let input = input::resolve(input, &context, &self.memory).await?;
         approvals::refuse_unusable(&context, &input, &self.inner.asked)?;
         input::refuse_unanswered(&context, &input)?;
         Ok((context, input))
+    }
+
+    /// What was said up to the response `id`, and in it.
+    async fn said_until(&self, id: &str) -> Result<Vec<Item>, responses::Error> {
+        let refuse = |code, what: &str| {
+            let message = format!("Previous response with id '{id}' {what}.");
+            responses::Error::bad_request("previous_response_id", code, message)
+        };
+        let not_found = || refuse(Some("previous_response_not_found"), "not found");
+        let of_store = |error| input::of_store(&error);
+        let previous = self.memory.get(id).await.map_err(of_store)?;
+        let previous = previous.ok_or_else(not_found)?.response;
+        if previous.is_open() {
+            return Err(refuse(None, "is not done"));
+        }
+        let context = self.memory.context(id).await.map_err(of_store)?;
+        context.ok_or_else(not_found)
     }
 }
 

@@ -74,6 +74,10 @@ impl Snapshot {
             }
             self.output[index] = item.clone();
         }
+        let item = event.output_index().and_then(|it| self.output.get_mut(it));
+        if let (Some(Value::Object(item)), Some(arguments)) = (item, data.get("arguments")) {
+            item.insert("arguments".to_owned(), arguments.clone());
+        }
     }
 
     /// The id of the response.
@@ -97,11 +101,16 @@ impl Snapshot {
         !matches!(status, Some("queued" | "in_progress"))
     }
 
-    /// The response is cancelled as it is now.
+    /// The response is cancelled as it is now, and what is not done will never be.
     pub fn cancel(&mut self) {
+        for item in &mut self.output {
+            if item["status"] == "in_progress" {
+                item["status"] = "incomplete".into();
+            }
+        }
         self.response = self.response();
-        self.response
-            .insert("status".to_owned(), "cancelled".into());
+        let status = "cancelled".into();
+        self.response.insert("status".to_owned(), status);
     }
 
     fn last_words(&self, error: &ApiError) -> VecDeque<Event> {

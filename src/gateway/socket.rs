@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
+use futures::SinkExt;
 use futures::channel::mpsc;
 use futures::stream::{BoxStream, SelectAll, StreamExt};
 use http::StatusCode;
@@ -26,6 +27,8 @@ const MOST_WAITING: usize = 16;
 /// How often a client that says nothing is asked whether it is there, and how long it may say nothing.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(90);
+/// How long a good-bye may take.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// How long a frame may wait for a client that does not read it.
 const SEND_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -55,6 +58,7 @@ pub async fn socket(
                 () = connection.serve() => {}
                 () = stopped.cancelled() => {}
             }
+            connection.close().await;
             drop(place);
         })
 }
@@ -101,6 +105,12 @@ impl Connection {
                 break;
             }
         }
+    }
+
+    /// Says good-bye, or answers that of the client. What is under way is cancelled.
+    async fn close(mut self) {
+        self.frames.clear();
+        let _ = tokio::time::timeout(CLOSE_DEADLINE, self.socket.close()).await;
     }
 
     /// Takes in what the client says. Returns whether it is still there.

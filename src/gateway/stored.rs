@@ -145,8 +145,7 @@ fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Error> {
 async fn find(gateway: &Gateway, id: &str) -> Result<Record, Error> {
     let not_found = || Error::not_found(None, format!("Response with id '{id}' not found."));
     let mut record = gateway.engine.record(id).await?.ok_or_else(not_found)?;
-    let is_open = matches!(record.response.status(), "queued" | "in_progress");
-    if is_open && gateway.runs.get(id).is_none() {
+    if record.response.is_open() && gateway.runs.get(id).is_none() {
         let error = ApiError::server_error("The gateway was stopped before the response was done.");
         record.response = live::failed(record.response.object().clone(), &error);
     }

@@ -80,7 +80,10 @@ impl fmt::Debug for CreateResponse {
 
 /// What the model is asked: a text, or items.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "'input' must be a text or a list of items, each a JSON object"
+)]
 pub enum Input {
     Text(String),
     Items(Vec<Item>),
@@ -110,7 +113,7 @@ impl Input {
 
 /// One entry of `tools`.
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "each of 'tools' must be a JSON object")]
 pub enum ToolEntry {
     Mcp(#[serde(with = "mcp")] Box<MCPTool>),
     /// Any other tool: carried, and never run here.

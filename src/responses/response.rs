@@ -33,6 +33,11 @@ impl Response {
         self.text("status")
     }
 
+    /// Whether it is still to be made, or being made.
+    pub fn is_open(&self) -> bool {
+        matches!(self.status(), "queued" | "in_progress")
+    }
+
     /// The response that this one goes on from.
     pub fn previous_response_id(&self) -> Option<&str> {
         self.0.get("previous_response_id")?.as_str()

@@ -12,3 +12,4 @@ mod sessions;
 mod terminal;
 mod token;
 mod usage;
+mod websocket;
