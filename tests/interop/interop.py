@@ -73,9 +73,9 @@ def free_port():
 
 
 @contextlib.contextmanager
-def fastmcp_server(public_key=None):
+def fastmcp_server(public_key=None, program="dice.py"):
     port = free_port()
-    command = [sys.executable, str(HERE / "dice.py"), str(port)]
+    command = [sys.executable, str(HERE / program), str(port)]
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as key:
         if public_key:
             key.write(public_key)
@@ -401,22 +401,25 @@ def test_a_printed_request_runs_as_it_stands_and_says_the_same():
                     assert ended.stdout == "Hello\n", ended.stdout
 
 
-def main():
-    cases = [(name, case) for name, case in globals().items() if name.startswith("test_")]
+def main(title, names):
+    cases = [(name, case) for name, case in names.items() if name.startswith("test_")]
     failed = 0
     for name, case in cases:
         started = time.monotonic()
         try:
-            case()
+            if asyncio.iscoroutinefunction(case):
+                asyncio.run(case())
+            else:
+                case()
         except Exception:
             failed += 1
             traceback.print_exc()
             print(f"FAILED {name}", flush=True)
         else:
             print(f"ok {name} ({time.monotonic() - started:.1f} s)", flush=True)
-    print(f"interop: {len(cases) - failed} passed, {failed} failed")
+    print(f"{title}: {len(cases) - failed} passed, {failed} failed")
     return failed > 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("interop", globals()))
