@@ -25,7 +25,7 @@ DENIED = "I did not call `roll_dice`, because the call was not approved."
 
 
 @contextlib.contextmanager
-def gateway(model="rules", options=("--allow-private",)):
+def gateway(model="rules", *options):
     """The base URL of a gateway. What it says must be valid, and its key must not be in what it tells."""
     with tempfile.NamedTemporaryFile("w") as key:
         key.write(API_KEY)

@@ -1,5 +1,8 @@
-"""openai-python against the gateway: responses in the background, and those of a WebSocket."""
+"""openai-python against the gateway: responses in the background, after the gateway was started again, and over a
+WebSocket."""
 
+import pathlib
+import tempfile
 import time
 
 import openai
@@ -63,6 +66,26 @@ def test_a_response_in_the_background_is_cancelled():
         refused(openai.NotFoundError, client.responses.cancel, "resp_no")
         plain = create(client, [], input="Hello")
         refused(openai.BadRequestError, client.responses.cancel, plain.id)
+
+
+def test_an_approval_is_given_after_the_gateway_was_started_again():
+    with tempfile.TemporaryDirectory() as folder, our_server() as url:
+        tools, options = [dice_tool(url, "always")], ["--store", str(pathlib.Path(folder) / "responses")]
+        with gateway("rules", *options) as base_url:
+            asked = create(strict(base_url), tools)
+        with gateway("rules", *options) as base_url:
+            client = strict(base_url)
+            assert client.responses.retrieve(asked.id) == asked
+            question = client.responses.input_items.list(asked.id).data[0]
+            assert question.content[0].text == "Roll 3 dice", question
+            approval = [answer(asked.output[-1], True)]
+            answered = create(client, tools, previous_response_id=asked.id, input=approval)
+            assert_rolled(answered.output_text)
+            client.responses.delete(asked.id)
+        with gateway("rules", *options) as base_url:
+            client = strict(base_url)
+            refused(openai.NotFoundError, client.responses.retrieve, asked.id)
+            assert client.responses.retrieve(answered.id) == answered
 
 
 def read_response(connection):

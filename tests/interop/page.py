@@ -52,7 +52,12 @@ def test_the_client_of_the_page_meets_its_424_and_rolls_with_the_header():
             assert_only_the_token_opens(base_url, url, token("--audience", "dice-server"))
 
 
-def test_a_server_of_this_machine_is_out_of_reach_unless_it_is_allowed():
-    with gateway(options=[]) as base_url, our_server() as url:
-        error = refused(openai.APIStatusError, ask_as_the_page_does, base_url, url.removesuffix("/mcp"))
-        assert error.status_code == 424 and "Http status code: 400 (Bad Request)" in error.body["message"], error
+def test_a_place_that_nobody_may_name_is_reported_as_openai_reports_it():
+    with gateway() as base_url, our_server() as url:
+        url = url.removesuffix("/mcp")
+        assert_rolled(ask_as_the_page_does(base_url, url))
+        # Both would lead to this machine, and the server there answers.
+        for place in ["0.0.0.0", "user:password@127.0.0.1"]:
+            elsewhere = url.replace("127.0.0.1", place)
+            error = refused(openai.APIStatusError, ask_as_the_page_does, base_url, elsewhere)
+            assert error.status_code == 424 and "Http status code: 400 (Bad Request)" in error.body["message"], error
