@@ -61,6 +61,11 @@ def test_a_response_in_the_background_is_cancelled():
         time.sleep(0.5)
         assert client.responses.cancel(made.id).status == "cancelled"
         assert client.responses.retrieve(made.id).status == "cancelled"
+        stream = create(client, [dice_tool(url)], background=True, stream=True)
+        begun = next(stream).response
+        assert client.responses.cancel(begun.id).status == "cancelled"
+        # Who follows it is not left to wait.
+        assert "response.completed" not in types(stream)
         # To cancel is idempotent.
         assert client.responses.cancel(made.id).status == "cancelled"
         refused(openai.NotFoundError, client.responses.cancel, "resp_no")
