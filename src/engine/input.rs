@@ -84,8 +84,8 @@ fn referred_to(item: &Item) -> Option<&str> {
 
 /// The items as they are kept: each has an id, and a message has parts (Responses API, item
 /// resources).
-pub fn kept(input: &[Item], ids: &Ids) -> Vec<Item> {
-    let kept = input.iter().cloned().map(|item| match item {
+pub fn kept(input: Vec<Item>, ids: &Ids) -> Vec<Item> {
+    let kept = input.into_iter().map(|item| match item {
         Item::Message(message) => Item::Message(Message {
             id: message.id.or_else(|| Some(ids.next("msg"))),
             status: message.status.or_else(|| Some("completed".to_owned())),

@@ -113,14 +113,15 @@ impl Engine {
         context.extend(input.iter().cloned());
 
         let (sender, events) = mpsc::unbounded();
+        let emitter = Emitter::new(sender, Draft::new(&request, self.inner.model.name()));
         let turn = Turn {
-            emitter: Emitter::new(sender, Draft::new(&request, self.inner.model.name())),
             engine: Arc::clone(&self.inner),
             memory: self.memory.clone(),
             servers,
-            input,
+            input: input::kept(input, emitter.ids()),
             context,
             request,
+            emitter,
         };
         // The turn is polled by whoever reads the events: nobody reads, nothing runs.
         let turn = stream::once(turn.run()).filter_map(|()| async { None });

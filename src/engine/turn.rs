@@ -28,7 +28,7 @@ pub struct Turn {
     pub request: CreateResponse,
     pub servers: Vec<Server>,
     pub memory: Memory,
-    /// What the request says, with what it only refers to.
+    /// What the request says, as it is kept.
     pub input: Vec<Item>,
     /// What was said so far, the input included.
     pub context: Vec<Item>,
@@ -106,9 +106,11 @@ impl Turn {
     }
 
     async fn keep(&self, response: Response) -> Result<(), Error> {
-        let input = input::kept(&self.input, self.emitter.ids());
-        let response = redact::kept(response);
-        let kept = self.memory.keep(&Record { response, input }).await;
+        let record = Record {
+            response: redact::kept(response),
+            input: self.input.clone(),
+        };
+        let kept = self.memory.keep(&record).await;
         kept.map_err(|error| input::of_store(&error))
     }
 
