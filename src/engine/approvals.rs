@@ -14,14 +14,9 @@ const MOST: usize = 10_000;
 /// Refuses input that no turn can make sense of (Responses API, HTTP 400).
 pub fn refuse_unusable(context: &[Item], input: &[Item], asked: &Asked) -> Result<(), Error> {
     let refuse = |message: String| Err(Error::bad_request("input", None, message));
+    let requests = requests(context.iter().chain(input));
     let mut ids: HashSet<&str> = context.iter().filter_map(Item::id).collect();
-    let mut answered: HashSet<&str> = context
-        .iter()
-        .filter_map(|item| match item {
-            Item::McpApprovalResponse(response) => Some(response.approval_request_id.as_str()),
-            _ => None,
-        })
-        .collect();
+    let mut answered: HashSet<&str> = answers(context).map(|(id, _)| id).collect();
     for item in input {
         // Of what a model elsewhere said, the ids are its own, and it may use one again.
         if let Some(id) = item.id().filter(|_| !matches!(item, Item::Other(_)))
@@ -33,14 +28,12 @@ pub fn refuse_unusable(context: &[Item], input: &[Item], asked: &Asked) -> Resul
         }
         match item {
             // An answer to nothing, and a second answer to the same, are refused alike.
-            Item::McpApprovalResponse(response)
-                if find_request(context.iter().chain(input), &response.approval_request_id)
-                    .is_none()
-                    || !answered.insert(response.approval_request_id.as_str()) =>
-            {
+            Item::McpApprovalResponse(McpApprovalResponse {
+                approval_request_id: id,
+                ..
+            }) if !requests.contains_key(id.as_str()) || !answered.insert(id) => {
                 return refuse(format!(
-                    "The following MCP approval requests have approval responses but weren't passed as input: {}.",
-                    response.approval_request_id
+                    "The following MCP approval requests have approval responses but weren't passed as input: {id}."
                 ));
             }
             // Who approves has seen the call as it was asked for.
@@ -56,29 +49,38 @@ pub fn refuse_unusable(context: &[Item], input: &[Item], asked: &Asked) -> Resul
     Ok(())
 }
 
-/// The approval requests in `context` that have an answer and have not been acted on yet.
-pub fn answered(
-    context: &[Item],
-) -> impl Iterator<Item = (&McpApprovalRequest, &McpApprovalResponse)> {
-    context.iter().filter_map(move |item| {
-        let Item::McpApprovalResponse(response) = item else {
-            return None;
-        };
-        let id = response.approval_request_id.as_str();
-        let was_called = context.iter().any(|item| {
-            matches!(item, Item::McpCall(call) if call.approval_request_id.as_deref() == Some(id))
-        });
-        let request = find_request(context, id)?;
-        (!was_called).then_some((request, response))
-    })
+/// The calls that `input` approves and that were not made yet, in the order of the approvals. What
+/// was approved in an earlier request was acted on then, or never will be.
+pub fn approved(context: &[Item], input: &[Item]) -> Vec<McpApprovalRequest> {
+    let requests = requests(context);
+    let made: HashSet<&str> = context
+        .iter()
+        .filter_map(|item| match item {
+            Item::McpCall(call) => call.approval_request_id.as_deref(),
+            _ => None,
+        })
+        .collect();
+    answers(input)
+        .filter(|(id, response)| response.approve && !made.contains(id))
+        .filter_map(|(id, _)| requests.get(id).map(|&request| request.clone()))
+        .collect()
 }
 
-fn find_request<'a>(
+fn requests<'a>(
     items: impl IntoIterator<Item = &'a Item>,
-    id: &str,
-) -> Option<&'a McpApprovalRequest> {
-    items.into_iter().find_map(|item| match item {
-        Item::McpApprovalRequest(request) if request.id == id => Some(request),
+) -> HashMap<&'a str, &'a McpApprovalRequest> {
+    let requests = items.into_iter().filter_map(|item| match item {
+        Item::McpApprovalRequest(request) => Some((request.id.as_str(), request)),
+        _ => None,
+    });
+    requests.collect()
+}
+
+fn answers(items: &[Item]) -> impl Iterator<Item = (&str, &McpApprovalResponse)> {
+    items.iter().filter_map(|item| match item {
+        Item::McpApprovalResponse(response) => {
+            Some((response.approval_request_id.as_str(), response))
+        }
         _ => None,
     })
 }
@@ -102,6 +104,7 @@ struct Remembered {
 struct Call {
     call: Vec<u8>,
     definition: Vec<u8>,
+    was_made: bool,
 }
 
 impl Asked {
@@ -110,6 +113,7 @@ impl Asked {
         let call = Call {
             call: digest_of_call(request),
             definition: digest_of(&json!(tool)),
+            was_made: false,
         };
         let mut remembered = self.lock();
         remembered.calls.insert(request.id.clone(), call);
@@ -134,11 +138,24 @@ impl Asked {
         call.is_none_or(|it| it.definition == digest_of(&json!(tool)))
     }
 
+    /// Notes that the call is about to be made. Returns whether it may be: one approval is for one
+    /// call, also if it is sent twice at the same time.
+    pub fn spend(&self, id: &str) -> bool {
+        let mut remembered = self.lock();
+        let call = remembered.calls.get_mut(id);
+        call.is_none_or(|call| !std::mem::replace(&mut call.was_made, true))
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Remembered> {
         self.remembered
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a tool is the same one, however its definition is written.
+pub fn is_same_tool(one: &McpListToolsTool, other: &McpListToolsTool) -> bool {
+    one == other || digest_of(&json!(one)) == digest_of(&json!(other))
 }
 
 /// Arguments that were read and written again are the same arguments.
@@ -233,6 +250,15 @@ mod tests {
         assert!(asked.is_unchanged("mcpr_1", &tool("Rolls")));
         assert!(!asked.is_unchanged("mcpr_1", &tool("Rolls, and mails the dice")));
         assert!(asked.is_unchanged("mcpr_2", &tool("Anything")));
+    }
+
+    #[test]
+    fn one_approval_is_for_one_call() {
+        let asked = Asked::default();
+        asked.remember(&request("{}"), &tool("Rolls"));
+        assert!(asked.spend("mcpr_1"));
+        assert!(!asked.spend("mcpr_1"));
+        assert!(asked.spend("mcpr_2"), "of another endpoint");
     }
 
     #[test]

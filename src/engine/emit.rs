@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use super::ids::{Ids, unix_now};
 use super::response::{Draft, End, Usage};
 use crate::responses::{
-    Content, Error, Event, EventKind, Item, McpApprovalRequest, McpCall, McpListTools, Message,
-    Response,
+    Content, Error, Event, EventKind, Item, McpApprovalRequest, McpCall, McpListTools,
+    McpListToolsTool, Message, Response,
 };
 
 /// Sends the events of one response, in the order and with the keys that OpenAI was recorded with.
@@ -101,9 +101,25 @@ impl Emitter {
         open
     }
 
-    /// The list of a server's tools is there, or has its `error`.
-    pub fn list_tools_ended(&mut self, open: &Open, list: McpListTools) {
+    /// The list of a server's tools is there, or why it is not.
+    pub fn list_tools_ended(
+        &mut self,
+        open: &Open,
+        server_label: &str,
+        tools: Result<Vec<McpListToolsTool>, String>,
+    ) {
         let (output_index, item_id) = (open.output_index, open.id.clone());
+        let (tools, error) = match tools {
+            Ok(tools) => (tools, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let list = McpListTools {
+            id: item_id.clone(),
+            server_label: server_label.to_owned(),
+            tools,
+            error,
+            rest: Map::new(),
+        };
         self.send(if list.error.is_some() {
             EventKind::McpListToolsFailed {
                 output_index,
@@ -247,21 +263,67 @@ impl Emitter {
         self.done(open, item);
     }
 
-    /// An item that was not streamed, from its beginning to its end.
-    pub fn relay_whole(&mut self, item: Item) {
-        let Item::Message(Message {
-            content: Content::Parts(parts),
-            ..
-        }) = &item
-        else {
-            let open = self.relay_added(item.clone());
-            return self.relay_done(&open, item);
+    /// An item that was not streamed, from its beginning to its end: with the events that a message or
+    /// a `function_call` has. An id that is not given is made.
+    pub fn whole(&mut self, item: Item) {
+        match item {
+            Item::Message(message) => self.whole_message(message),
+            Item::Other(mut fields) => {
+                let kind = fields.get("type").and_then(Value::as_str);
+                let is_call = kind == Some("function_call");
+                if !fields.contains_key("id") {
+                    let prefix = match kind {
+                        Some("function_call") => "fc",
+                        Some("reasoning") => "rs",
+                        _ => "item",
+                    };
+                    let id = self.ids.next(prefix);
+                    fields.shift_insert(0, "id".to_owned(), id.into());
+                }
+                if is_call {
+                    self.whole_function_call(fields);
+                } else {
+                    self.added_and_done(Item::Other(fields));
+                }
+            }
+            item => self.added_and_done(item),
+        }
+    }
+
+    fn added_and_done(&mut self, item: Item) {
+        let open = self.relay_added(item.clone());
+        self.relay_done(&open, item);
+    }
+
+    fn whole_message(&mut self, whole: Message) {
+        let Content::Parts(parts) = &whole.content else {
+            return self.added_and_done(Item::Message(whole));
         };
         let open = self.relay_added(message(String::new(), "in_progress", Vec::new()));
         for (content_index, part) in parts.iter().enumerate() {
             self.part(&open, content_index, part);
         }
-        self.relay_done(&open, item);
+        self.relay_done(&open, Item::Message(whole));
+    }
+
+    fn whole_function_call(&mut self, mut call: Map<String, Value>) {
+        let call_id = || self.ids.next("call").into();
+        call.entry("call_id").or_insert_with(call_id);
+        call.entry("status").or_insert_with(|| "completed".into());
+        let mut added = call.clone();
+        added.insert("status".to_owned(), "in_progress".into());
+        added.insert("arguments".to_owned(), "".into());
+        let open = self.relay_added(Item::Other(added));
+        let (name, arguments) = (call.get("name"), call.get("arguments"));
+        for event in [
+            json!({"type": "response.function_call_arguments.delta", "item_id": open.id,
+                   "output_index": open.output_index, "delta": arguments}),
+            json!({"type": "response.function_call_arguments.done", "item_id": open.id,
+                   "output_index": open.output_index, "name": name, "arguments": arguments}),
+        ] {
+            self.event(object(event));
+        }
+        self.relay_done(&open, Item::Other(call));
     }
 
     fn part(&mut self, open: &Open, content_index: usize, part: &Value) {
@@ -438,44 +500,6 @@ impl Emitter {
             })));
         }
         self.relay_done(&open, reasoning(&id, &[part(summary)]));
-    }
-
-    /// An item of any type, whole; a `function_call` has the events of its arguments. An id that is
-    /// not given is made.
-    pub fn item(&mut self, item: Item) {
-        let Item::Other(mut fields) = item else {
-            return self.relay_whole(item);
-        };
-        let kind = fields.get("type").and_then(Value::as_str);
-        let is_function = kind == Some("function_call");
-        if !fields.contains_key("id") {
-            let prefix = match kind {
-                Some("function_call") => "fc",
-                Some("reasoning") => "rs",
-                _ => "item",
-            };
-            let id = self.ids.next(prefix);
-            fields.shift_insert(0, "id".to_owned(), id.into());
-        }
-        if !is_function {
-            return self.relay_whole(Item::Other(fields));
-        }
-        let call_id = || self.ids.next("call").into();
-        fields.entry("call_id").or_insert_with(call_id);
-        fields.entry("status").or_insert_with(|| "completed".into());
-        let mut added = fields.clone();
-        added.insert("status".to_owned(), "in_progress".into());
-        added.insert("arguments".to_owned(), "".into());
-        let open = self.relay_added(Item::Other(added));
-        for (name, field) in [("delta", "delta"), ("done", "arguments")] {
-            self.event(object(json!({
-                "type": format!("response.function_call_arguments.{name}"),
-                "item_id": open.id,
-                "output_index": open.output_index,
-                field: fields.get("arguments"),
-            })));
-        }
-        self.relay_done(&open, Item::Other(fields));
     }
 }
 

@@ -4,6 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::RngExt;
 
+/// The prefix of an item that is of no known kind.
+pub const ANY_KIND: &str = "item";
+
 /// Makes the ids of one response, which share their first digits.
 pub struct Ids {
     stem: String,

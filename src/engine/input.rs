@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::ids::Ids;
+use super::ids::{ANY_KIND, Ids};
 use super::memory::Memory;
 use super::store;
 use crate::responses::{Content, Error, Item, Message};
@@ -38,6 +38,36 @@ pub async fn resolve(
         })?);
     }
     Ok(resolved)
+}
+
+/// Refuses an item of a known type that is none: it would be taken for something that nobody knows.
+pub fn refuse_malformed(input: &[Item]) -> Result<(), Error> {
+    let is_known = |item: &Item| {
+        let kind = item.kind();
+        matches!(
+            kind,
+            "message"
+                | "mcp_list_tools"
+                | "mcp_call"
+                | "mcp_approval_request"
+                | "mcp_approval_response"
+        )
+    };
+    let is_malformed = |item: &Item| matches!(item, Item::Other(_)) && is_known(item);
+    match input.iter().position(is_malformed) {
+        None => Ok(()),
+        Some(index) => {
+            let kind = input[index].kind();
+            let message = format!(
+                "Invalid value for 'input[{index}]': an item of the type '{kind}' lacks a field, or has one of the wrong type."
+            );
+            Err(Error::bad_request(
+                &format!("input[{index}]"),
+                None,
+                message,
+            ))
+        }
+    }
 }
 
 /// Refuses a conversation in which a function was called and the client does not say what came of
@@ -97,7 +127,7 @@ pub fn kept(input: Vec<Item>, ids: &Ids) -> Vec<Item> {
             Item::McpApprovalResponse(response)
         }
         Item::Other(mut fields) if !fields.get("id").is_some_and(Value::is_string) => {
-            fields.insert("id".to_owned(), ids.next("item").into());
+            fields.insert("id".to_owned(), ids.next(ANY_KIND).into());
             Item::Other(fields)
         }
         item => item,

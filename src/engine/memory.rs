@@ -5,6 +5,8 @@ use crate::responses::{Item, Response};
 
 /// How many responses a connection remembers of those that were not to be stored.
 const MOST_OF_CONNECTION: usize = 64;
+/// How many bytes these have.
+const BYTES_OF_CONNECTION: u64 = 16 * 1024 * 1024;
 
 /// Cloning shares everything.
 #[derive(Clone)]
@@ -27,6 +29,7 @@ impl Memory {
     pub fn of_connection(&self) -> Self {
         let bounds = Bounds {
             most: MOST_OF_CONNECTION,
+            bytes: BYTES_OF_CONNECTION,
             ..Bounds::default()
         };
         Self {
@@ -47,23 +50,31 @@ impl Memory {
     /// Everything that was said up to the response `id` and in it, oldest first. Nothing if any of
     /// the responses on the way is gone.
     pub async fn context(&self, id: &str) -> Result<Option<Vec<Item>>, Error> {
-        let mut of_connection = Vec::new();
-        let mut next = Some(id.to_owned());
-        // What a connection remembers comes after what was stored.
-        while let (Some(connection), Some(id)) = (&self.connection, &next)
-            && let Some(record) = connection.get(id).await?
-        {
-            next = record.response.previous_response_id().map(str::to_owned);
-            of_connection.push(record);
-        }
-        let mut context = match next {
-            None => Vec::new(),
-            Some(id) => match self.store.context(&id).await? {
-                None => return Ok(None),
-                Some(stored) => stored,
-            },
+        let Some(connection) = &self.connection else {
+            return self.store.context(id).await;
         };
-        let records = of_connection.into_iter().rev();
+        let mut newest_first = Vec::new();
+        let mut context = Vec::new();
+        let mut next = Some(id.to_owned());
+        while let Some(id) = next {
+            let record = match connection.get(&id).await? {
+                Some(record) => record,
+                None => {
+                    if let Some(stored) = self.store.context(&id).await? {
+                        context = stored;
+                        break;
+                    }
+                    // It may go on from what the connection remembers.
+                    match self.store.get(&id).await? {
+                        Some(record) => record,
+                        None => return Ok(None),
+                    }
+                }
+            };
+            next = record.response.previous_response_id().map(str::to_owned);
+            newest_first.push(record);
+        }
+        let records = newest_first.into_iter().rev();
         context.extend(records.flat_map(Record::into_items));
         Ok(Some(context))
     }
@@ -89,10 +100,7 @@ impl Memory {
 
     /// Puts the response as it is now in the place of what was kept of it.
     pub async fn replace(&self, response: Response) -> Result<(), Error> {
-        match self.store.get(response.id()).await? {
-            Some(record) => self.store.keep(&Record { response, ..record }).await,
-            None => Ok(()),
-        }
+        self.store.replace(response).await
     }
 
     /// A turn failed: the connection forgets what it went on from (Responses API, WebSocket mode).

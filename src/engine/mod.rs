@@ -132,11 +132,9 @@ impl Engine {
     /// /responses/input_tokens`. No tools are listed for it.
     pub async fn input_tokens(&self, request: &CreateResponse) -> Result<u64, responses::Error> {
         self.servers(request)?;
-        let (context, input) = self.conversation(request).await?;
-        let instructions = request.instructions.as_deref().unwrap_or_default();
-        Ok(response::tokens_of(&context)
-            + response::tokens_of(&input)
-            + response::tokens_of_text(instructions))
+        let (mut context, input) = self.conversation(request).await?;
+        context.extend(input);
+        Ok(response::input_tokens(request, &context))
     }
 
     /// A response that is kept: `GET /responses/{id}`.
@@ -157,7 +155,7 @@ impl Engine {
 
     /// Keeps a response as it is now; one that is not kept any more stays forgotten.
     pub async fn replace(&self, response: Response) -> Result<(), responses::Error> {
-        let replaced = self.memory.replace(redact::kept(response)).await;
+        let replaced = self.memory.replace(response).await;
         replaced.map_err(|error| input::of_store(&error))
     }
 
@@ -183,6 +181,7 @@ impl Engine {
             Some(id) => self.said_until(id).await?,
         };
         let input = request.input.clone().into_items();
+        input::refuse_malformed(&input)?;
         let input = input::resolve(input, &context, &self.memory).await?;
         approvals::refuse_unusable(&context, &input, &self.inner.asked)?;
         input::refuse_unanswered(&context, &input)?;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::address;
 use crate::responses::{
-    MCPTool, MCPToolAllowedTools, MCPToolFilter, MCPToolRequireApproval, Response, ToolEntry,
+    MCPTool, MCPToolAllowedTools, MCPToolFilter, MCPToolRequireApproval, ToolEntry,
 };
 
 const REDACTED: &str = "<redacted>";
@@ -38,27 +38,12 @@ fn echo_mcp(tool: &MCPTool) -> Value {
         "require_approval": require_approval,
         "server_description": tool.server_description,
         "server_label": tool.server_label,
-        "server_url": tool.server_url.as_deref().map(without_userinfo),
+        "server_url": tool.server_url.as_deref().map(shown),
     });
     if tool.authorization.is_some() {
         echo["authorization"] = json!(REDACTED);
     }
     echo
-}
-
-/// The response as it is kept: the query of a server's URL, which can be a secret, is told to whoever
-/// sent it and to nobody later.
-pub fn kept(mut response: Response) -> Response {
-    let tools = response.object().get("tools").and_then(Value::as_array);
-    let tools = tools.into_iter().flatten().cloned().map(|mut tool| {
-        if let Some(Value::String(url)) = tool.get_mut("server_url") {
-            url.truncate(url.find(['?', '#']).unwrap_or(url.len()));
-        }
-        tool
-    });
-    let tools: Vec<Value> = tools.collect();
-    response.insert("tools", tools.into());
-    response
 }
 
 fn filter(filter: &MCPToolFilter) -> Value {
@@ -73,13 +58,19 @@ fn redacted_values(headers: &Value) -> Value {
         .into()
 }
 
-fn without_userinfo(url: &str) -> String {
+/// The URL without what can be a secret: a user, a password, a query. The path is shown, as OpenAI
+/// has done since November 2025.
+fn shown(url: &str) -> String {
     match url::Url::parse(url) {
-        Ok(parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
-            address::without_userinfo(&parsed).into()
-        }
+        Ok(parsed) if has_secrets(&parsed) => address::shown(&parsed),
+        // As it was written: parsing may add a slash.
         _ => url.to_owned(),
     }
+}
+
+fn has_secrets(url: &url::Url) -> bool {
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    has_user || url.query().is_some() || url.fragment().is_some()
 }
 
 #[cfg(test)]
@@ -112,7 +103,7 @@ mod tests {
         let entry: ToolEntry = serde_json::from_value(json!({
             "type": "mcp",
             "server_label": "dice",
-            "server_url": "https://user:canary@example.com/mcp",
+            "server_url": "https://user:canary@example.com/mcp?key=canary#canary",
             "authorization": "canary",
             "headers": {"X-Key": "canary"},
         }))

@@ -226,13 +226,18 @@ fn code_of_response(code: Option<&str>) -> &str {
     }
 }
 
-/// How many tokens items are, about: there is no tokenizer, so four bytes of JSON are taken for one.
-pub fn tokens_of(items: &[Item]) -> u64 {
-    let bytes = serde_json::to_vec(items).map_or(0, |it| it.len());
-    bytes.div_ceil(4) as u64
+/// How many tokens a request has, with all that was said before it.
+pub fn input_tokens(request: &CreateResponse, context: &[Item]) -> u64 {
+    let instructions = request.instructions.as_deref().unwrap_or_default();
+    tokens_of(context) + tokens(instructions.len())
 }
 
-/// The same for a text.
-pub fn tokens_of_text(text: &str) -> u64 {
-    text.len().div_ceil(4) as u64
+/// How many tokens items are.
+pub fn tokens_of(items: &[Item]) -> u64 {
+    tokens(serde_json::to_vec(items).map_or(0, |it| it.len()))
+}
+
+/// There is no tokenizer here, so four bytes are taken for one.
+fn tokens(bytes: usize) -> u64 {
+    bytes.div_ceil(4) as u64
 }

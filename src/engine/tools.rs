@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use rmcp::model::{CallToolResult, ContentBlock, Tool};
 use serde_json::{Map, Value, json};
@@ -50,6 +51,18 @@ impl Server {
                 "The 'headers' of MCP server '{label}' are not names and values of HTTP headers."
             ))
         })?;
+        if let Some(token) = &entry.authorization {
+            if HeaderValue::from_str(token).is_err() {
+                return Err(refuse(format!(
+                    "The 'authorization' of MCP server '{label}' cannot be sent in an HTTP header."
+                )));
+            }
+            if headers.contains_key(AUTHORIZATION) {
+                return Err(refuse(format!(
+                    "MCP server '{label}' has an 'authorization' and an Authorization header: leave one of them out."
+                )));
+            }
+        }
         Ok(Self {
             server: mcp::Server {
                 endpoint,
@@ -291,6 +304,8 @@ mod tests {
             json!({"server_url": "http://a/", "headers": {"X": "line\nbreak"}}),
             json!({"server_url": "http://a/", "headers": {"X": 1}}),
             json!({"server_url": "http://a/", "headers": "X: y"}),
+            json!({"server_url": "http://a/", "authorization": "line\nbreak"}),
+            json!({"server_url": "http://a/", "authorization": "a", "headers": {"authorization": "b"}}),
         ] {
             let Err(Error::Refused {
                 status: 400, error, ..

@@ -9,10 +9,10 @@ use serde_json::{Map, Value};
 use super::emit::Emitter;
 use super::memory::Memory;
 use super::model::{ListedTool, ToolCall, View, is_question};
-use super::response::{End, Usage, tokens_of};
+use super::response::{End, Usage, input_tokens, tokens_of};
 use super::store::Record;
 use super::tools::{self, Server};
-use super::{Inner, approvals, choice, input, redact};
+use super::{Inner, approvals, choice, input};
 use crate::mcp;
 use crate::responses::{
     ApiError, CreateResponse, Error, FailedDependency, Item, McpApprovalRequest, McpCallError,
@@ -55,11 +55,11 @@ impl Turn {
     /// Runs the turn to its end; all that is to be known of it goes through the emitter.
     pub async fn run(mut self) {
         if self.request.is_background() {
-            self.emitter.begin();
-            let response = self.emitter.begun();
-            if let Err(error) = self.keep(response).await {
+            // Kept before its id is told: whoever reads the id may ask for it at once.
+            if let Err(error) = self.keep(self.emitter.begun()).await {
                 return self.emitter.broke_off(error);
             }
+            self.emitter.begin();
         }
         let end = match self.answer().await {
             Ok(()) => End::Completed(self.usage()),
@@ -107,7 +107,7 @@ impl Turn {
 
     async fn keep(&self, response: Response) -> Result<(), Error> {
         let record = Record {
-            response: redact::kept(response),
+            response,
             input: self.input.clone(),
         };
         let kept = self.memory.keep(&record).await;
@@ -134,34 +134,35 @@ impl Turn {
             }
         }
         let engine = Arc::clone(&self.engine);
-        let mut lists: FuturesUnordered<_> = open
-            .into_iter()
-            .map(|(open, server)| {
-                let engine = Arc::clone(&engine);
-                async move {
-                    let tools = engine.clients.tools(&server.server).await;
-                    (open, server, tools)
-                }
-            })
-            .collect();
-        while let Some((open, server, tools)) = lists.next().await {
-            let mut list = McpListTools {
-                id: open.id.clone(),
-                server_label: server.label().to_owned(),
-                tools: Vec::new(),
-                error: None,
-                rest: Map::new(),
-            };
+        let listing = open.iter().map(|(open, server)| {
+            let (open, server) = (open.clone(), server.clone());
+            let engine = Arc::clone(&engine);
+            async move {
+                let tools = engine.clients.tools(&server.server).await;
+                (open, server, tools)
+            }
+        });
+        let mut listing: FuturesUnordered<_> = listing.collect();
+        while let Some((ended, server, tools)) = listing.next().await {
+            open.retain(|(it, _)| it.id != ended.id);
             match tools {
                 Ok(tools) => {
-                    list.tools = tools.into_iter().map(tools::listed).collect();
-                    list.tools.retain(|tool| server.allows(tool));
-                    self.emitter.list_tools_ended(&open, list);
+                    let mut tools: Vec<_> = tools.into_iter().map(tools::listed).collect();
+                    tools.retain(|tool| server.allows(tool));
+                    self.emitter
+                        .list_tools_ended(&ended, server.label(), Ok(tools));
                 }
                 Err(error) => {
                     let failure = tools::list_failure(server.label(), &error);
-                    list.error.clone_from(&failure.detail);
-                    self.emitter.list_tools_ended(&open, list);
+                    let detail = failure.detail.clone().unwrap_or_default();
+                    self.emitter
+                        .list_tools_ended(&ended, server.label(), Err(detail));
+                    // The others are not waited for: an open list would be taken for an empty one.
+                    for (open, other) in open {
+                        let why = format!("the list of '{}' failed first", server.label());
+                        self.emitter
+                            .list_tools_ended(&open, other.label(), Err(why));
+                    }
                     return Err(failure);
                 }
             }
@@ -171,17 +172,17 @@ impl Turn {
 
     /// Makes the calls that the input approves, before the model says anything.
     async fn call_approved(&mut self) {
-        let approved: Vec<McpApprovalRequest> = approvals::answered(&self.context)
-            .filter(|(_, response)| response.approve)
-            .map(|(request, _)| request.clone())
-            .collect();
+        let approved = approvals::approved(&self.context, &self.input);
         let mut lists = HashMap::new();
-        for request in approved {
+        for request in approved.into_iter().take(self.calls_left()) {
             let label = request.server_label.as_str();
             if !lists.contains_key(label) {
                 lists.insert(label.to_owned(), self.list_again(label).await);
             }
             let why_not = match &lists[label] {
+                _ if !self.engine.asked.spend(&request.id) => Some(not_called(
+                    "The call was made already: one approval is for one call".to_owned(),
+                )),
                 None => None,
                 Some(list) => self.why_not_as_approved(&request, list),
             };
@@ -221,24 +222,17 @@ impl Turn {
             return Some(unknown_tool(&request.name));
         };
         let (_, then) = self.tool(&request.server_label, &request.name)?;
-        (now != then).then(|| changed_tool(&request.name))
+        (!approvals::is_same_tool(now, then)).then(|| changed_tool(&request.name))
     }
 
     async fn step_model(&mut self) -> Result<(), Halt> {
-        // The calls that were approved are calls as well.
-        let made = self
-            .emitter
-            .output()
-            .iter()
-            .filter(|item| matches!(item, Item::McpCall(_)));
-        let most = self.request.max_tool_calls.unwrap_or(u64::MAX);
-        let mut calls_left = most.saturating_sub(made.count() as u64);
+        let mut calls_left = self.calls_left();
         let one_at_a_time = self.request.parallel_tool_calls == Some(false);
         for _ in 0..MOST_STEPS {
             let before = self.emitter.output().len();
             let calls = self.step(calls_left > 0).await?;
-            // A function is the client's to call, so the turn ends with it.
-            let mut is_held = self.emitter.output()[before..].iter().any(is_function_call);
+            let said = &self.emitter.output()[before..];
+            let mut is_held = said.iter().any(Item::waits_for_client);
             // Calls beyond the limit are ignored, and a step of nothing else is the last.
             if calls.is_empty() || calls_left == 0 {
                 return Ok(());
@@ -255,6 +249,16 @@ impl Turn {
             }
         }
         Err(Halt::Endless)
+    }
+
+    /// How many calls `max_tool_calls` leaves; those that were approved are calls as well.
+    fn calls_left(&self) -> usize {
+        let made = self.emitter.output().iter();
+        let made = made.filter(|item| matches!(item, Item::McpCall(_))).count();
+        let most = self.request.max_tool_calls.unwrap_or(u64::MAX);
+        usize::try_from(most)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(made)
     }
 
     async fn step(&mut self, may_call: bool) -> Result<Vec<ToolCall>, Halt> {
@@ -310,6 +314,7 @@ impl Turn {
         } = call;
         let needs_approval = self
             .tool(&server_label, &name)
+            .filter(|_| self.may_choose(&server_label, &name))
             .filter(|(server, tool)| server.needs_approval(tool))
             .map(|(_, tool)| tool.clone());
         let Some(tool) = needs_approval else {
@@ -394,7 +399,7 @@ impl Turn {
             return usage;
         }
         Usage {
-            input_tokens: tokens_of(&self.context),
+            input_tokens: input_tokens(&self.request, &self.context),
             output_tokens: tokens_of(self.emitter.output()),
             ..Usage::default()
         }
@@ -408,10 +413,6 @@ fn last_list<'a>(items: &'a [Item], label: &str) -> Option<&'a McpListTools> {
         }
         _ => None,
     })
-}
-
-fn is_function_call(item: &Item) -> bool {
-    matches!(item, Item::Other(fields) if fields.get("type") == Some(&"function_call".into()))
 }
 
 /// A call that was not made, as a server would have refused it (JSON-RPC 2.0, invalid params).

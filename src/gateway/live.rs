@@ -1,13 +1,13 @@
 //! A response while it is made: its events, each of them one that clients understand, and the
 //! response as they tell it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use futures::stream::{self, BoxStream, StreamExt};
 use serde_json::{Map, Value, json};
 
 use super::refusal::told;
-use crate::responses::{ApiError, Error, Event, EventStream, Response};
+use crate::responses::{ApiError, Error, Event, EventKind, EventStream, Response};
 
 /// The events of a response, once it has begun; until then a failure is a refusal.
 ///
@@ -56,6 +56,8 @@ impl Rest {
 pub struct Snapshot {
     response: Map<String, Value>,
     output: Vec<Value>,
+    /// The items that are done, by their index.
+    done: HashSet<usize>,
     next_number: u64,
 }
 
@@ -73,6 +75,9 @@ impl Snapshot {
                 self.output.resize(index + 1, Value::Null);
             }
             self.output[index] = item.clone();
+            if matches!(event.kind(), EventKind::OutputItemDone { .. }) {
+                self.done.insert(index);
+            }
         }
         let item = event.output_index().and_then(|it| self.output.get_mut(it));
         if let (Some(Value::Object(item)), Some(arguments)) = (item, data.get("arguments")) {
@@ -103,9 +108,14 @@ impl Snapshot {
 
     /// The response is cancelled as it is now, and what is not done will never be.
     pub fn cancel(&mut self) {
-        for item in &mut self.output {
-            if item["status"] == "in_progress" {
+        for (index, item) in self.output.iter_mut().enumerate() {
+            let is_open = !self.done.contains(&index);
+            if is_open && item.get("status").is_some() {
                 item["status"] = "incomplete".into();
+            }
+            // An open list would be taken for an empty one.
+            if is_open && item["type"] == "mcp_list_tools" {
+                item["error"] = "the response was cancelled".into();
             }
         }
         self.response = self.response();
@@ -118,7 +128,7 @@ impl Snapshot {
         let words = [
             json!({"type": "error", "sequence_number": number, "error": error}),
             json!({"type": "response.failed", "sequence_number": number + 1,
-                   "response": failed(self.response(), error)}),
+                   "response": Response::new(self.response()).failed(error)}),
         ];
         let words = words.into_iter().filter_map(|word| match word {
             Value::Object(data) => Some(Event::read(data)),
@@ -126,12 +136,4 @@ impl Snapshot {
         });
         words.collect()
     }
-}
-
-/// The response, failed as it is now.
-pub fn failed(mut response: Map<String, Value>, error: &ApiError) -> Response {
-    response.insert("status".to_owned(), "failed".into());
-    let error = json!({"code": "server_error", "message": error.message});
-    response.insert("error".to_owned(), error);
-    Response::new(response)
 }

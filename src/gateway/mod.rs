@@ -31,7 +31,7 @@ pub use refusal::refuse;
 /// The most bytes of a request's body: images travel in it.
 pub const MAX_BODY: u64 = 32 * 1024 * 1024;
 /// How many WebSockets there are at a time.
-const MOST_SOCKETS: usize = 256;
+const MOST_SOCKETS: usize = 64;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

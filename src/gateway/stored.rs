@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::refusal::Refusal;
-use super::{Gateway, live, sse};
+use super::{Gateway, sse};
 use crate::engine::Record;
-use crate::responses::{ApiError, Error, Item};
+use crate::responses::{Error, Item};
 
 /// How a response is to be read; what else there is in a query is not looked at.
 #[derive(Debug, Deserialize)]
@@ -141,13 +141,7 @@ fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Error> {
     understood.map_err(|error| Error::bad_request("query", None, format!("{}.", error.body_text())))
 }
 
-/// A response that is kept. One that was being made when the gateway stopped has failed.
 async fn find(gateway: &Gateway, id: &str) -> Result<Record, Error> {
-    let not_found = || Error::not_found(None, format!("Response with id '{id}' not found."));
-    let mut record = gateway.engine.record(id).await?.ok_or_else(not_found)?;
-    if record.response.is_open() && gateway.runs.get(id).is_none() {
-        let error = ApiError::server_error("The gateway was stopped before the response was done.");
-        record.response = live::failed(record.response.object().clone(), &error);
-    }
-    Ok(record)
+    let record = gateway.engine.record(id).await?;
+    record.ok_or_else(|| Error::not_found(None, format!("Response with id '{id}' not found.")))
 }

@@ -40,9 +40,37 @@ impl Item {
         }
     }
 
+    /// The item's `type`; an input message may leave it out.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Message(_) => "message",
+            Self::McpListTools(_) => "mcp_list_tools",
+            Self::McpCall(_) => "mcp_call",
+            Self::McpApprovalRequest(_) => "mcp_approval_request",
+            Self::McpApprovalResponse(_) => "mcp_approval_response",
+            Self::Other(fields) => {
+                let kind = fields.get("type").and_then(Value::as_str);
+                kind.unwrap_or_default()
+            }
+        }
+    }
+
     /// Whether this is a `reasoning` item, of a model that thinks before it speaks.
     pub fn is_reasoning(&self) -> bool {
-        matches!(self, Self::Other(fields) if fields.get("type") == Some(&"reasoning".into()))
+        self.kind() == "reasoning"
+    }
+
+    /// Whether the model waits for what only the client can do, such as to call its function.
+    pub fn waits_for_client(&self) -> bool {
+        matches!(
+            self.kind(),
+            "function_call"
+                | "custom_tool_call"
+                | "computer_call"
+                | "local_shell_call"
+                | "shell_call"
+                | "apply_patch_call"
+        )
     }
 }
 

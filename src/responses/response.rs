@@ -1,7 +1,7 @@
 //! The response object, as it came.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use super::item::Item;
@@ -31,6 +31,14 @@ impl Response {
     /// `completed`, `failed`, `in_progress`, `cancelled`, `queued` or `incomplete`.
     pub fn status(&self) -> &str {
         self.text("status")
+    }
+
+    /// The response as one that failed.
+    pub fn failed(mut self, error: &ApiError) -> Self {
+        self.insert("status", "failed".into());
+        let error = json!({"code": "server_error", "message": error.message});
+        self.insert("error", error);
+        self
     }
 
     /// Whether it is still to be made, or being made.

@@ -17,11 +17,11 @@ use super::index::Entry;
 /// The records as JSON, by the id of their response.
 const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
 
-/// Of each record, when it was kept, its length, the response that it goes on from and the ids of
-/// its items: what is to be known when the file is opened, without reading what was said.
+/// Of each record, when it was kept, its length, the response that it goes on from, the ids of its
+/// items and whether the response was still being made: what is to be known when the file is opened, without reading what was said.
 const ENTRIES: TableDefinition<&str, Row<'_>> = TableDefinition::new("entries");
 
-type Row<'a> = (u64, u64, Option<&'a str>, Vec<&'a str>);
+type Row<'a> = (u64, u64, Option<&'a str>, Vec<&'a str>, bool);
 
 /// How much of the file is held in memory; the operating system holds it as well.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
@@ -75,11 +75,12 @@ impl Database {
         let mut entries = Vec::new();
         for row in transaction.open_table(ENTRIES)?.iter()? {
             let (id, entry) = row?;
-            let (used_at, bytes, parent, items) = entry.value();
+            let (used_at, bytes, parent, items, is_open) = entry.value();
             let entry = Entry {
                 bytes,
                 parent: parent.map(str::to_owned),
                 items: items.into_iter().map(str::to_owned).collect(),
+                is_open,
                 used_at,
             };
             entries.push((id.value().to_owned(), entry));
@@ -131,7 +132,8 @@ impl Database {
             if let Some((id, entry, value)) = kept {
                 records.insert(id, value.as_ref())?;
                 let items = entry.items.iter().map(String::as_str).collect();
-                let row = (entry.used_at, entry.bytes, entry.parent.as_deref(), items);
+                let parent = entry.parent.as_deref();
+                let row = (entry.used_at, entry.bytes, parent, items, entry.is_open);
                 entries.insert(id, row)?;
             }
         }

@@ -16,6 +16,8 @@ pub struct Entry {
     pub parent: Option<String>,
     /// The ids of its items, by which a request may refer to them.
     pub items: Vec<String>,
+    /// Whether the response was still being made when it was kept.
+    pub is_open: bool,
     /// When it was used last, by [`Index::tick`].
     pub used_at: u64,
 }
@@ -90,6 +92,12 @@ impl Index {
     pub fn tick(&mut self, clock: SystemTime) -> u64 {
         self.ticked_at = micros(clock).max(self.ticked_at + 1);
         self.ticked_at
+    }
+
+    /// The responses that were being made when they were kept.
+    pub fn open(&self) -> Vec<String> {
+        let open = self.entries.iter().filter(|(_, entry)| entry.is_open);
+        open.map(|(id, _)| id.clone()).collect()
     }
 
     pub fn contains(&self, id: &str) -> bool {

@@ -25,7 +25,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::task;
 
-use crate::responses::{Item, Response};
+use crate::responses::{ApiError, Item, Response};
 
 pub use error::Error;
 
@@ -46,6 +46,23 @@ impl Record {
     pub fn into_items(self) -> Vec<Item> {
         let output = self.response.output();
         self.input.into_iter().chain(output).collect()
+    }
+
+    /// The id, what the index knows of it, and the record as it is kept.
+    fn to_entry(&self) -> Result<(String, Entry, Bytes), Error> {
+        let id = self.response.id().to_owned();
+        let value = match serde_json::to_vec(self) {
+            Ok(value) => Bytes::from(value),
+            Err(source) => return Err(Error::NotARecord { id, source }),
+        };
+        let entry = Entry {
+            bytes: value.len() as u64,
+            parent: self.response.previous_response_id().map(str::to_owned),
+            items: self.item_ids(),
+            is_open: self.response.is_open(),
+            used_at: 0,
+        };
+        Ok((id, entry, value))
     }
 
     fn item_ids(&self) -> Vec<String> {
@@ -107,7 +124,8 @@ impl Store {
     }
 
     /// The store in the file at `path`, which is made with mode 0600 if it is not there. What is
-    /// beyond `bounds` is removed.
+    /// beyond `bounds` is removed, and a response that was being made when the file was last used has
+    /// failed.
     ///
     /// Blocks while the whole file is checked. Fails with [`Error::Open`], [`Error::InUse`] or
     /// [`Error::NotAStore`].
@@ -129,7 +147,9 @@ impl Store {
             database.write(None, &gone)?;
             index.remove(&gone);
         }
-        Ok(Self::new(index, Values::File(database)))
+        let store = Self::new(index, Values::File(database));
+        store.inner.end_open()?;
+        Ok(store)
     }
 
     fn new(index: Index, values: Values) -> Self {
@@ -148,19 +168,21 @@ impl Store {
     /// Once begun, it is done even if nobody waits for it any more. Fails with
     /// [`Error::TooLarge`], or when the file does.
     pub async fn keep(&self, record: &Record) -> Result<(), Error> {
-        let id = record.response.id().to_owned();
-        let value = match serde_json::to_vec(record) {
-            Ok(value) => Bytes::from(value),
-            Err(source) => return Err(Error::NotARecord { id, source }),
-        };
-        let entry = Entry {
-            bytes: value.len() as u64,
-            parent: record.response.previous_response_id().map(str::to_owned),
-            items: record.item_ids(),
-            used_at: 0,
-        };
+        let (id, entry, value) = record.to_entry()?;
         self.run_alone(move |inner| inner.keep(id, entry, &value))
             .await
+    }
+
+    /// Puts a response in the place of what is kept of it; if that is nothing any more, it stays so.
+    pub async fn replace(&self, response: Response) -> Result<(), Error> {
+        self.run_alone(move |inner| {
+            let Some(kept) = inner.get(response.id())? else {
+                return Ok(());
+            };
+            let (id, entry, value) = Record { response, ..kept }.to_entry()?;
+            inner.keep(id, entry, &value)
+        })
+        .await
     }
 
     /// The record of the response `id`, if it is kept.
@@ -220,6 +242,21 @@ impl Store {
 }
 
 impl Inner {
+    /// What was being made when the process before this one ended will not be done any more.
+    fn end_open(&self) -> Result<(), Error> {
+        let error =
+            ApiError::server_error("The response was not done when its server was stopped.");
+        let open = lock(&self.index).open();
+        for id in open {
+            if let Some(record) = self.get(&id)? {
+                let response = record.response.failed(&error);
+                let (id, entry, value) = Record { response, ..record }.to_entry()?;
+                self.keep(id, entry, &value)?;
+            }
+        }
+        Ok(())
+    }
+
     fn keep(&self, id: String, mut entry: Entry, value: &Bytes) -> Result<(), Error> {
         let bytes = entry.bytes;
         let gone = {

@@ -261,6 +261,7 @@ fn a_use_makes_all_that_is_gone_on_from_young() {
             bytes: 1,
             parent: parent.map(str::to_owned),
             items: Vec::new(),
+            is_open: false,
             used_at,
         };
         index.put(id.to_owned(), entry);
@@ -286,6 +287,7 @@ fn time_goes_on_when_the_clock_does_not() {
         bytes: 1,
         parent: None,
         items: Vec::new(),
+        is_open: false,
         used_at: u64::MAX,
     };
     let mut index = Index::restored(Bounds::default(), vec![("a".to_owned(), ahead)], now);
@@ -492,6 +494,7 @@ async fn a_record_that_is_none_is_named() {
         bytes: 4,
         parent: None,
         items: Vec::new(),
+        is_open: false,
         used_at: 0,
     };
     let value = Bytes::from_static(b"null");

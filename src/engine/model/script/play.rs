@@ -30,7 +30,7 @@ impl Playing {
             emitter.reasoning(&summary);
         }
         if let Some(item) = step.item {
-            emitter.item(item);
+            emitter.whole(item);
         }
         if let Some(say) = step.say {
             let pieces = say.into_vec();

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value, json};
 
 use super::function_call;
+use crate::engine::ids::ANY_KIND;
 use crate::engine::model::names::Names;
 use crate::responses::{
     Item, McpApprovalRequest, McpApprovalResponse, McpCall, McpCallError, Message,
@@ -56,11 +57,21 @@ pub fn input(items: &[&Item], names: &Names) -> Vec<Item> {
                 let name = names.of_tool(&call.server_label, &call.name);
                 input.extend(function(&call.id, name, &call.arguments, &result(call)));
             }
-            Item::Other(_) => input.push(item.clone()),
+            Item::Other(fields) => input.push(Item::Other(without_our_id(fields))),
             Item::McpListTools(_) | Item::McpApprovalResponse(_) => {}
         }
     }
     without_stray_reasoning(input)
+}
+
+/// What had no id got one when it was kept; the upstream would look for the kind of the item in it.
+fn without_our_id(item: &Map<String, Value>) -> Map<String, Value> {
+    let mut item = item.clone();
+    let id = item.get("id").and_then(Value::as_str);
+    if id.is_some_and(|id| id.split('_').next() == Some(ANY_KIND)) {
+        item.shift_remove("id");
+    }
+    item
 }
 
 /// The API takes reasoning only with what it led to behind it; and what the upstream kept of it to
@@ -117,6 +128,9 @@ fn result(call: &McpCall) -> String {
         (Some(McpCallError::HttpError { code: 424, .. }), _) => {
             "Error: the tool's server did not answer".to_owned()
         }
+        (Some(McpCallError::HttpError { code, .. }), _) => {
+            format!("Error: the tool's server refused the call (HTTP {code})")
+        }
         (Some(error), _) => format!("Error: {}", error.text()),
         (None, output) => output.clone().unwrap_or_default(),
     }
@@ -131,6 +145,7 @@ fn not_called(
             reason: Some(reason),
             ..
         }) => format!("The call was denied: {reason}"),
+        Some(response) if response.approve => "The call was not made.".to_owned(),
         Some(_) => "The call was denied.".to_owned(),
         None => "The call was not made: it waits for approval.".to_owned(),
     }

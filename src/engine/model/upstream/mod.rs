@@ -55,9 +55,17 @@ impl Upstream {
 /// The names of the functions that the client has itself.
 fn clients_functions(request: &CreateResponse) -> impl Iterator<Item = &str> {
     let tools = request.tools.iter().flatten();
-    tools.filter_map(|entry| match entry {
+    let tools = tools.filter_map(|entry| match entry {
         ToolEntry::Mcp(_) => None,
-        ToolEntry::Other(fields) => fields.get("name")?.as_str(),
+        ToolEntry::Other(fields) => Some(fields),
+    });
+    // A namespace has functions in it.
+    tools.flat_map(|tool| {
+        let nested = tool.get("tools").and_then(Value::as_array);
+        let nested = nested.into_iter().flatten().filter_map(Value::as_object);
+        nested
+            .chain([tool])
+            .filter_map(|it| it.get("name")?.as_str())
     })
 }
 
@@ -119,7 +127,7 @@ impl Asking<'_> {
 
 fn function_call(item: &Item) -> Option<&Map<String, Value>> {
     match item {
-        Item::Other(fields) if fields.get("type") == Some(&"function_call".into()) => Some(fields),
+        Item::Other(fields) if item.kind() == "function_call" => Some(fields),
         _ => None,
     }
 }

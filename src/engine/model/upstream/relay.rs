@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::function_call;
 use crate::engine::emit::{Emitter, Open};
@@ -41,7 +41,7 @@ impl<'a> Relay<'a> {
     pub fn take(&mut self, event: &Event) {
         match event.kind() {
             EventKind::OutputItemAdded { output_index, item } => {
-                if !self.is_held_back(item) {
+                if is_of_model(item) && !self.is_held_back(item) {
                     let open = self.emitter.relay_added(item.clone());
                     self.open.insert(*output_index, open);
                 }
@@ -77,15 +77,16 @@ impl<'a> Relay<'a> {
         if !self.done.insert(index) {
             return;
         }
-        let call = function_call(&item);
-        if let Some(call) = call.filter(|_| self.is_held_back(&item)) {
+        if !is_of_model(&item) {
+            return;
+        }
+        if let Some(call) = function_call(&item).filter(|_| self.is_held_back(&item)) {
             self.calls.insert(index, call.clone());
             return;
         }
-        match (self.open.remove(&index), call) {
-            (Some(open), _) => self.emitter.relay_done(&open, item),
-            (None, Some(call)) => self.whole_call(call),
-            (None, None) => self.emitter.relay_whole(item),
+        match self.open.remove(&index) {
+            Some(open) => self.emitter.relay_done(&open, item),
+            None => self.emitter.whole(item),
         }
     }
 
@@ -96,24 +97,16 @@ impl<'a> Relay<'a> {
             name.and_then(|name| self.names.function(name)) != Some(&Function::Client)
         })
     }
+}
 
-    /// A call that was not streamed, from its beginning to its end.
-    fn whole_call(&mut self, call: &Map<String, Value>) {
-        let field = |name: &str| call.get(name).cloned().unwrap_or_default();
-        let mut added = call.clone();
-        added.insert("arguments".to_owned(), "".into());
-        added.insert("status".to_owned(), "in_progress".into());
-        let open = self.emitter.relay_added(Item::Other(added));
-        for event in [
-            json!({"type": "response.function_call_arguments.delta", "item_id": open.id,
-                   "delta": field("arguments")}),
-            json!({"type": "response.function_call_arguments.done", "item_id": open.id,
-                   "name": field("name"), "arguments": field("arguments")}),
-        ] {
-            if let Value::Object(event) = event {
-                self.emitter.relay(&open, event);
-            }
-        }
-        self.emitter.relay_done(&open, Item::Other(call.clone()));
+/// Which tools there are, which calls were made and what was approved is known here and not upstream:
+/// of an item that says so, the next turn would believe it.
+fn is_of_model(item: &Item) -> bool {
+    match item {
+        Item::McpListTools(_)
+        | Item::McpCall(_)
+        | Item::McpApprovalRequest(_)
+        | Item::McpApprovalResponse(_) => false,
+        Item::Message(_) | Item::Other(_) => !item.kind().starts_with("mcp_"),
     }
 }

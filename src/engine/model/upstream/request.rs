@@ -45,7 +45,7 @@ pub fn of_step(view: &View<'_>, names: &Names) -> CreateResponse {
         rest: rest.clone(),
         ..CreateResponse::default()
     };
-    for of_engine in ["background", "generate"] {
+    for of_engine in ["background", "background_options", "generate"] {
         request.rest.remove(of_engine);
     }
     responses::forget(&mut request);
