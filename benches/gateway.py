@@ -178,23 +178,30 @@ def rates(mcp_cli, seconds):
     pinned = ["taskset", "-c", "0", mcp_cli]
     with running(*pinned, "serve", "-p", "0") as (dice_url, _), \
             running(*pinned, "gateway", "-p", "0", "--no-auth") as (gateway_url, _):
-        previous = listed(Client(gateway_url), dice_url)
-        before, inside = create(dice_url, previous_response_id=previous), create(dice_url)
-        url, respond = f"{gateway_url}/responses", os.path.join(HOME.name, "respond.lua")
+        respond = os.path.join(HOME.name, "respond.lua")
         with open(respond, "w", encoding="ascii") as script:
             script.write(RESPOND)
-        asked = {
-            CALLS: [dice_url, os.path.join(HERE, "call.lua"), {"ERA": "new"}],
-            "a response without tools": [url, respond, {"BODY": json.dumps({"model": "m", "input": "Hello"})}],
-            "a turn, tools listed before": [url, respond, {"BODY": json.dumps(before)}],
-            "the same, streamed": [url, respond, {"BODY": json.dumps({**before, "stream": True})}],
-            "a turn, tools listed in it": [url, respond, {"BODY": json.dumps(inside)}],
+
+        def respond_to(body):
+            return f"{gateway_url}/responses", respond, {"BODY": json.dumps(body)}
+
+        def go_on(**fields):
+            # Made anew, for what nobody goes on from is forgotten while others fill the store.
+            previous = listed(Client(gateway_url), dice_url)
+            return respond_to(create(dice_url, previous_response_id=previous, **fields))
+
+        loads = {
+            CALLS: lambda: (dice_url, os.path.join(HERE, "call.lua"), {"ERA": "new"}),
+            "a response without tools": lambda: respond_to({"model": "m", "input": "Hello"}),
+            "a turn, tools listed before": go_on,
+            "the same, streamed": lambda: go_on(stream=True),
+            "a turn, tools listed in it": lambda: respond_to(create(dice_url)),
         }
-        best = dict.fromkeys(asked, 0)
+        best = dict.fromkeys(loads, 0)
         for _ in range(ROUNDS):
-            for name, load in asked.items():
-                wrk(*load, seconds=1)
-                best[name] = max(best[name], wrk(*load, seconds=seconds))
+            for name, load in loads.items():
+                wrk(*load(), seconds=1)
+                best[name] = max(best[name], wrk(*load(), seconds=seconds))
     print(f"\n{'16 connections':40}{'a second':>10}{'to such a call':>20}")
     for name, rate in best.items():
         print(f"{name:40}{rate:10.0f}{rate / best[CALLS]:18.3f} x")
