@@ -127,7 +127,8 @@ def latency(mcp_cli, turns):
             turn = [(gateway, gateway.request("/v1/responses", body))]
             answer = gateway.ask(turn[0][1])
             assert b"event: response.mcp_call.completed" in answer and b"word word" in answer, answer.decode()
-            first, second = json.loads(model.ask(model.request("/asked")))
+            before = json.loads(model.ask(model.request("/")))
+            first, second = before["bodies"]
             parts = [(model, model.request("/v1/responses", first)),
                      (dice, mcp(dice, "tools/call", name="roll_dice", arguments={"n_dice": 3})),
                      (model, model.request("/v1/responses", second))]
@@ -138,6 +139,8 @@ def latency(mcp_cli, turns):
             show(f"a turn, {name}", turn_times)
             show("  its parts alone", part_times)
             show("  added", added, f"{statistics.median(added) / statistics.median(hops):5.1f} x an empty answer")
+            connections = json.loads(model.ask(model.request("/")))["connections"] - before["connections"]
+            print(f"  new connections to the upstream in {2 * (WARM_UP + turns)} steps: {connections}")
 
 
 def paired(turn, parts, turns):

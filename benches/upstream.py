@@ -1,10 +1,12 @@
 """An upstream that costs next to nothing: the Responses API with two canned streams, for benches/gateway.py.
 
-It answers a question with a call of `roll_dice`, and what came of the call with a message. GET gives the last two bodies
-that it was sent.
+It answers a question with a call of `roll_dice`, and what came of the call with a message. As servers that stream do, it
+ends the chunks by themselves, after the last event. GET gives the last two bodies that it was sent, and over how many
+connections.
 """
 
 import collections
+import contextlib
 import json
 import re
 import socket
@@ -54,12 +56,17 @@ def sse(item):
     return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in numbered)
 
 
-def http_answer(content_type, body):
-    return f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
+def stream(item):
+    """The head and the events, in one chunk."""
+    events = sse(item)
+    head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    return f"{head}{len(events):x}\r\n{events}\r\n".encode()
 
 
-CANNED_CALL, CANNED_MESSAGE = (http_answer("text/event-stream", sse(item)) for item in (CALL, MESSAGE))
-asked = collections.deque(maxlen=2)
+STREAMED_CALL, STREAMED_MESSAGE = stream(CALL), stream(MESSAGE)
+LAST_CHUNK = b"0\r\n\r\n"
+bodies = collections.deque(maxlen=2)
+connections = 0
 
 
 def receive(connection):
@@ -86,25 +93,28 @@ def more(connection):
 
 def serve(connection):
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    while True:
-        try:
+    # Whoever has read the last event may close before the last chunk.
+    with connection, contextlib.suppress(ConnectionError):
+        while True:
             head, body = receive(connection)
-        except ConnectionError:
-            return
-        if head.startswith(b"GET"):
-            connection.sendall(http_answer("application/json", json.dumps([it.decode() for it in asked])))
-            continue
-        has_called = body.rfind(b'"function_call_output"') > body.rfind(b'"role":"user"')
-        connection.sendall(CANNED_MESSAGE if has_called else CANNED_CALL)
-        asked.append(body)
+            if head.startswith(b"GET"):
+                told = json.dumps({"bodies": [body.decode() for body in bodies], "connections": connections})
+                connection.sendall(f"HTTP/1.1 200 OK\r\ncontent-length: {len(told)}\r\n\r\n{told}".encode())
+                continue
+            has_called = body.rfind(b'"function_call_output"') > body.rfind(b'"role":"user"')
+            bodies.append(body)
+            connection.sendall(STREAMED_MESSAGE if has_called else STREAMED_CALL)
+            connection.sendall(LAST_CHUNK)
 
 
 def main():
+    global connections
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(f"listening on http://127.0.0.1:{listener.getsockname()[1]}/v1", file=sys.stderr, flush=True)
         try:
             while True:
                 connection, _ = listener.accept()
+                connections += 1
                 threading.Thread(target=serve, args=(connection,), daemon=True).start()
         except KeyboardInterrupt:
             return
