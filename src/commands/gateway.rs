@@ -14,12 +14,15 @@ use crate::engine::model::{Model, Upstream, UpstreamApi};
 use crate::engine::{Bounds, Engine, Store};
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::gateway::{self, ApiKey};
+use crate::gateway::{self, ApiKey, Gateway};
 use crate::http;
 use crate::mcp::{ClientPool, PoolOptions, Reach};
 use crate::responses::{Client, Limits, Retries};
 use crate::ui::{LogFormat, Ui};
 
+/// How many connections there are at a time: each may need others, to a model and to MCP servers, and a
+/// process has 1024 file descriptors on most systems.
+const MOST_CONNECTIONS: usize = 256;
 const OPENAI: &str = "https://api.openai.com/v1";
 
 /// Serve the Responses API on this machine: any OpenAI SDK calls MCP servers through it
@@ -113,15 +116,16 @@ pub async fn gateway(args: GatewayArgs, ui: &mut Ui) -> Result<ExitStatus, Error
     let stop = CancellationToken::new();
     let engine = Engine::shared(model, ClientPool::new(args.pool()), store);
     let demanded = key.as_ref().map(|key| ApiKey::new(key.secret()));
-    let router = gateway::router(engine.clone(), demanded, stop.clone());
+    let served = Gateway::new(engine, stop.clone());
+    let router = gateway::router(served.clone(), demanded);
     let guard = args.names.guard(address);
     let guard = guard.answering(gateway::MAX_BODY, gateway::refuse);
     let router = listen::watched(guard.protect(http::with_health(router)), ui);
     // Whoever reads that the gateway is ready may tell it to stop.
     let signals = StopSignals::new()?;
     args.greet(address, key.as_ref(), ui)?;
-    listen::serve_until(signals, listener, router, stop).await;
-    engine.close().await;
+    listen::serve_until(signals, MOST_CONNECTIONS, listener, router, stop).await;
+    served.close().await;
     Ok(ExitStatus::Done)
 }
 
@@ -142,9 +146,10 @@ impl Key {
 }
 
 impl GatewayArgs {
-    /// What is logged.
+    /// What is logged: without a word, what went wrong on this side, which a client is not told.
     pub fn log(&self) -> (Option<Level>, LogFormat) {
-        self.log.log()
+        let (level, format) = self.log.log();
+        (level.or(Some(Level::WARN)), format)
     }
 
     fn model(&self, ui: &Ui) -> Result<Model, Error> {

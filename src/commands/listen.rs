@@ -140,11 +140,12 @@ fn log(seen: &Seen) {
 /// ends that as well.
 pub async fn serve_until(
     mut signals: StopSignals,
+    most_connections: usize,
     listener: TcpListener,
     router: Router,
     stop: CancellationToken,
 ) {
-    let serving = http::serve(listener, router, stop.clone());
+    let serving = http::serve_up_to(most_connections, listener, router, stop.clone());
     tokio::pin!(serving);
     tokio::select! {
         () = &mut serving => return,

@@ -174,7 +174,7 @@ async fn serve_http(server: DiceServer, args: ServeArgs, ui: &mut Ui) -> Result<
     let signals = StopSignals::new()?;
     greet(&args, address, ui)?;
 
-    listen::serve_until(signals, listener, router, stop).await;
+    listen::serve_until(signals, http::MOST_CONNECTIONS, listener, router, stop).await;
     Ok(ExitStatus::Done)
 }
 

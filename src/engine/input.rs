@@ -17,27 +17,36 @@ pub async fn resolve(
     memory: &Memory,
 ) -> Result<Vec<Item>, Error> {
     let known: HashSet<&str> = context.iter().filter_map(Item::id).collect();
+    let wanted: Vec<String> = input
+        .iter()
+        .filter_map(referred_to)
+        .filter(|id| !known.contains(id))
+        .map(str::to_owned)
+        .collect();
+    if wanted.is_empty() && input.iter().all(|item| referred_to(item).is_none()) {
+        return Ok(input);
+    }
+    let items = memory.items(wanted).await;
+    let items = items.map_err(|error| of_store(&error))?;
     let mut resolved = Vec::with_capacity(input.len());
     for item in input {
-        let Some(id) = referred_to(&item) else {
-            resolved.push(item);
-            continue;
-        };
-        if known.contains(id) {
-            continue;
+        match referred_to(&item) {
+            None => resolved.push(item),
+            Some(id) if known.contains(id) => {}
+            Some(id) => resolved.push(items.get(id).cloned().ok_or_else(|| not_found(id))?),
         }
-        let item = memory.item(id).await.map_err(|error| of_store(&error))?;
-        resolved.push(item.ok_or_else(|| {
-            Error::not_found(
-                Some("input"),
-                format!(
-                    "Item with id '{id}' not found. Items are not persisted when `store` is set to false. \
-                     Try again with `store` set to true, or remove this item from your input."
-                ),
-            )
-        })?);
     }
     Ok(resolved)
+}
+
+fn not_found(id: &str) -> Error {
+    Error::not_found(
+        Some("input"),
+        format!(
+            "Item with id '{id}' not found. Items are not persisted when `store` is set to false. \
+             Try again with `store` set to true, or remove this item from your input."
+        ),
+    )
 }
 
 /// Refuses an item of a known type that is none: it would be taken for something that nobody knows.

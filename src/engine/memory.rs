@@ -1,5 +1,7 @@
 //! Where the responses are that a request may go on from: the store, and what a connection remembers.
 
+use std::collections::HashMap;
+
 use super::store::{Bounds, Error, Record, Store};
 use crate::responses::{Item, Response};
 
@@ -79,14 +81,13 @@ impl Memory {
         Ok(Some(context))
     }
 
-    /// An item of any response that is kept, or of its input.
-    pub async fn item(&self, id: &str) -> Result<Option<Item>, Error> {
-        if let Some(connection) = &self.connection
-            && let Some(item) = connection.item(id).await?
-        {
-            return Ok(Some(item));
+    /// Items of any response that is kept, or of its input, by their id.
+    pub async fn items(&self, ids: Vec<String>) -> Result<HashMap<String, Item>, Error> {
+        let mut items = self.store.items(ids.clone()).await?;
+        if let Some(connection) = &self.connection {
+            items.extend(connection.items(ids).await?);
         }
-        self.store.item(id).await
+        Ok(items)
     }
 
     /// Keeps a response where its `store` says.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use http::header::AUTHORIZATION;
+use http::header::{self, AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use rmcp::model::{CallToolResult, ContentBlock, Tool};
 use serde_json::{Map, Value, json};
@@ -48,7 +48,7 @@ impl Server {
         };
         let headers = read_headers(entry.headers.as_ref()).ok_or_else(|| {
             refuse(format!(
-                "The 'headers' of MCP server '{label}' are not names and values of HTTP headers."
+                "The 'headers' of MCP server '{label}' are not names and values of HTTP headers that can be set."
             ))
         })?;
         if let Some(token) = &entry.authorization {
@@ -102,6 +102,19 @@ impl Server {
     }
 }
 
+/// Headers of the connection and of the message as a whole are for whoever sends it.
+const OF_THE_CONNECTION: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::HOST,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
 fn read_headers(headers: Option<&Value>) -> Option<HeaderMap> {
     let mut read = HeaderMap::new();
     match headers {
@@ -110,7 +123,11 @@ fn read_headers(headers: Option<&Value>) -> Option<HeaderMap> {
             for (name, value) in headers {
                 let mut value = HeaderValue::from_str(value.as_str()?).ok()?;
                 value.set_sensitive(true);
-                read.append(HeaderName::try_from(name).ok()?, value);
+                let name = HeaderName::try_from(name).ok()?;
+                if OF_THE_CONNECTION.contains(&name) {
+                    return None;
+                }
+                read.append(name, value);
             }
         }
         Some(_) => return None,
@@ -303,6 +320,8 @@ mod tests {
             json!({"server_url": "http://a/", "headers": {"bad name": "x"}}),
             json!({"server_url": "http://a/", "headers": {"X": "line\nbreak"}}),
             json!({"server_url": "http://a/", "headers": {"X": 1}}),
+            json!({"server_url": "http://a/", "headers": {"content-length": "3"}}),
+            json!({"server_url": "http://a/", "headers": {"Transfer-Encoding": "chunked"}}),
             json!({"server_url": "http://a/", "headers": "X: y"}),
             json!({"server_url": "http://a/", "authorization": "line\nbreak"}),
             json!({"server_url": "http://a/", "authorization": "a", "headers": {"authorization": "b"}}),

@@ -71,10 +71,13 @@ impl Snapshot {
             self.response = response.clone();
         }
         if let (Some(index), Some(item)) = (event.output_index(), data.get("item")) {
-            if index >= self.output.len() {
-                self.output.resize(index + 1, Value::Null);
+            // An index of nowhere, as a script may send, is of no item.
+            if index == self.output.len() {
+                self.output.push(Value::Null);
             }
-            self.output[index] = item.clone();
+            if let Some(place) = self.output.get_mut(index) {
+                place.clone_from(item);
+            }
             if matches!(event.kind(), EventKind::OutputItemDone { .. }) {
                 self.done.insert(index);
             }

@@ -3,14 +3,16 @@
 mod create;
 mod key;
 mod live;
+mod load;
 mod models;
 mod refusal;
+mod request;
 mod runs;
 mod socket;
 mod sse;
 mod stored;
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -18,41 +20,52 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{get, post};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 
+use load::Load;
 use runs::Runs;
 
 pub use key::ApiKey;
 pub use refusal::refuse;
-
-/// The most bytes of a request's body: images travel in it.
-pub const MAX_BODY: u64 = 32 * 1024 * 1024;
-/// How many WebSockets there are at a time.
-const MOST_SOCKETS: usize = 64;
+pub use request::MAX_BODY;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What all endpoints share.
+/// How long what goes on by itself may take to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The Responses API of one engine. Cloning shares everything.
 #[derive(Clone)]
-struct Gateway {
+pub struct Gateway {
     engine: Engine,
     runs: Runs,
-    sockets: Arc<Semaphore>,
-    stop: CancellationToken,
+    load: Load,
 }
 
-/// The endpoints of `engine`, below `/v1`. Without a `key` everybody may use them. What goes on by
-/// itself, such as responses in the background, ends when `stop` is cancelled.
-pub fn router(engine: Engine, key: Option<ApiKey>, stop: CancellationToken) -> Router {
-    let gateway = Gateway {
-        engine,
-        runs: Runs::new(stop.clone()),
-        sockets: Arc::new(Semaphore::new(MOST_SOCKETS)),
-        stop,
-    };
+impl Gateway {
+    /// What goes on by itself, such as a response in the background, ends when `stop` is cancelled.
+    pub fn new(engine: Engine, stop: CancellationToken) -> Self {
+        let load = Load::new(stop);
+        Self {
+            engine,
+            runs: Runs::new(load.clone()),
+            load,
+        }
+    }
+
+    /// Waits for what goes on by itself, for 10 s, and ends the connections to MCP servers.
+    pub async fn close(&self) {
+        self.load.tasks.close();
+        // What is not done then is cut off: the process ends.
+        let _ = tokio::time::timeout(GRACE, self.load.tasks.wait()).await;
+        self.engine.close().await;
+    }
+}
+
+/// The endpoints of the gateway, below `/v1`. Without a `key` everybody may use them.
+pub fn router(gateway: Gateway, key: Option<ApiKey>) -> Router {
     let router = Router::new()
         .route("/v1/responses", post(create::create).get(socket::socket))
         .route("/v1/responses/input_tokens", post(create::input_tokens))
@@ -74,7 +87,7 @@ pub fn router(engine: Engine, key: Option<ApiKey>, stop: CancellationToken) -> R
     router.layer(from_fn(with_request_id))
 }
 
-/// Every answer has an id, by which a client can name it.
+/// Each of their answers has an id, by which a client can name it.
 async fn with_request_id(request: Request, next: Next) -> Response {
     let id = format!("req_{:032x}", rand::random::<u128>());
     let mut response = next.run(request).await;

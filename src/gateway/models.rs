@@ -1,12 +1,13 @@
 //! `GET /v1/models`: who answers.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::Gateway;
 use super::refusal::Refusal;
+use super::stored::Id;
 use crate::engine::model::Model;
 use crate::responses::Error;
 
@@ -17,10 +18,7 @@ pub async fn list(State(gateway): State<Gateway>) -> Result<Response, Refusal> {
 }
 
 /// `GET /v1/models/{id}` (OpenAI API, retrieve model).
-pub async fn retrieve(
-    State(gateway): State<Gateway>,
-    Path(id): Path<String>,
-) -> Result<Response, Refusal> {
+pub async fn retrieve(State(gateway): State<Gateway>, Id(id): Id) -> Result<Response, Refusal> {
     let models = models(&gateway).await?;
     let model = models.into_iter().find(|model| model["id"] == id.as_str());
     let not_found = || Error::not_found(Some("model"), format!("The model '{id}' does not exist."));

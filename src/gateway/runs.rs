@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
-use http::StatusCode;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::live::{self, Snapshot};
+use super::load::{Load, Place};
 use super::sse;
 use crate::engine::Engine;
-use crate::responses::{ApiError, CreateResponse, Error, Event, Response};
+use crate::responses::{CreateResponse, Error, Event, Response};
 
-/// How many responses there are at a time, those that can still be read again included.
-const MOST: usize = 256;
+/// How many responses can still be read again when they are done, and how many bytes their events have.
+const MOST_ENDED: usize = 128;
+const MOST_BYTES: usize = 128 * 1024 * 1024;
 /// How long the events of a response that is done can be read again.
 const READABLE_FOR: Duration = Duration::from_secs(5 * 60);
 
@@ -26,11 +27,12 @@ const READABLE_FOR: Duration = Duration::from_secs(5 * 60);
 #[derive(Clone)]
 pub struct Runs {
     runs: Arc<Mutex<HashMap<String, Arc<Run>>>>,
-    stop: CancellationToken,
+    load: Load,
 }
 
 /// One response in the background.
 pub struct Run {
+    id: String,
     told: watch::Sender<Told>,
     cancel: CancellationToken,
 }
@@ -39,16 +41,17 @@ pub struct Run {
 struct Told {
     /// All events so far; each is at the place that its `sequence_number` says.
     frames: Vec<Bytes>,
+    bytes: usize,
     snapshot: Snapshot,
     ended: Option<Instant>,
 }
 
 impl Runs {
-    /// None yet. All of them end when `stop` is cancelled.
-    pub fn new(stop: CancellationToken) -> Self {
+    /// None yet. All of them end when the gateway stops.
+    pub fn new(load: Load) -> Self {
         Self {
             runs: Arc::default(),
-            stop,
+            load,
         }
     }
 
@@ -56,52 +59,66 @@ impl Runs {
         self.lock().get(id).cloned()
     }
 
-    /// Begins to make a response.
-    pub async fn start(&self, engine: &Engine, request: CreateResponse) -> Result<Arc<Run>, Error> {
-        self.make_room()?;
+    /// Begins to make a response; `body` is the room that its request takes.
+    pub async fn start(
+        &self,
+        engine: &Engine,
+        request: CreateResponse,
+        body: Place,
+    ) -> Result<Arc<Run>, Error> {
+        let places = (body, self.load.run()?);
         let mut events = live::begun(engine.create_stream(request).await?).await?;
-        let run = Arc::new(Run {
-            told: watch::Sender::new(Told::default()),
-            cancel: self.stop.child_token(),
-        });
+        let mut told = Told::default();
         if let Some(first) = events.next().await {
-            run.tell(&first);
+            told.take(&first);
         }
-        let id = run.told.borrow().snapshot.id().to_owned();
-        self.lock().insert(id, Arc::clone(&run));
-        tokio::spawn(Arc::clone(&run).finish(events, engine.clone()));
+        let run = Arc::new(Run {
+            id: told.snapshot.id().to_owned(),
+            told: watch::Sender::new(told),
+            cancel: self.load.stop.child_token(),
+        });
+        self.lock().insert(run.id.clone(), Arc::clone(&run));
+        let (runs, making) = (self.clone(), Arc::clone(&run));
+        let engine = engine.clone();
+        self.load.tasks.spawn(async move {
+            making.finish(events, &engine).await;
+            drop(places);
+            runs.keep_readable(&making);
+        });
         Ok(run)
+    }
+
+    /// Lets a response that is done be read again for a while, and those before it make room.
+    fn keep_readable(&self, run: &Arc<Run>) {
+        let mut runs = self.lock();
+        let mut ended: Vec<(Instant, usize, String)> = runs
+            .values()
+            .filter_map(|run| {
+                let told = run.told.borrow();
+                Some((told.ended?, told.bytes, run.id.clone()))
+            })
+            .collect();
+        ended.sort_unstable_by(|one, other| other.cmp(one));
+        let mut bytes = 0;
+        for (index, (_, more, id)) in ended.into_iter().enumerate() {
+            bytes += more;
+            if index >= MOST_ENDED || bytes > MOST_BYTES {
+                runs.remove(&id);
+            }
+        }
+        drop(runs);
+        // Not among the tasks that are waited for: nothing is lost with it.
+        let (runs, id) = (self.clone(), run.id.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(READABLE_FOR).await;
+            runs.lock().remove(&id);
+        });
     }
 
     /// Forgets a response, and stops making it.
     pub fn forget(&self, id: &str) {
         if let Some(run) = self.lock().remove(id) {
             run.cancel.cancel();
-        }
-    }
-
-    fn make_room(&self) -> Result<(), Error> {
-        let mut runs = self.lock();
-        runs.retain(|_, run| run.ended().is_none_or(|it| it.elapsed() < READABLE_FOR));
-        if runs.len() < MOST {
-            return Ok(());
-        }
-        let ended = runs.iter().filter_map(|(id, run)| Some((run.ended()?, id)));
-        let oldest = ended.min().map(|(_, id)| id.clone());
-        match oldest {
-            Some(id) => {
-                runs.remove(&id);
-                Ok(())
-            }
-            None => Err(Error::refused(
-                StatusCode::TOO_MANY_REQUESTS,
-                ApiError {
-                    message: format!("{MOST} responses are being made in the background."),
-                    kind: Some("rate_limit_error".to_owned()),
-                    code: Some("rate_limit_exceeded".to_owned()),
-                    param: None,
-                },
-            )),
         }
     }
 
@@ -146,21 +163,13 @@ impl Run {
         self.response()
     }
 
-    fn ended(&self) -> Option<Instant> {
-        self.told.borrow().ended
-    }
-
-    fn tell(&self, event: &Event) {
-        self.told.send_modify(|told| {
-            told.frames.push(sse::frame(event.data()));
-            told.snapshot.take(event);
-        });
-    }
-
-    async fn finish(self: Arc<Self>, mut events: BoxStream<'static, Event>, engine: Engine) {
+    /// Makes the response to its end, or until it is cancelled.
+    async fn finish(&self, mut events: BoxStream<'static, Event>, engine: &Engine) {
+        // Whatever happens, those who wait for the end are told of one.
+        let _ended = Ended(self);
         let reading = async {
             while let Some(event) = events.next().await {
-                self.tell(&event);
+                self.told.send_modify(|told| told.take(&event));
             }
         };
         tokio::select! {
@@ -168,18 +177,32 @@ impl Run {
             () = self.cancel.cancelled() => {}
         }
         drop(events);
-        self.cut_off(&engine).await;
-        self.told
-            .send_modify(|told| told.ended = Some(Instant::now()));
-    }
-
-    /// A response that has no end by now is cancelled.
-    async fn cut_off(&self, engine: &Engine) {
-        if self.told.borrow().snapshot.is_done() {
-            return;
+        if !self.told.borrow().snapshot.is_done() {
+            self.told.send_modify(|told| told.snapshot.cancel());
+            // The log has it if that fails; whoever reads is told of the end all the same.
+            let _ = engine.replace(Response::new(self.response())).await;
         }
-        self.told.send_modify(|told| told.snapshot.cancel());
-        // The log has it if that fails; whoever reads is told of the end all the same.
-        let _ = engine.replace(Response::new(self.response())).await;
+    }
+}
+
+impl Told {
+    fn take(&mut self, event: &Event) {
+        let frame = sse::frame(event.data());
+        self.bytes += frame.len();
+        self.frames.push(frame);
+        self.snapshot.take(event);
+    }
+}
+
+struct Ended<'a>(&'a Run);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.told.send_modify(|told| {
+            if !told.snapshot.is_done() {
+                told.snapshot.cancel();
+            }
+            told.ended = Some(Instant::now());
+        });
     }
 }

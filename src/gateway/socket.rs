@@ -6,22 +6,24 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::response::Response;
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::response::{IntoResponse, Response};
 use futures::SinkExt;
 use futures::channel::mpsc;
-use futures::stream::{BoxStream, SelectAll, StreamExt};
+use futures::stream::{self, BoxStream, SelectAll, StreamExt};
 use http::StatusCode;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::create::understand;
-use super::refusal::{refuse, told};
-use super::{Gateway, MAX_BODY, live};
+use super::load::{Place, full};
+use super::refusal::{Refusal, refuse, told};
+use super::request::{MAX_BODY, understand};
+use super::{Gateway, live};
 use crate::engine::Engine;
 use crate::responses::{Error, Event};
 
-/// How many lanes a connection has, and how many requests wait in each.
+/// How many lanes a connection has at a time, and how many requests wait in each.
 const MOST_LANES: usize = 16;
 const MOST_WAITING: usize = 16;
 /// How often a client that says nothing is asked whether it is there, and how long it may say nothing.
@@ -41,75 +43,98 @@ pub async fn socket(
         Ok(upgrade) => upgrade,
         Err(why) => return refuse(why.status(), &why.body_text()),
     };
-    let Ok(place) = gateway.sockets.clone().try_acquire_owned() else {
-        return refuse(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "There are too many WebSockets.",
-        );
+    let place = match gateway.load.socket() {
+        Ok(place) => place,
+        Err(error) => return Refusal::from(error).into_response(),
     };
     let most = usize::try_from(MAX_BODY).unwrap_or(usize::MAX);
+    let tasks = gateway.load.tasks.clone();
     upgrade
         .max_message_size(most)
         .max_frame_size(most)
-        .on_upgrade(async move |socket| {
-            let stopped = gateway.stop.clone();
-            let mut connection = Connection::new(socket, gateway.engine.of_connection());
-            tokio::select! {
-                () = connection.serve() => {}
-                () = stopped.cancelled() => {}
-            }
-            connection.close().await;
-            drop(place);
+        .on_upgrade(move |socket| {
+            tasks.track_future(async move {
+                let _place = place;
+                Connection::new(socket, gateway).serve().await;
+            })
         })
 }
 
 /// One WebSocket. The requests of a lane are answered one after the other, lanes side by side.
 struct Connection {
     socket: WebSocket,
+    gateway: Gateway,
+    /// The engine, with what this connection remembers.
     engine: Engine,
-    lanes: HashMap<Lane, mpsc::Sender<Map<String, Value>>>,
-    frames: SelectAll<BoxStream<'static, Frame>>,
+    lanes: HashMap<Lane, Queue>,
+    said: SelectAll<BoxStream<'static, Said>>,
     heard: Instant,
 }
 
 /// `stream_id`, by which a client tells the responses of one connection apart.
 type Lane = Option<String>;
-type Frame = Map<String, Value>;
+
+/// The requests of a lane that are not answered.
+struct Queue {
+    sender: mpsc::Sender<Waiting>,
+    count: usize,
+}
+
+/// A request as it came: read only when it is its turn.
+struct Waiting {
+    text: Utf8Bytes,
+    place: Place,
+}
+
+/// What an answer brings.
+enum Said {
+    Frame(String),
+    /// A request of the lane is answered.
+    Done(Lane),
+}
+
+/// What decides where a frame goes.
+#[derive(Deserialize)]
+struct Head {
+    r#type: Option<Value>,
+    stream_id: Option<Value>,
+}
 
 impl Connection {
-    fn new(socket: WebSocket, engine: Engine) -> Self {
+    fn new(socket: WebSocket, gateway: Gateway) -> Self {
         Self {
             socket,
-            engine,
+            engine: gateway.engine.of_connection(),
+            gateway,
             lanes: HashMap::new(),
-            frames: SelectAll::new(),
+            said: SelectAll::new(),
             heard: Instant::now(),
         }
     }
 
-    /// Until the client leaves, or is silent for too long. What is under way then is cancelled.
-    async fn serve(&mut self) {
+    /// Until the client leaves or is silent for too long, which cancels what is under way; or until
+    /// the gateway stops, and then what is under way is told to its end.
+    async fn serve(mut self) {
+        let stop = self.gateway.load.stop.clone();
         let mut pings = tokio::time::interval(PING_EVERY);
         loop {
-            let going_on = tokio::select! {
+            let goes_on = tokio::select! {
                 received = self.socket.recv() => match received {
                     Some(Ok(message)) => self.take(message).await,
                     Some(Err(_)) | None => false,
                 },
-                Some(frame) = self.frames.next() => self.send(&frame).await,
+                Some(said) = self.said.next() => self.pass(said).await,
                 _ = pings.tick() => {
-                    self.heard.elapsed() < SILENCE && self.tell(Message::Ping(Vec::new().into())).await
+                    self.heard.elapsed() < SILENCE
+                        && self.tell(Message::Ping(Vec::new().into())).await
                 }
+                () = stop.cancelled(), if self.lanes.is_empty() => false,
             };
-            if !going_on {
+            if !goes_on {
                 break;
             }
         }
-    }
-
-    /// Says good-bye, or answers that of the client. What is under way is cancelled.
-    async fn close(mut self) {
-        self.frames.clear();
+        self.said.clear();
         let _ = tokio::time::timeout(CLOSE_DEADLINE, self.socket.close()).await;
     }
 
@@ -121,61 +146,87 @@ impl Connection {
             Message::Close(_) => return false,
             Message::Ping(_) | Message::Pong(_) => return true,
             Message::Binary(_) => {
-                return self
-                    .send(&refusal(&unknown_frame("a binary frame"), None))
-                    .await;
+                let refusal = refusal(&unknown_frame("a binary frame"), None);
+                return self.tell(Message::Text(refusal.into())).await;
             }
         };
-        let frame: Map<String, Value> = match serde_json::from_str(&text) {
-            Ok(frame) => frame,
-            Err(_) => {
-                return self
-                    .send(&refusal(&unknown_frame("no JSON object"), None))
-                    .await;
-            }
-        };
-        let lane = frame.get("stream_id").and_then(Value::as_str);
-        let lane = lane.map(str::to_owned);
-        let refused = match frame.get("type").and_then(Value::as_str) {
-            Some("response.create") => self.enqueue(&lane, frame),
-            kind => Err(unknown_frame(kind.unwrap_or("a frame without a type"))),
-        };
-        match refused {
+        match self.enqueue(text) {
             Ok(()) => true,
-            Err(error) => self.send(&refusal(&error, lane.as_ref())).await,
+            Err((lane, error)) => {
+                let refusal = refusal(&error, lane.as_deref());
+                self.tell(Message::Text(refusal.into())).await
+            }
         }
     }
 
     /// Puts a request into its lane.
-    fn enqueue(&mut self, lane: &Lane, frame: Frame) -> Result<(), Error> {
-        if !self.lanes.contains_key(lane) {
-            if self.lanes.len() == MOST_LANES {
-                return Err(too_many(
-                    "stream_id",
-                    format!("There are {MOST_LANES} lanes."),
-                ));
-            }
-            let (sender, requests) = mpsc::channel(MOST_WAITING);
-            let engine = self.engine.clone();
-            let of_lane = lane.clone();
-            let frames = requests.flat_map(move |request| answer(&engine, request, &of_lane));
-            self.frames.push(frames.boxed());
-            self.lanes.insert(lane.clone(), sender);
-        }
-        let Some(sender) = self.lanes.get_mut(lane) else {
-            unreachable!("the lane was made above");
+    fn enqueue(&mut self, text: Utf8Bytes) -> Result<(), (Lane, Error)> {
+        let Ok(head) = serde_json::from_str::<Head>(&text) else {
+            return Err((None, unknown_frame("no JSON object")));
         };
-        sender.try_send(frame).map_err(|_| {
-            too_many(
-                "type",
-                format!("{MOST_WAITING} requests wait for the one before them."),
-            )
-        })
+        let lane = match head.stream_id {
+            None | Some(Value::Null) => None,
+            Some(Value::String(lane)) => Some(lane),
+            Some(_) => {
+                let message = "The 'stream_id' must be a text.";
+                return Err((None, Error::bad_request("stream_id", None, message)));
+            }
+        };
+        let refused = |error| Err((lane.clone(), error));
+        match head.r#type.as_ref().and_then(Value::as_str) {
+            Some("response.create") => {}
+            kind => return refused(unknown_frame(kind.unwrap_or("one without a type"))),
+        }
+        if self.gateway.load.stop.is_cancelled() {
+            let message = "The gateway is stopping.";
+            return refused(full(StatusCode::SERVICE_UNAVAILABLE, message));
+        }
+        let place = match self.gateway.load.body(text.len() as u64) {
+            Ok(place) => place,
+            Err(error) => return refused(error),
+        };
+        if !self.lanes.contains_key(&lane) {
+            if self.lanes.len() == MOST_LANES {
+                let message = format!("{MOST_LANES} lanes are in use.");
+                return refused(full(StatusCode::TOO_MANY_REQUESTS, &message));
+            }
+            self.open(lane.clone());
+        }
+        let Some(queue) = self.lanes.get_mut(&lane) else {
+            unreachable!("the lane was opened above");
+        };
+        if queue.sender.try_send(Waiting { text, place }).is_err() {
+            let message = format!("{MOST_WAITING} requests wait for the one before them.");
+            return refused(full(StatusCode::TOO_MANY_REQUESTS, &message));
+        }
+        queue.count += 1;
+        Ok(())
     }
 
-    async fn send(&mut self, frame: &Frame) -> bool {
-        let text = Value::Object(frame.clone()).to_string();
-        self.tell(Message::Text(text.into())).await
+    fn open(&mut self, lane: Lane) {
+        let (sender, waiting) = mpsc::channel(MOST_WAITING);
+        let engine = self.engine.clone();
+        let of_lane = lane.clone();
+        let said = waiting.flat_map(move |it| answer(engine.clone(), it, of_lane.clone()));
+        self.said.push(said.boxed());
+        self.lanes.insert(lane, Queue { sender, count: 0 });
+    }
+
+    /// Passes on what an answer brings. Returns whether the client is still there.
+    async fn pass(&mut self, said: Said) -> bool {
+        match said {
+            Said::Frame(frame) => self.tell(Message::Text(frame.into())).await,
+            Said::Done(lane) => {
+                // A lane that nobody waits in is closed, for there are not many.
+                if let Some(queue) = self.lanes.get_mut(&lane) {
+                    queue.count -= 1;
+                    if queue.count == 0 {
+                        self.lanes.remove(&lane);
+                    }
+                }
+                true
+            }
+        }
     }
 
     async fn tell(&mut self, message: Message) -> bool {
@@ -184,29 +235,28 @@ impl Connection {
     }
 }
 
-/// The events of the answer to one request.
-fn answer(engine: &Engine, request: Frame, lane: &Lane) -> BoxStream<'static, Frame> {
-    let engine = engine.clone();
-    let lane = lane.clone();
+/// The answer to one request, and that it is done.
+fn answer(engine: Engine, waiting: Waiting, lane: Lane) -> BoxStream<'static, Said> {
+    let Waiting { text, place } = waiting;
     let of_lane = lane.clone();
-    let events = async move {
-        match events(&engine, request).await {
-            Ok(events) => events.map(|event| event.data().clone()).boxed(),
-            Err(error) => futures::stream::iter([refusal(&error, None)]).boxed(),
+    let frames = async move {
+        match events(&engine, &text).await {
+            Ok(events) => events
+                .map(move |event| {
+                    let _held_until_the_end = &place;
+                    frame(event.data().clone(), of_lane.as_deref())
+                })
+                .boxed(),
+            Err(error) => stream::iter([refusal(&error, of_lane.as_deref())]).boxed(),
         }
     };
-    futures::stream::once(events)
-        .flatten()
-        .map(move |mut frame| {
-            if let Some(lane) = &of_lane {
-                frame.insert("stream_id".to_owned(), lane.as_str().into());
-            }
-            frame
-        })
-        .boxed()
+    let frames = stream::once(frames).flatten().map(Said::Frame);
+    frames.chain(stream::iter([Said::Done(lane)])).boxed()
 }
 
-async fn events(engine: &Engine, mut request: Frame) -> Result<BoxStream<'static, Event>, Error> {
+async fn events(engine: &Engine, text: &str) -> Result<BoxStream<'static, Event>, Error> {
+    let request = serde_json::from_str(text);
+    let mut request: Map<String, Value> = request.map_err(|_| unknown_frame("no JSON object"))?;
     for of_frame in ["type", "stream_id"] {
         request.remove(of_frame);
     }
@@ -219,24 +269,23 @@ async fn events(engine: &Engine, mut request: Frame) -> Result<BoxStream<'static
     live::begun(engine.create_stream(request).await?).await
 }
 
-/// An error frame (Responses API, WebSocket mode).
-fn refusal(error: &Error, lane: Option<&String>) -> Frame {
-    let (status, error) = told(error);
-    let frame = json!({"type": "error", "status": status.as_u16(), "error": error});
-    let Value::Object(mut frame) = frame else {
-        unreachable!("the frame above is an object");
-    };
+fn frame(mut data: Map<String, Value>, lane: Option<&str>) -> String {
     if let Some(lane) = lane {
-        frame.insert("stream_id".to_owned(), lane.as_str().into());
+        data.insert("stream_id".to_owned(), lane.into());
     }
-    frame
+    Value::Object(data).to_string()
+}
+
+/// An error frame (Responses API, WebSocket mode).
+fn refusal(error: &Error, lane: Option<&str>) -> String {
+    let (status, error) = told(error);
+    match json!({"type": "error", "status": status.as_u16(), "error": error}) {
+        Value::Object(data) => frame(data, lane),
+        _ => unreachable!("the frame above is an object"),
+    }
 }
 
 fn unknown_frame(what: &str) -> Error {
     let message = format!("This server takes frames of the type 'response.create', not {what}.");
     Error::bad_request("type", None, message)
-}
-
-fn too_many(param: &str, message: String) -> Error {
-    Error::bad_request(param, None, message)
 }

@@ -1,9 +1,10 @@
 //! The responses that are kept: read, deleted, cancelled, and what they answered.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use http::Uri;
+use http::request::Parts;
+use http::{StatusCode, Uri};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -11,7 +12,21 @@ use serde_json::{Value, json};
 use super::refusal::Refusal;
 use super::{Gateway, sse};
 use crate::engine::Record;
-use crate::responses::{Error, Item};
+use crate::responses::{ApiError, Error, Item};
+
+/// The id in a path. What is no text is the id of nothing.
+pub struct Id(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(head: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Path::from_request_parts(head, state).await {
+            Ok(Path(id)) => Ok(Self(id)),
+            Err(_) => Err(Error::not_found(None, "The id in the path is none.").into()),
+        }
+    }
+}
 
 /// How a response is to be read; what else there is in a query is not looked at.
 #[derive(Debug, Deserialize)]
@@ -24,7 +39,7 @@ struct Reading {
 /// `GET /v1/responses/{id}` (Responses API, get a model response).
 pub async fn retrieve(
     State(gateway): State<Gateway>,
-    Path(id): Path<String>,
+    Id(id): Id,
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let reading: Reading = query(&uri)?;
@@ -44,10 +59,7 @@ pub async fn retrieve(
 }
 
 /// `DELETE /v1/responses/{id}` (Responses API, delete a model response).
-pub async fn delete(
-    State(gateway): State<Gateway>,
-    Path(id): Path<String>,
-) -> Result<Response, Refusal> {
+pub async fn delete(State(gateway): State<Gateway>, Id(id): Id) -> Result<Response, Refusal> {
     find(&gateway, &id).await?;
     gateway.runs.forget(&id);
     gateway.engine.delete(&id).await?;
@@ -56,10 +68,7 @@ pub async fn delete(
 
 /// `POST /v1/responses/{id}/cancel` (Responses API, cancel a response). One that is done stays as
 /// it is.
-pub async fn cancel(
-    State(gateway): State<Gateway>,
-    Path(id): Path<String>,
-) -> Result<Response, Refusal> {
+pub async fn cancel(State(gateway): State<Gateway>, Id(id): Id) -> Result<Response, Refusal> {
     if let Some(run) = gateway.runs.get(&id) {
         return Ok(Json(run.cancel().await).into_response());
     }
@@ -97,7 +106,7 @@ fn usual_limit() -> usize {
 /// nothing else is said.
 pub async fn input_items(
     State(gateway): State<Gateway>,
-    Path(id): Path<String>,
+    Id(id): Id,
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let page: Page = query(&uri)?;
@@ -138,7 +147,17 @@ impl Page {
 fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Error> {
     let query = Query::try_from_uri(uri);
     let understood = query.map(|Query(query)| query);
-    understood.map_err(|error| Error::bad_request("query", None, format!("{}.", error.body_text())))
+    understood.map_err(|error| {
+        let message = format!("{}.", error.body_text());
+        Error::refused(
+            StatusCode::BAD_REQUEST,
+            ApiError {
+                message,
+                kind: Some("invalid_request_error".to_owned()),
+                ..ApiError::default()
+            },
+        )
+    })
 }
 
 async fn find(gateway: &Gateway, id: &str) -> Result<Record, Error> {

@@ -194,6 +194,7 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([
             HeaderName::from_static("mcp-session-id"),
+            HeaderName::from_static("x-request-id"),
             http::header::WWW_AUTHENTICATE,
         ])
 }

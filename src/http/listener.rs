@@ -15,9 +15,9 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How many connections there are at a time. Each has a file descriptor, of which a process has
-/// 1024 on most systems.
-const MOST_CONNECTIONS: usize = 768;
+/// How many connections there are at a time, if nothing else needs file descriptors: a process has 1024
+/// on most systems.
+pub const MOST_CONNECTIONS: usize = 768;
 /// How many more are told that there is no room; the others are closed.
 const MOST_REFUSED: usize = 64;
 /// How long the head of a request may take, and how long a connection may wait for the next one.
@@ -34,9 +34,19 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n\
     content-length: 0\r\nconnection: close\r\n\r\n";
 
 /// Serves `router` over HTTP/1.1 until `stop` is cancelled, then lets the calls that run finish,
-/// for 10 s.
+/// for 10 s. There are at most [`MOST_CONNECTIONS`] at a time.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    serve_up_to(MOST_CONNECTIONS, listener, router, stop).await;
+}
+
+/// The same, with another number of connections at a time.
+pub async fn serve_up_to(
+    most_connections: usize,
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let room = Arc::new(Semaphore::new(most_connections));
     let room_to_refuse = Arc::new(Semaphore::new(MOST_REFUSED));
     let connections = TaskTracker::new();
     loop {

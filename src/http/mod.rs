@@ -20,7 +20,7 @@ pub use endpoint::{EndpointOptions, endpoint};
 pub use guard::{AllowedHost, AllowedOrigin, Guard, Refuse, Unusable};
 pub use headers::is_json;
 pub(crate) use headers::one;
-pub use listener::serve;
+pub use listener::{MOST_CONNECTIONS, serve, serve_up_to};
 pub use sessions::CallerOf;
 pub use watch::{Seen, Watcher};
 

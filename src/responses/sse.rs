@@ -77,6 +77,20 @@ impl Frames {
         }
     }
 
+    /// Reads what is left of the body, which is little, so that its connection can be used again.
+    async fn drain(mut self) {
+        const MOST: usize = 64 * 1024;
+        let mut left = MOST;
+        let draining = async {
+            while let Some(Ok(chunk)) = self.bytes.next().await
+                && chunk.len() <= left
+            {
+                left -= chunk.len();
+            }
+        };
+        let _ = timeout(A_MOMENT, draining).await;
+    }
+
     /// The same where all that has to come has come: no more than a moment is waited, and it is no
     /// failure when nothing follows.
     pub async fn next_if_any(&mut self) -> Option<Vec<u8>> {
@@ -109,7 +123,14 @@ pub fn events(frames: Frames) -> EventStream {
                 )
             }
         };
-        Some((event, (!is_last).then_some(reader)))
+        if !is_last {
+            return Some((event, Some(reader)));
+        }
+        // Nobody waits for it.
+        if event.is_ok() {
+            tokio::spawn(reader.frames.drain());
+        }
+        Some((event, None))
     })
     .boxed()
 }

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 use redb::backends::FileBackend;
@@ -27,7 +28,9 @@ type Row<'a> = (u64, u64, Option<&'a str>, Vec<&'a str>, bool);
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 pub struct Database {
-    database: redb::Database,
+    /// Nothing where the file could not be opened again.
+    database: RwLock<Option<redb::Database>>,
+    path: PathBuf,
 }
 
 impl Database {
@@ -41,10 +44,7 @@ impl Database {
         if !path.exists() {
             create(path).map_err(cannot)?;
         }
-        let file = File::options().read(true).write(true).open(path);
-        let file = file.map_err(cannot)?;
-        let backend = FileBackend::new(file).map_err(|error| not_opened(path, error))?;
-        Self::open_on(backend, path)
+        Self::open_on(backend(path)?, path)
     }
 
     /// Opens what is on `backend`; errors say `path`.
@@ -52,58 +52,57 @@ impl Database {
         backend: impl StorageBackend,
         path: &Path,
     ) -> Result<(Self, Vec<(String, Entry)>), Error> {
-        let database = redb::Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            // Without it, redb may panic on a file that somebody else wrote to.
-            .set_check_integrity_on_open(true)
-            .create_with_backend(backend)
-            .map_err(|error| not_opened(path, error))?;
-        let database = Self { database };
-        match database.entries() {
-            Ok(entries) => Ok((database, entries)),
-            Err(source) => Err(Error::NotAStore {
-                path: path.to_owned(),
-                source: Box::new(source),
-            }),
-        }
+        let database = open(backend, path)?;
+        let entries = entries(&database).map_err(|source| Error::NotAStore {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        let database = Self {
+            database: RwLock::new(Some(database)),
+            path: path.to_owned(),
+        };
+        Ok((database, entries))
     }
 
-    fn entries(&self) -> Result<Vec<(String, Entry)>, redb::Error> {
-        // A table that is not there yet is made, and one of another type refused.
-        let transaction = self.database.begin_write()?;
-        transaction.open_table(RECORDS)?;
-        let mut entries = Vec::new();
-        for row in transaction.open_table(ENTRIES)?.iter()? {
-            let (id, entry) = row?;
-            let (used_at, bytes, parent, items, is_open) = entry.value();
-            let entry = Entry {
-                bytes,
-                parent: parent.map(str::to_owned),
-                items: items.into_iter().map(str::to_owned).collect(),
-                is_open,
-                used_at,
-            };
-            entries.push((id.value().to_owned(), entry));
+    /// Does the work. After a failure of the disk, redb refuses all work until the file is opened again;
+    /// so it is, for whoever comes next.
+    fn run<T>(
+        &self,
+        work: impl FnOnce(&redb::Database) -> Result<T, redb::Error>,
+    ) -> Result<T, Error> {
+        let worked = {
+            let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+            match &*database {
+                Some(database) => work(database),
+                None => Err(redb::Error::PreviousIo),
+            }
+        };
+        if matches!(worked, Err(redb::Error::Io(_) | redb::Error::PreviousIo)) {
+            let mut database = self
+                .database
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            // The file is locked by the one before.
+            *database = None;
+            let opened = backend(&self.path).and_then(|backend| open(backend, &self.path));
+            *database = opened.ok();
         }
-        transaction.commit()?;
-        Ok(entries)
+        worked.map_err(|error| Error::File(Box::new(error)))
     }
 
     /// The values of `ids`, in their order. Nothing if one is not there.
     pub fn read(&self, ids: &[&str]) -> Result<Option<Vec<Bytes>>, Error> {
-        self.try_read(ids).map_err(failed)
-    }
-
-    fn try_read(&self, ids: &[&str]) -> Result<Option<Vec<Bytes>>, redb::Error> {
-        let records = self.database.begin_read()?.open_table(RECORDS)?;
-        let mut values = Vec::with_capacity(ids.len());
-        for &id in ids {
-            let Some(value) = records.get(id)? else {
-                return Ok(None);
-            };
-            values.push(Bytes::copy_from_slice(value.value()));
-        }
-        Ok(Some(values))
+        self.run(|database| {
+            let records = database.begin_read()?.open_table(RECORDS)?;
+            let mut values = Vec::with_capacity(ids.len());
+            for &id in ids {
+                let Some(value) = records.get(id)? else {
+                    return Ok(None);
+                };
+                values.push(Bytes::copy_from_slice(value.value()));
+            }
+            Ok(Some(values))
+        })
     }
 
     /// Writes a value with its entry, and removes those that are `gone`, in one commit that is on
@@ -113,32 +112,65 @@ impl Database {
         kept: Option<(&str, &Entry, &Bytes)>,
         gone: &[String],
     ) -> Result<(), Error> {
-        self.try_write(kept, gone).map_err(failed)
+        self.run(|database| {
+            let transaction = database.begin_write()?;
+            {
+                let mut records = transaction.open_table(RECORDS)?;
+                let mut entries = transaction.open_table(ENTRIES)?;
+                for id in gone {
+                    records.remove(id.as_str())?;
+                    entries.remove(id.as_str())?;
+                }
+                if let Some((id, entry, value)) = kept {
+                    records.insert(id, value.as_ref())?;
+                    let items = entry.items.iter().map(String::as_str).collect();
+                    let parent = entry.parent.as_deref();
+                    let row = (entry.used_at, entry.bytes, parent, items, entry.is_open);
+                    entries.insert(id, row)?;
+                }
+            }
+            Ok(transaction.commit()?)
+        })
     }
+}
 
-    fn try_write(
-        &self,
-        kept: Option<(&str, &Entry, &Bytes)>,
-        gone: &[String],
-    ) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
-        {
-            let mut records = transaction.open_table(RECORDS)?;
-            let mut entries = transaction.open_table(ENTRIES)?;
-            for id in gone {
-                records.remove(id.as_str())?;
-                entries.remove(id.as_str())?;
-            }
-            if let Some((id, entry, value)) = kept {
-                records.insert(id, value.as_ref())?;
-                let items = entry.items.iter().map(String::as_str).collect();
-                let parent = entry.parent.as_deref();
-                let row = (entry.used_at, entry.bytes, parent, items, entry.is_open);
-                entries.insert(id, row)?;
-            }
-        }
-        Ok(transaction.commit()?)
+fn backend(path: &Path) -> Result<FileBackend, Error> {
+    let file = File::options().read(true).write(true).open(path);
+    let file = file.map_err(|source| Error::Open {
+        path: path.to_owned(),
+        source,
+    })?;
+    FileBackend::new(file).map_err(|error| not_opened(path, error))
+}
+
+fn open(backend: impl StorageBackend, path: &Path) -> Result<redb::Database, Error> {
+    redb::Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        // Without it, redb may panic on a file that somebody else wrote to.
+        .set_check_integrity_on_open(true)
+        .create_with_backend(backend)
+        .map_err(|error| not_opened(path, error))
+}
+
+fn entries(database: &redb::Database) -> Result<Vec<(String, Entry)>, redb::Error> {
+    // A table that is not there yet is made, and one of another type refused.
+    let transaction = database.begin_write()?;
+    transaction.open_table(RECORDS)?;
+    let mut entries = Vec::new();
+    for row in transaction.open_table(ENTRIES)?.iter()? {
+        let (id, entry) = row?;
+        let (used_at, bytes, parent, items, is_open) = entry.value();
+        let entry = Entry {
+            bytes,
+            parent: parent.map(str::to_owned),
+            items: items.into_iter().map(str::to_owned).collect(),
+            is_open,
+            used_at,
+        };
+        entries.push((id.value().to_owned(), entry));
     }
+    transaction.commit()?;
+    Ok(entries)
 }
 
 /// Makes an empty file with mode 0600. It gets its name when it is a database: a process that is
@@ -182,8 +214,4 @@ fn not_opened(path: &Path, error: DatabaseError) -> Error {
             source: Box::new(error.into()),
         },
     }
-}
-
-fn failed(error: redb::Error) -> Error {
-    Error::File(Box::new(error))
 }

@@ -16,7 +16,7 @@ mod index;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -52,7 +52,8 @@ impl Record {
     fn to_entry(&self) -> Result<(String, Entry, Bytes), Error> {
         let id = self.response.id().to_owned();
         let value = match serde_json::to_vec(self) {
-            Ok(value) => Bytes::from(value),
+            // Without the room that a vector has to grow.
+            Ok(value) => Bytes::from(value.into_boxed_slice()),
             Err(source) => return Err(Error::NotARecord { id, source }),
         };
         let entry = Entry {
@@ -191,11 +192,10 @@ impl Store {
         self.run(move |inner| inner.get(&id)).await
     }
 
-    /// The item of that id, if a response that is kept has it, or answered it. One that several
-    /// have is the one that was kept last.
-    pub async fn item(&self, id: &str) -> Result<Option<Item>, Error> {
-        let id = id.to_owned();
-        self.run(move |inner| inner.item(&id)).await
+    /// The items of these ids, by their id, as far as a response that is kept has them, or answered
+    /// them. One that several have is the one that was kept last.
+    pub async fn items(&self, ids: Vec<String>) -> Result<HashMap<String, Item>, Error> {
+        self.run(move |inner| inner.items(&ids)).await
     }
 
     /// Everything that was said up to the response `id` and in it: input, then output, of each
@@ -286,13 +286,24 @@ impl Inner {
         value.map(|value| read(id, &value)).transpose()
     }
 
-    fn item(&self, id: &str) -> Result<Option<Item>, Error> {
-        let Some(holder) = lock(&self.index).holder(id).map(str::to_owned) else {
-            return Ok(None);
+    fn items(&self, ids: &[String]) -> Result<HashMap<String, Item>, Error> {
+        let wanted: HashSet<&str> = ids.iter().map(String::as_str).collect();
+        let holders: HashSet<String> = {
+            let index = lock(&self.index);
+            let holders = wanted.iter().filter_map(|id| index.holder(id));
+            holders.map(str::to_owned).collect()
         };
-        let items = self.get(&holder)?.map(Record::into_items);
-        let mut items = items.into_iter().flatten();
-        Ok(items.find(|item| item.id() == Some(id)))
+        let mut items = HashMap::new();
+        // Each record is read once, however many of its items are wanted.
+        for holder in holders {
+            let said = self.get(&holder)?.map(Record::into_items);
+            for item in said.into_iter().flatten() {
+                if let Some(id) = item.id().filter(|id| wanted.contains(id)) {
+                    items.insert(id.to_owned(), item);
+                }
+            }
+        }
+        Ok(items)
     }
 
     fn context(&self, id: &str) -> Result<Option<Vec<Item>>, Error> {
