@@ -72,14 +72,14 @@ impl Emitter {
         if std::mem::replace(&mut self.has_begun, true) {
             return;
         }
-        let response = self.draft.begun();
+        let mut response = self.draft.begun();
         self.send(EventKind::Created {
             response: response.clone(),
         });
         if self.draft.is_background() {
             self.send(EventKind::Queued { response });
+            response = self.draft.in_progress();
         }
-        let response = self.draft.in_progress();
         self.send(EventKind::InProgress { response });
     }
 
