@@ -13,6 +13,7 @@ pub mod route;
 
 pub mod gateway;
 
+pub mod check;
 pub mod engine;
 pub mod mcp;
 pub mod responses;
