@@ -1,6 +1,7 @@
 //! Everything the user reads, and the one question they are asked.
 
 mod approval;
+mod content;
 mod failure;
 mod jsonl;
 mod lines;
@@ -8,7 +9,10 @@ mod markdown;
 mod progress;
 mod requests;
 mod sanitize;
+mod signature;
+mod tools;
 mod transcript;
+mod types;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -24,6 +28,8 @@ use crate::http::Seen;
 use crate::responses::{Event, EventKind, McpApprovalRequest, OnRetry, Response};
 
 pub use approval::Decision;
+pub use content::{Attachment, result_text};
+pub use types::Type;
 
 use lines::Lines;
 use markdown::Markdown;
@@ -148,7 +154,7 @@ impl Ui {
     /// Something that is good to know.
     pub fn note(&self, text: &str) {
         if self.has_notes() {
-            self.lines.write(&note(text));
+            self.lines.write(&note(&sanitize::one_line(text)));
         }
     }
 

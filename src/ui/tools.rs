@@ -1,0 +1,55 @@
+//! A server's tools, and what a call of one brought, on stdout.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use rmcp::model::{CallToolResult, Tool};
+use serde::Serialize;
+
+use super::{Format, Ui, content, sanitize, signature};
+use crate::error::Error;
+
+impl Ui {
+    /// Shows the tools of a server: a line each, or as it sent them.
+    pub fn tools(&mut self, tools: &[Tool]) -> Result<(), Error> {
+        if self.format != Format::Text {
+            return self.document(&tools);
+        }
+        let stdout = console::Term::stdout();
+        let size = stdout.is_term().then(|| stdout.size_checked()).flatten();
+        let lines = signature::table(tools, size.map(|(_, columns)| columns.into()));
+        match lines.as_slice() {
+            [] => Ok(()),
+            lines => self.print(&lines.join("\n")),
+        }
+    }
+
+    /// Shows the result of a call: as text, or as the server sent it. `saved` has the file that
+    /// each block was saved as. As text, that of a tool which failed is left to [`Self::failure`].
+    pub fn result(
+        &mut self,
+        result: &CallToolResult,
+        saved: &[Option<PathBuf>],
+    ) -> Result<(), Error> {
+        if self.format != Format::Text {
+            return self.document(result);
+        }
+        if result.is_error == Some(true) {
+            return Ok(());
+        }
+        let text = content::result_text(result, saved);
+        self.print_foreign(text.strip_suffix('\n').unwrap_or(&text))
+    }
+
+    fn document(&mut self, value: &impl Serialize) -> Result<(), Error> {
+        self.print_foreign(&format!("{:#}", serde_json::json!(value)))
+    }
+
+    /// What a server says: exactly that in a pipe, and nothing that drives a terminal on one.
+    fn print_foreign(&mut self, text: &str) -> Result<(), Error> {
+        match io::stdout().is_terminal() {
+            true => self.print(&sanitize::for_terminal(text)),
+            false => self.print(text),
+        }
+    }
+}
