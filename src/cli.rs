@@ -14,10 +14,11 @@ Examples:
   mcp-cli ask --local \"Roll a few dice!\"      ask the built-in model; needs nothing at all
   mcp-cli serve --auth                        the dice server, for those who have a token
   mcp-cli token --audience dice-server        such a token
+  mcp-cli tools list --server-url URL         what a server offers, without a model
   mcp-cli gateway                             the Responses API on this machine, for any SDK
 
 Exit status: 0 done, 1 this side, 2 usage, 3 refused by the API, 4 unreachable, 5 broken answer,
-6 an MCP server could not be used, 7 not approved.")]
+6 an MCP server could not be used, 7 not approved, 8 a tool reported an error.")]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

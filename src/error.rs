@@ -120,12 +120,70 @@ pub enum Error {
     NobodyToAsk { server_label: String, name: String },
     #[error("no call was approved")]
     NothingApproved,
+    #[error("no MCP server is named")]
+    NoServer,
+    #[error("several MCP servers are named: {0}")]
+    SeveralServers(String),
+    #[error("`{server_label}` has no tool `{name}`")]
+    UnknownTool {
+        server_label: String,
+        name: String,
+        nearest: Option<String>,
+    },
+    #[error("{0:?} is no argument for a tool")]
+    NotAnArgument(String),
+    #[error("{0} is not a JSON object")]
+    NotAnObject(&'static str),
+    #[error("argument `{key}` {problem}")]
+    Argument {
+        key: String,
+        problem: ArgumentProblem,
+    },
+    #[error("the arguments do not fit the tool: {0}")]
+    Arguments(String),
+    #[error("`{server_label}.{name}` could not be called")]
+    Call {
+        server_label: String,
+        name: String,
+        source: mcp::Error,
+    },
+    /// The tool was called, and says that it failed (`isError`).
+    #[error("`{server_label}.{name}` failed: {message}")]
+    ToolFailed {
+        server_label: String,
+        name: String,
+        message: String,
+    },
     #[error("after {0} rounds of approvals there is no end to them")]
     EndlessApprovals(usize),
     #[error("stopped by Ctrl-C")]
     Interrupted,
     #[error("stopped by SIGTERM")]
     Terminated,
+}
+
+/// What is wrong with an argument that was given, or not given, to a tool.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgumentProblem {
+    #[error("is given twice")]
+    Twice,
+    #[error("is not JSON")]
+    NotJson(#[source] serde_json::Error),
+    #[error("must be {0}")]
+    Type(String),
+    #[error("is missing: it must be {expected}")]
+    Missing {
+        expected: String,
+        /// What was given that may have been meant to be it.
+        nearest: Option<String>,
+    },
+    #[error("is none that the tool takes")]
+    Unknown {
+        /// What may have been meant.
+        nearest: Option<String>,
+    },
+    #[error("does not fit: {0}")]
+    Unfit(String),
 }
 
 impl Error {
@@ -160,6 +218,13 @@ impl Error {
             | Self::McpConfig { .. }
             | Self::WhoseCredentials
             | Self::UnknownConnector { .. }
+            | Self::NoServer
+            | Self::SeveralServers(_)
+            | Self::UnknownTool { .. }
+            | Self::NotAnArgument(_)
+            | Self::NotAnObject(_)
+            | Self::Argument { .. }
+            | Self::Arguments(_)
             | Self::NotJson { .. }
             | Self::Script { .. }
             | Self::Read { .. }
@@ -177,6 +242,8 @@ impl Error {
             Self::ReaderLeft => ExitStatus::Done,
             Self::NobodyToAsk { .. } | Self::NothingApproved => ExitStatus::NotApproved,
             Self::EndlessApprovals(_) => ExitStatus::BrokenAnswer,
+            Self::Call { .. } => ExitStatus::McpServer,
+            Self::ToolFailed { .. } => ExitStatus::ToolError,
             Self::Interrupted => ExitStatus::Interrupted,
             Self::Terminated => ExitStatus::Terminated,
         }
@@ -193,6 +260,7 @@ impl Error {
             ExitStatus::BrokenAnswer => "broken_answer",
             ExitStatus::McpServer => "mcp_server",
             ExitStatus::NotApproved => "not_approved",
+            ExitStatus::ToolError => "tool_error",
             ExitStatus::Interrupted => "interrupted",
             ExitStatus::Terminated => "terminated",
         }
@@ -242,6 +310,17 @@ impl Error {
             Self::UnknownConnector { .. } => {
                 "the connectors are connector_dropbox, connector_gmail, connector_googlecalendar, connector_googledrive, connector_microsoftteams, connector_outlookcalendar, connector_outlookemail and connector_sharepoint"
             }
+            Self::NoServer => "name one with --server-url URL, or with --mcp-config FILE",
+            Self::SeveralServers(_) => "take one of them with --server NAME",
+            Self::UnknownTool { nearest, .. } => {
+                let nearest = nearest.as_ref();
+                return nearest.map(|it| did_you_mean(it)).or_else(|| {
+                    Some("`mcp-cli tools list` with the same server lists its tools".to_owned())
+                });
+            }
+            Self::NotAnArgument(_) => "write key=value, or key:=json",
+            Self::Argument { problem, .. } => return hint_of_argument(problem),
+            Self::Call { source, .. } => return hint_of_call(source).map(str::to_owned),
             Self::NotText { .. } => "it must be UTF-8",
             Self::NoHome => "set HOME, or name a folder with --key-dir",
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
@@ -284,11 +363,50 @@ impl Error {
             | Self::ReaderLeft
             | Self::Runtime(_)
             | Self::NothingApproved
+            | Self::NotAnObject(_)
+            | Self::Arguments(_)
+            | Self::ToolFailed { .. }
             | Self::EndlessApprovals(_)
             | Self::Interrupted
             | Self::Terminated => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+fn did_you_mean(name: &str) -> String {
+    format!("did you mean `{name}`?")
+}
+
+fn hint_of_argument(problem: &ArgumentProblem) -> Option<String> {
+    match problem {
+        ArgumentProblem::Missing { nearest, .. } => nearest
+            .as_ref()
+            .map(|it| format!("`{it}` was given; is it that?")),
+        ArgumentProblem::Unknown { nearest } => nearest.as_deref().map(did_you_mean),
+        ArgumentProblem::NotJson(_) => {
+            Some("a text needs quotes: 'key:=\"text\"', or key=text".to_owned())
+        }
+        ArgumentProblem::Twice => Some("a list is written 'key:=[1, 2]'".to_owned()),
+        ArgumentProblem::Type(_) | ArgumentProblem::Unfit(_) => None,
+    }
+}
+
+/// What to try after a call that brought no result from a server that gave its list.
+fn hint_of_call(error: &mcp::Error) -> Option<&'static str> {
+    match error {
+        mcp::Error::Timeout(_) => Some("raise it with --timeout"),
+        mcp::Error::Refused { status, .. } => match status.as_u16() {
+            401 | 403 => Some("the server wants credentials at call time: see --authorization"),
+            500.. => Some("look at the server's log"),
+            _ => None,
+        },
+        mcp::Error::Forbidden(_)
+        | mcp::Error::Protocol { .. }
+        | mcp::Error::Unreachable(_)
+        | mcp::Error::NotMcp(_)
+        | mcp::Error::NotStarted { .. }
+        | mcp::Error::Setup(_) => None,
     }
 }
 

@@ -22,6 +22,8 @@ pub enum ExitStatus {
     McpServer = 6,
     /// A tool call needed approval and nobody gave it.
     NotApproved = 7,
+    /// A tool reported an error; `tools call` only.
+    ToolError = 8,
     /// Ctrl-C.
     Interrupted = 130,
     /// SIGTERM.

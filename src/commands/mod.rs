@@ -2,7 +2,9 @@
 
 mod approve;
 mod args;
+mod arguments;
 mod ask;
+mod attachments;
 mod bundled;
 mod completions;
 mod fields;
@@ -13,6 +15,7 @@ mod serve;
 mod servers;
 mod state;
 mod token;
+mod tools;
 
 use crate::error::Error;
 use crate::exit::ExitStatus;
@@ -25,6 +28,7 @@ pub enum Command {
     Serve(Box<serve::ServeArgs>),
     Gateway(Box<gateway::GatewayArgs>),
     Token(Box<token::TokenArgs>),
+    Tools(tools::ToolsArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
 }
@@ -55,6 +59,12 @@ impl Command {
             Self::Token(args) => {
                 ui.start_log(None, LogFormat::default());
                 token::token(*args, ui)
+            }
+            Self::Tools(args) => {
+                ui.start_log(None, LogFormat::default());
+                let task = tools::read(args, ui)?;
+                let runtime = tokio::runtime::Builder::new_current_thread();
+                block_on(runtime, tools::tools(task, ui))
             }
             Self::Completions(args) => completions::completions(&args, command_line, ui),
             Self::Man(args) => completions::man(args, command_line, ui),

@@ -10,7 +10,7 @@ pub mod model;
 mod redact;
 mod response;
 mod store;
-mod tools;
+pub mod tools;
 mod turn;
 
 use std::collections::{HashMap, HashSet};

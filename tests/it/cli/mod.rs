@@ -11,5 +11,6 @@ mod serve;
 mod sessions;
 mod terminal;
 mod token;
+mod tools;
 mod usage;
 mod websocket;

@@ -1,0 +1,389 @@
+//! The arguments of a tool: as they are typed, as JSON, and held against the tool's `inputSchema`.
+
+use std::fmt;
+
+use boon::{CompileError, Compiler, ErrorKind, SchemaIndex, Schemas, UrlLoader, ValidationError};
+use rmcp::model::JsonObject;
+use serde_json::Value;
+
+use crate::error::{ArgumentProblem, Error};
+use crate::ui::Type;
+
+/// How like a name another one must be to be meant, from 0 to 1, and how long it may be.
+const LEAST_LIKENESS: f64 = 0.8;
+const LONGEST_NAME: usize = 200;
+
+/// Arguments as they were typed.
+#[derive(Debug, Default)]
+pub struct Arguments {
+    /// Those of `--input-json`.
+    base: JsonObject,
+    typed: Vec<(String, Typed)>,
+}
+
+#[derive(Debug)]
+enum Typed {
+    /// `key=value`, which means what the schema says.
+    Text(String),
+    /// `key:=json`.
+    Json(Value),
+}
+
+impl Arguments {
+    /// Reads `key=value` and `key:=json`, which are added to `base` or take the place of what is
+    /// there.
+    pub fn read(pairs: &[String], base: JsonObject) -> Result<Self, Error> {
+        let mut typed: Vec<(String, Typed)> = Vec::with_capacity(pairs.len());
+        for pair in pairs {
+            let (key, value) = pair
+                .split_once('=')
+                .ok_or_else(|| Error::NotAnArgument(pair.clone()))?;
+            let (key, value) = match key.strip_suffix(':') {
+                None => (key, Typed::Text(value.to_owned())),
+                Some(key) => match serde_json::from_str(value) {
+                    Ok(json) => (key, Typed::Json(json)),
+                    Err(error) => return Err(wrong(key, ArgumentProblem::NotJson(error))),
+                },
+            };
+            if typed.iter().any(|(known, _)| known == key) {
+                return Err(wrong(key, ArgumentProblem::Twice));
+            }
+            typed.push((key.to_owned(), value));
+        }
+        Ok(Self { base, typed })
+    }
+
+    /// The arguments as JSON. A text becomes what `input_schema` takes there, and stays a text where
+    /// that says nothing of it.
+    pub fn to_json(&self, input_schema: &JsonObject) -> Result<JsonObject, Error> {
+        let root = Value::Object(input_schema.clone());
+        let mut arguments = self.base.clone();
+        for (key, typed) in &self.typed {
+            let value = match typed {
+                Typed::Json(value) => value.clone(),
+                Typed::Text(text) => {
+                    let expected = expected(key, &root);
+                    let value = expected.value(text);
+                    value.ok_or_else(|| wrong(key, ArgumentProblem::Type(expected.to_string())))?
+                }
+            };
+            arguments.insert(key.clone(), value);
+        }
+        Ok(arguments)
+    }
+}
+
+/// Holds arguments against the `inputSchema` of their tool (MCP 2026-07-28, tools). Returns what is
+/// good to know though they may be sent: names that the schema does not have, and a schema that
+/// nothing can be held against.
+pub fn check(arguments: &JsonObject, input_schema: &JsonObject) -> Result<Vec<String>, Error> {
+    let root = Value::Object(input_schema.clone());
+    let unusable = |why: &dyn fmt::Display| {
+        format!("the arguments are not checked, for the tool's inputSchema cannot be used: {why}")
+    };
+    let mut schemas = Schemas::new();
+    let schema = match compile(root.clone(), &mut schemas) {
+        Ok(schema) => schema,
+        Err(error) => return Ok(vec![unusable(&error)]),
+    };
+    let instance = Value::Object(arguments.clone());
+    let Err(error) = schemas.validate(&instance, schema) else {
+        return Ok(unknown(arguments, &root));
+    };
+    let mut errors = Vec::new();
+    leaves(&error, &mut errors);
+    // A name that is wrong explains one that is missing.
+    let first = errors.into_iter().min_by_key(|error| match error.kind {
+        ErrorKind::RefCycle { .. } => 0,
+        ErrorKind::AdditionalProperties { .. } => 1,
+        ErrorKind::Required { .. } => 2,
+        _ => 3,
+    });
+    match first {
+        Some(error) if matches!(error.kind, ErrorKind::RefCycle { .. }) => {
+            Ok(vec![unusable(&error.kind)])
+        }
+        first => Err(explain(first.unwrap_or(&error), arguments, &root)),
+    }
+}
+
+/// The one of `names` that was probably meant by `name`.
+pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    if name.len() > LONGEST_NAME {
+        return None;
+    }
+    let names = names.into_iter().filter(|it| it.len() <= LONGEST_NAME);
+    let likeness = names.map(|it| (strsim::jaro_winkler(name, it), it));
+    let (_, nearest) = likeness
+        .filter(|(likeness, it)| *likeness >= LEAST_LIKENESS && *it != name)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    Some(nearest.to_owned())
+}
+
+fn wrong(key: &str, problem: ArgumentProblem) -> Error {
+    Error::Argument {
+        key: key.to_owned(),
+        problem,
+    }
+}
+
+fn compile(schema: Value, schemas: &mut Schemas) -> Result<SchemaIndex, Box<CompileError>> {
+    const URL: &str = "tool:///inputSchema";
+    let mut compiler = Compiler::new();
+    compiler.use_loader(Box::new(Nowhere));
+    compiler.add_resource(URL, schema)?;
+    Ok(compiler.compile(URL, schemas)?)
+}
+
+/// A schema comes from a stranger: what it refers to is in it, or is not looked for.
+struct Nowhere;
+
+impl UrlLoader for Nowhere {
+    fn load(&self, _: &str) -> Result<Value, Box<dyn std::error::Error>> {
+        Err("what is not in the schema itself is not fetched".into())
+    }
+}
+
+/// The errors that say something themselves. Of alternatives, each has a complaint of its own, and
+/// none of them says what is wanted.
+fn leaves<'a, 's, 'v>(
+    error: &'a ValidationError<'s, 'v>,
+    found: &mut Vec<&'a ValidationError<'s, 'v>>,
+) {
+    match error.kind {
+        ErrorKind::AnyOf | ErrorKind::OneOf(_) => found.push(error),
+        _ if error.causes.is_empty() => found.push(error),
+        _ => error.causes.iter().for_each(|cause| leaves(cause, found)),
+    }
+}
+
+fn explain(error: &ValidationError<'_, '_>, arguments: &JsonObject, root: &Value) -> Error {
+    let path = error.instance_location.to_string();
+    // `/config/size/0`, as a person writes it: `config.size.0`.
+    let path = path.trim_start_matches('/').replace('/', ".");
+    let is_at_root = path.is_empty();
+    match &error.kind {
+        ErrorKind::AdditionalProperties { got } if is_at_root => {
+            let key = got.first().map_or("", |it| it);
+            let left = known(root).filter(|it| !arguments.contains_key(*it));
+            let nearest = nearest(key, left);
+            wrong(key, ArgumentProblem::Unknown { nearest })
+        }
+        ErrorKind::Required { want } if is_at_root => {
+            let key = want.first().copied().unwrap_or_default();
+            let given = arguments.keys().map(String::as_str);
+            let strangers = given.filter(|it| !known(root).any(|known| known == *it));
+            let problem = ArgumentProblem::Missing {
+                expected: expected(key, root).to_string(),
+                nearest: nearest(key, strangers),
+            };
+            wrong(key, problem)
+        }
+        kind if is_at_root => Error::Arguments(kind.to_string()),
+        kind => {
+            let expected = expected(&path, root);
+            match arguments.get(&path) {
+                Some(value) if !expected.has(value) => {
+                    wrong(&path, ArgumentProblem::Type(expected.to_string()))
+                }
+                _ => wrong(&path, ArgumentProblem::Unfit(kind.to_string())),
+            }
+        }
+    }
+}
+
+fn unknown(arguments: &JsonObject, root: &Value) -> Vec<String> {
+    // Of a tool that names no parameters, nobody knows what it takes.
+    let strangers = arguments.keys().filter(|key| {
+        let mut known = known(root).peekable();
+        known.peek().is_some() && !known.any(|it| it == *key)
+    });
+    strangers
+        .map(|key| match nearest(key, known(root)) {
+            Some(nearest) => format!("the tool does not name `{key}`; did you mean `{nearest}`?"),
+            None => format!("the tool does not name `{key}`"),
+        })
+        .collect()
+}
+
+fn known(root: &Value) -> impl Iterator<Item = &str> {
+    let properties = root["properties"].as_object();
+    properties
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name.as_str())
+}
+
+fn expected(key: &str, root: &Value) -> Type {
+    Type::read(&root["properties"][key], root)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: Value) -> JsonObject {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn read(pairs: &[&str]) -> Result<Arguments, Error> {
+        let pairs: Vec<String> = pairs.iter().map(|&it| it.to_owned()).collect();
+        Arguments::read(&pairs, object(json!({"n": 1, "base": true})))
+    }
+
+    /// What the arguments, or the complaint about them, are for this schema.
+    fn told(pairs: &[&str], schema: &Value) -> String {
+        let schema = object(schema.clone());
+        let checked = read(pairs).and_then(|it| {
+            let arguments = it.to_json(&schema)?;
+            check(&arguments, &schema).map(|notes| (arguments, notes))
+        });
+        match checked {
+            Ok((arguments, notes)) => {
+                let arguments = Value::Object(arguments).to_string();
+                [vec![arguments], notes].concat().join("; ")
+            }
+            Err(error) => {
+                let hint = error.hint();
+                let hint = hint.map_or(String::new(), |it| format!("; {it}"));
+                format!("{error}{hint}")
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_is_what_the_schema_says_and_json_is_json() {
+        for (pairs, arguments) in [
+            (&["n=3"][..], json!({"n": 3, "base": true})),
+            (&["s=3", "n:=4"], json!({"n": 4, "base": true, "s": "3"})),
+            (&["s=a=b:=c"], json!({"n": 1, "base": true, "s": "a=b:=c"})),
+            (
+                &["s=", "x=5"],
+                json!({"n": 1, "base": true, "s": "", "x": "5"}),
+            ),
+            (
+                &["l:=[1]", "=x"],
+                json!({"n": 1, "base": true, "l": [1], "": "x"}),
+            ),
+        ] {
+            let schema = json!({"properties": {"n": {"type": "integer"}, "s": {"type": "string"}}});
+            let read = read(pairs).unwrap().to_json(&object(schema)).unwrap();
+            assert_eq!(Value::Object(read), arguments, "{pairs:?}");
+        }
+        let without_schema = read(&["a=5"]).unwrap().to_json(&JsonObject::new());
+        assert_eq!(without_schema.unwrap()["a"], "5");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named_with_what_is_wanted() {
+        let strict = json!({"type": "object", "additionalProperties": false, "required": ["n_dice"],
+            "properties": {"n_dice": {"type": "integer", "minimum": 1}, "n": {}, "base": {},
+                "kind": {"enum": ["fair", "loaded"]},
+                "seed": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+                "colours": {"type": "array", "items": {"type": "string"}}}});
+        let mut open = strict.clone();
+        open["additionalProperties"] = json!(true);
+        for (pairs, schema, complaint) in [
+            (
+                &["n_dice=three"][..],
+                &strict,
+                "argument `n_dice` must be int",
+            ),
+            (
+                &["n_dice=0"],
+                &strict,
+                "argument `n_dice` does not fit: must be >=1, but got 0",
+            ),
+            (
+                &["n_dice=1", "kind=fine"],
+                &strict,
+                r#"argument `kind` must be "fair" | "loaded""#,
+            ),
+            (
+                &["n_dice=1", r#"seed:="x""#],
+                &strict,
+                "argument `seed` must be int | null",
+            ),
+            (
+                &["n_dice=1", "colours:=[\"a\", 1]"],
+                &strict,
+                "argument `colours.1` does not fit: want string, but got number",
+            ),
+            (
+                &["ndice=3"],
+                &strict,
+                "argument `ndice` is none that the tool takes; did you mean `n_dice`?",
+            ),
+            (
+                &["ndice=3"],
+                &open,
+                "argument `n_dice` is missing: it must be int; `ndice` was given; is it that?",
+            ),
+            (&[], &open, "argument `n_dice` is missing: it must be int"),
+            (
+                &["n_dice=3", "sed=1"],
+                &open,
+                r#"{"n":1,"base":true,"n_dice":3,"sed":"1"}; the tool does not name `sed`; did you mean `seed`?"#,
+            ),
+            (
+                &["three"],
+                &open,
+                r#""three" is no argument for a tool; write key=value, or key:=json"#,
+            ),
+            (
+                &["a=1", "a:=2"],
+                &open,
+                "argument `a` is given twice; a list is written 'key:=[1, 2]'",
+            ),
+            (
+                &["a:=x"],
+                &open,
+                "argument `a` is not JSON; a text needs quotes: 'key:=\"text\"', or key=text",
+            ),
+        ] {
+            assert_eq!(told(pairs, schema), complaint, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_schema_that_cannot_be_used_is_a_note_and_nothing_is_fetched() {
+        for (schema, why) in [
+            (json!({"type": "objekt"}), "is not valid against metaschema"),
+            (
+                json!({"$ref": "file:///etc/hostname"}),
+                "error loading file:///etc/hostname",
+            ),
+            (
+                json!({"$ref": "http://127.0.0.1:9/x"}),
+                "error loading http://127.0.0.1:9/x",
+            ),
+            (
+                json!({"$schema": "https://a.example/draft"}),
+                "error loading https://a.example/draft",
+            ),
+            (json!({"$ref": "#"}), "causing reference cycle"),
+            (json!({"$ref": "#/$defs/none"}), "json-pointer"),
+        ] {
+            let told = told(&["a=1"], &schema);
+            let note = "the arguments are not checked, for the tool's inputSchema cannot be used: ";
+            assert!(told.contains(note) && told.contains(why), "{told}");
+        }
+    }
+
+    proptest::proptest! {
+        /// The library that answers to the tests of the contract is the judge.
+        #[test]
+        fn nothing_is_refused_that_fits_the_schema(n in -3i64..3, text in "[a-c]{0,3}", list in proptest::collection::vec(0..3, 0..4)) {
+            let schema = json!({"type": "object", "required": ["n"], "properties": {
+                "n": {"type": "integer", "minimum": -1}, "text": {"$ref": "#/$defs/text"},
+                "list": {"type": "array", "uniqueItems": true, "items": {"oneOf": [{"const": 0}, {"type": "integer", "maximum": 1}]}}},
+                "$defs": {"text": {"type": "string", "minLength": 1, "pattern": "^a"}}});
+            let arguments = json!({"n": n, "text": text, "list": list});
+            let is_fit = jsonschema::is_valid(&schema, &arguments);
+            let checked = check(&object(arguments), &object(schema));
+            proptest::prop_assert_eq!(checked.is_ok(), is_fit);
+        }
+    }
+}

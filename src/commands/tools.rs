@@ -1,0 +1,289 @@
+//! `mcp-cli tools`: what an MCP server offers, and a call of it without a model.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rmcp::model::{JsonObject, Tool};
+use serde_json::Value;
+
+use super::StopSignals;
+use super::args;
+use super::arguments::{self, Arguments};
+use super::attachments;
+use super::servers::McpServerArgs;
+use crate::engine::tools::{self, Server};
+use crate::error::Error;
+use crate::exit::ExitStatus;
+use crate::mcp::{ClientPool, PoolOptions};
+use crate::responses::{self, ToolEntry};
+use crate::ui::{self, Format, Ui};
+
+/// How long the connection stays for the notification that a call is cancelled: rmcp sends it in a
+/// task that ends with the connection, and nobody is told when it is sent.
+const TIME_TO_CANCEL: Duration = Duration::from_millis(200);
+
+/// List the tools of an MCP server, or call one
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mcp-cli tools list --server-url http://127.0.0.1:8000/mcp
+      roll_dice(n_dice: int)  [read-only] Roll `n_dice` 6-sided dice and return the results.
+  mcp-cli tools call --server-url http://127.0.0.1:8000/mcp roll_dice n_dice=3
+      [3,1,1]")]
+pub struct ToolsArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    List(Box<ListArgs>),
+    Call(Box<CallArgs>),
+}
+
+/// List the tools of a server, a line each
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mcp-cli tools list --server-url https://example.com/mcp --authorization @token.jwt
+  mcp-cli tools list --mcp-config .mcp.json --server dice
+  mcp-cli tools list --server-url http://127.0.0.1:8000/mcp --json | jq '.[].inputSchema'")]
+struct ListArgs {
+    /// The tools as the server sent them
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    server: McpServerArgs,
+}
+
+/// Call a tool, with arguments that fit it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mcp-cli tools call --server-url http://127.0.0.1:8000/mcp roll_dice n_dice=3
+      n_dice is an integer to the tool, so 3 is sent as one
+  mcp-cli tools call --mcp-config .mcp.json --server files search text=42 'paths:=[\"src\", \"docs\"]'
+      text is text to the tool, so \"42\" is sent; := takes JSON as it is
+  mcp-cli tools call --server-url https://example.com/mcp chart --input-json @data.json --output-dir .
+      arguments from a file, and the images of the result as files")]
+struct CallArgs {
+    /// The tool
+    name: String,
+
+    /// Its arguments: `key=value`, which is read as what the tool takes there, or `key:=json`
+    #[arg(value_name = "KEY=VALUE|KEY:=JSON")]
+    arguments: Vec<String>,
+
+    /// A JSON object of arguments, to which the others are added; @FILE reads it from a file, -
+    /// from stdin
+    #[arg(long, value_name = "JSON|@FILE|-")]
+    input_json: Option<String>,
+
+    /// The result as the server sent it
+    #[arg(long)]
+    json: bool,
+
+    /// Save images, audio and other data of the result there, under names made from the tool's
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+
+    /// How long the call may take
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+
+    #[command(flatten)]
+    server: McpServerArgs,
+}
+
+/// What to do at which server, with everything read that it needs.
+pub struct Task {
+    server: Server,
+    verb: Prepared,
+}
+
+enum Prepared {
+    List,
+    Call(Call),
+}
+
+struct Call {
+    name: String,
+    arguments: Arguments,
+    output_dir: Option<PathBuf>,
+    timeout: Duration,
+}
+
+/// Reads what the arguments name: files, stdin, the environment. Nothing is connected yet.
+pub fn read(args: ToolsArgs, ui: &mut Ui) -> Result<Task, Error> {
+    let (json, server, call) = match args.verb {
+        Verb::List(args) => (args.json, args.server, None),
+        Verb::Call(args) => {
+            let input = args.input_json.as_deref();
+            if input == Some("-") && args.server.reads_stdin() {
+                return Err(Error::TwoOnStdin);
+            }
+            let base = input.map_or(Ok(JsonObject::new()), input_json)?;
+            let call = Call {
+                arguments: Arguments::read(&args.arguments, base)?,
+                name: args.name,
+                output_dir: args.output_dir,
+                timeout: args.timeout,
+            };
+            (args.json, args.server, Some(call))
+        }
+    };
+    if json {
+        ui.set_format(Format::Json);
+    }
+    Ok(Task {
+        server: one_server(&server, ui)?,
+        verb: call.map_or(Prepared::List, Prepared::Call),
+    })
+}
+
+/// Does it, and prints what came of it.
+pub async fn tools(task: Task, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    let mut options = PoolOptions::default();
+    if let Prepared::Call(call) = &task.verb {
+        options.call_timeout = call.timeout;
+    }
+    let clients = ClientPool::new(options);
+    let mut signals = StopSignals::new()?;
+    let ended = tokio::select! {
+        ended = task.run(&clients, ui) => ended,
+        stopped = signals.next() => {
+            tokio::time::sleep(TIME_TO_CANCEL).await;
+            Err(stopped)
+        }
+    };
+    clients.close().await;
+    ended
+}
+
+impl Task {
+    async fn run(&self, clients: &ClientPool, ui: &mut Ui) -> Result<ExitStatus, Error> {
+        let label = self.server.label();
+        ui.wait(&format!("listing the tools of {label}"));
+        let tools = offered(&self.server, clients).await?;
+        match &self.verb {
+            Prepared::List if tools.is_empty() => ui.note(&format!("{label} offers no tools")),
+            Prepared::List => {}
+            Prepared::Call(call) => return call.make(&tools, &self.server, clients, ui).await,
+        }
+        ui.tools(&tools)?;
+        Ok(ExitStatus::Done)
+    }
+}
+
+impl Call {
+    async fn make(
+        &self,
+        tools: &[Tool],
+        server: &Server,
+        clients: &ClientPool,
+        ui: &mut Ui,
+    ) -> Result<ExitStatus, Error> {
+        let name = &self.name;
+        let server_label = server.label().to_owned();
+        let Some(tool) = tools.iter().find(|it| it.name == *name) else {
+            let names = tools.iter().map(|it| &*it.name);
+            return Err(Error::UnknownTool {
+                nearest: arguments::nearest(name, names),
+                name: name.clone(),
+                server_label,
+            });
+        };
+        let arguments = self.arguments.to_json(&tool.input_schema)?;
+        for note in arguments::check(&arguments, &tool.input_schema)? {
+            ui.note(&note);
+        }
+        if let Some(folder) = &self.output_dir {
+            attachments::prepare(folder)?;
+        }
+
+        ui.wait(&format!("calling {server_label}.{name}"));
+        let called = clients.call(&server.server, name, arguments).await;
+        let result = called.map_err(|source| Error::Call {
+            server_label: server_label.clone(),
+            name: name.clone(),
+            source,
+        })?;
+
+        let folder = self.output_dir.as_deref();
+        let saved = folder.map(|it| attachments::save(&result.content, name, it));
+        // A file that could not be written takes nothing away from the rest of the result.
+        let files = saved.iter().flatten().flatten();
+        let files: Vec<Option<PathBuf>> = files.cloned().collect();
+        ui.result(&result, &files)?;
+        saved.transpose()?;
+        if result.is_error != Some(true) {
+            return Ok(ExitStatus::Done);
+        }
+        let message = ui::result_text(&result, &files);
+        Err(Error::ToolFailed {
+            server_label,
+            name: name.clone(),
+            message: match message.trim() {
+                "" => "it does not say why".to_owned(),
+                message => message.to_owned(),
+            },
+        })
+    }
+}
+
+/// The tools of the server, as far as `--allowed-tools` and `--read-only` let them be seen.
+async fn offered(server: &Server, clients: &ClientPool) -> Result<Vec<Tool>, Error> {
+    let listed = clients.tools(&server.server).await;
+    let mut tools = listed.map_err(|error| {
+        let failure = tools::list_failure(server.label(), &error);
+        Error::Responses(responses::Error::FailedDependency(Box::new(failure)))
+    })?;
+    tools.retain(|tool| server.allows(&tools::listed(tool.clone())));
+    Ok(tools)
+}
+
+/// The one server that the arguments name.
+fn one_server(args: &McpServerArgs, ui: &Ui) -> Result<Server, Error> {
+    if let Some(what) = args.hosted_only() {
+        return Err(Error::NotLocal(what));
+    }
+    let servers = args.read()?;
+    for note in &servers.notes {
+        ui.note(note);
+    }
+    let entries = servers.entries.iter().filter_map(|entry| match entry {
+        ToolEntry::Mcp(entry) => Some(&**entry),
+        ToolEntry::Other(_) => None,
+    });
+    match entries.collect::<Vec<_>>().as_slice() {
+        [] => Err(Error::NoServer),
+        [entry] => Ok(Server::read(entry, &servers.commands)?),
+        several => {
+            let labels: Vec<&str> = several.iter().map(|it| &*it.server_label).collect();
+            Err(Error::SeveralServers(labels.join(", ")))
+        }
+    }
+}
+
+/// The object of `--input-json`: the text itself, `@FILE`, or `-` for stdin.
+fn input_json(source: &str) -> Result<JsonObject, Error> {
+    let value = match source.strip_prefix('@') {
+        Some(path) => args::read_json(path.as_ref())?,
+        None => {
+            let is_stdin = source == "-";
+            let text = match is_stdin {
+                true => args::read_stdin()?,
+                false => source.to_owned(),
+            };
+            serde_json::from_str(&text).map_err(|source| Error::NotJson {
+                path: if is_stdin { "stdin" } else { "--input-json" }.into(),
+                source,
+            })?
+        }
+    };
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err(Error::NotAnObject("--input-json")),
+    }
+}

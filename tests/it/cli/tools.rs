@@ -1,0 +1,429 @@
+//! `mcp-cli tools`: what a server offers, and a call of it without a model.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rexpect::session::spawn_command;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{
+    Asked, Faulty, Mcp, McpCli, Run, Step, dice_server, dice_server_with_auth, roll_dice,
+};
+
+fn list(url: &str, args: &[&str]) -> Run {
+    let named = [
+        "tools",
+        "list",
+        "--server-url",
+        url,
+        "--server-label",
+        "dice",
+    ];
+    McpCli::new(&named).args(args).run()
+}
+
+fn calling(url: &str, args: &[&str]) -> McpCli {
+    let named = [
+        "tools",
+        "call",
+        "--server-url",
+        url,
+        "--server-label",
+        "dice",
+    ];
+    McpCli::new(&named).args(args)
+}
+
+fn call(url: &str, args: &[&str]) -> Run {
+    calling(url, args).run()
+}
+
+/// A server with these tools, which answers a call with this result.
+fn server(tools: Value, result: Value) -> Mcp {
+    Mcp::start(move |asked| match asked.method.as_str() {
+        "tools/list" => Some(asked.result(&json!({"tools": tools}))),
+        "tools/call" => Some(asked.result(&result)),
+        _ => None,
+    })
+}
+
+fn arguments(asked: &[Asked]) -> Vec<&Value> {
+    asked
+        .iter()
+        .map(|it| &it.message["params"]["arguments"])
+        .collect()
+}
+
+#[test]
+fn the_tools_of_a_server_are_read_as_signatures() {
+    let server = dice_server();
+    insta::assert_snapshot!(list(&server.url, &[]), @r"
+    exit: 0
+    ----- stdout -----
+    roll_dice(n_dice: int)  [read-only] Roll `n_dice` 6-sided dice and return the results.
+    ----- stderr -----
+    ");
+}
+
+#[test]
+fn as_json_a_tool_is_what_the_server_sent() {
+    let sent = json!([{
+        "name": "draw", "title": "Draw", "description": "Draw\ncards",
+        "inputSchema": {"type": "object", "properties": {"z": {}, "a": {}}},
+        "outputSchema": {"type": "object"}, "annotations": {"destructiveHint": true},
+        "icons": [{"src": "https://a.example/i.png"}], "_meta": {"x": 1},
+    }]);
+    let server = server(sent.clone(), json!({}));
+    let run = list(&server.url, &["--json"]);
+    assert_eq!(run.exit, Some(0), "{run}");
+    assert_eq!(serde_json::from_str::<Value>(&run.stdout).unwrap(), sent);
+}
+
+#[test]
+fn only_the_tools_that_are_allowed_are_listed_and_called() {
+    let mut peek = roll_dice();
+    peek["name"] = json!("peek");
+    peek["annotations"] = json!({"readOnlyHint": true});
+    let server = server(json!([roll_dice(), peek]), json!({"content": []}));
+    let run = list(&server.url, &["--read-only"]);
+    assert_eq!(run.stdout, "peek(n_dice: int)  [read-only] Roll dice\n");
+    let run = list(&server.url, &["--allowed-tools", "roll_dice"]);
+    assert_eq!(run.stdout, "roll_dice(n_dice: int)  Roll dice\n");
+    let run = call(&server.url, &["--read-only", "roll_dice", "n_dice=1"]);
+    assert_eq!(run.exit, Some(2), "{run}");
+    assert!(server.asked("tools/call").is_empty());
+    let run = list(&server.url, &["--allowed-tools", "none"]);
+    insta::assert_snapshot!(run, @r"
+    exit: 0
+    ----- stdout -----
+    ----- stderr -----
+    note: dice offers no tools
+    ");
+}
+
+#[test]
+fn a_tool_is_called_with_arguments_as_its_schema_wants_them() {
+    let server = server(
+        json!([{"name": "find", "inputSchema": {"properties": {
+            "text": {"type": "string"}, "most": {"type": "integer"}, "deep": {"type": "boolean"}}}}]),
+        json!({"content": [{"type": "text", "text": "none\n"}]}),
+    );
+    let file = TempDir::new().unwrap();
+    let path = file.path().join("input.json");
+    std::fs::write(&path, r#"{"most": 1, "text": "of the file"}"#).unwrap();
+    let path = format!("@{}", path.display());
+
+    let typed = call(
+        &server.url,
+        &["find", "text=42", "most=42", "deep=true", "at:={\"x\":1}"],
+    );
+    let of_file = call(
+        &server.url,
+        &["find", "--input-json", &path, "text=of the flag"],
+    );
+    let of_stdin = calling(&server.url, &["find", "--input-json", "-"])
+        .stdin(r#"{"deep": false}"#)
+        .run();
+
+    assert_eq!(
+        arguments(&server.asked("tools/call")),
+        [
+            &json!({"text": "42", "most": 42, "deep": true, "at": {"x": 1}}),
+            &json!({"most": 1, "text": "of the flag"}),
+            &json!({"deep": false}),
+        ]
+    );
+    insta::assert_snapshot!(typed, @r"
+    exit: 0
+    ----- stdout -----
+    none
+    ----- stderr -----
+    note: the tool does not name `at`
+    ");
+    for run in [of_file, of_stdin] {
+        assert_eq!((run.exit, run.stdout.as_str()), (Some(0), "none\n"));
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_told_and_never_sent() {
+    let server = server(json!([roll_dice()]), json!({"content": []}));
+    for (args, complaint) in [
+        (
+            &["roll_dice", "n_dice=x"][..],
+            "error: argument `n_dice` must be int\n",
+        ),
+        (
+            &["roll_dice", "ndice=3"],
+            "error: argument `n_dice` is missing: it must be int\nhint: `ndice` was given; is it that?\n",
+        ),
+        (
+            &["roll_dices", "n_dice=3"],
+            "error: `dice` has no tool `roll_dices`\nhint: did you mean `roll_dice`?\n",
+        ),
+        (
+            &["wipe"],
+            "error: `dice` has no tool `wipe`\nhint: `mcp-cli tools list` with the same server lists its tools\n",
+        ),
+        (
+            &["roll_dice", "3"],
+            "error: \"3\" is no argument for a tool\nhint: write key=value, or key:=json\n",
+        ),
+        (
+            &["roll_dice", "n_dice=3", "n_dice=4"],
+            "error: argument `n_dice` is given twice\nhint: a list is written 'key:=[1, 2]'\n",
+        ),
+        (
+            &["roll_dice", "--input-json", "[3]"],
+            "error: --input-json is not a JSON object\n",
+        ),
+        (
+            &["roll_dice", "--input-json", "{"],
+            "error: --input-json is not JSON\ncause: EOF while parsing an object at line 1 column 1\n",
+        ),
+        (
+            &["roll_dice", "--input-json", "-", "--authorization", "-"],
+            "error: two secrets are to be read from stdin\nhint: read one of them from a file, with @FILE\n",
+        ),
+    ] {
+        let run = call(&server.url, args);
+        assert_eq!((run.exit, run.stderr.as_str()), (Some(2), complaint));
+    }
+    assert!(server.asked("tools/call").is_empty());
+}
+
+#[test]
+fn one_server_must_be_named_and_one_that_is_here() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("mcp.json");
+    let command = json!({"command": env!("CARGO_BIN_EXE_mcp-cli"), "args": ["serve", "-t", "stdio", "--seed", "7"]});
+    let servers = json!({"mcpServers": {"one": command, "two": command}});
+    std::fs::write(&path, servers.to_string()).unwrap();
+    let path = path.to_str().unwrap();
+    let tools = |args: &[&str]| McpCli::new(&["tools"]).args(args).run();
+
+    insta::assert_snapshot!(tools(&["list"]), @r"
+    exit: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: no MCP server is named
+    hint: name one with --server-url URL, or with --mcp-config FILE
+    ");
+    insta::assert_snapshot!(tools(&["list", "--mcp-config", path]), @r"
+    exit: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: several MCP servers are named: one, two
+    hint: take one of them with --server NAME
+    ");
+    let connector = tools(&["list", "--connector-id", "connector_gmail"]);
+    assert_eq!(connector.exit, Some(2));
+    assert!(
+        connector.stderr.contains("a connector cannot be used"),
+        "{connector}"
+    );
+
+    let one = [
+        "--mcp-config",
+        path,
+        "--server",
+        "one",
+        "roll_dice",
+        "n_dice=5",
+    ];
+    insta::assert_snapshot!(tools(&[&["call"], &one[..]].concat()), @r"
+    exit: 0
+    ----- stdout -----
+    [3,1,1,2,1]
+    ----- stderr -----
+    ");
+}
+
+#[test]
+fn a_tool_that_fails_is_an_exit_status_of_its_own() {
+    let failed =
+        json!({"isError": true, "content": [{"type": "text", "text": "no dice\u{1b}[2J"}]});
+    let server = server(json!([roll_dice()]), failed.clone());
+    insta::assert_snapshot!(call(&server.url, &["roll_dice", "n_dice=1"]), @r"
+    exit: 8
+    ----- stdout -----
+    ----- stderr -----
+    error: `dice.roll_dice` failed: no dice\u{1b}[2J
+    ");
+    let run = call(&server.url, &["roll_dice", "n_dice=1", "--json"]);
+    assert_eq!(run.exit, Some(8), "{run}");
+    assert_eq!(serde_json::from_str::<Value>(&run.stdout).unwrap(), failed);
+    let error: Value = serde_json::from_str(&run.stderr).unwrap();
+    assert_eq!(error["error"]["kind"], "tool_error");
+    assert_eq!(error["error"]["exit"], 8);
+}
+
+#[test]
+fn a_server_that_gives_no_list_is_explained_as_to_ask() {
+    let (server, _keys) = dice_server_with_auth(&[]);
+    let run = call(&server.url, &["roll_dice", "n_dice=1"]);
+    let asked = McpCli::new(&[
+        "ask",
+        "--local",
+        "-q",
+        "--server-label",
+        "dice",
+        "Roll 1 die",
+    ])
+    .args(&["--server-url", &server.url])
+    .run();
+    insta::assert_snapshot!(run, @r"
+    exit: 6
+    ----- stdout -----
+    ----- stderr -----
+    error: Error code: 424 - Error retrieving tool list from MCP server: 'dice'. Http status code: 401 (Unauthorized)
+      type: external_connector_error, param: tools, code: http_error
+    cause: the MCP server refused the credentials that were sent with this request
+    hint: mint a token with `mcp-cli token --audience dice-server` and pass it with --authorization @FILE
+    ");
+    assert_eq!((run.exit, run.stderr), (asked.exit, asked.stderr));
+}
+
+#[test]
+fn a_call_that_brings_no_result_says_why() {
+    let refuses = Mcp::failing("tools/call", |asked| asked.error(-32603, "out of dice"));
+    insta::assert_snapshot!(call(&refuses.url, &["roll_dice", "n_dice=1"]), @r"
+    exit: 6
+    ----- stdout -----
+    ----- stderr -----
+    error: `dice.roll_dice` could not be called
+    cause: the MCP server answered with error -32603: out of dice
+    ");
+    let hangs = hanging();
+    let args = ["roll_dice", "n_dice=1", "--timeout", "1s"];
+    insta::assert_snapshot!(call(&hangs.url, &args), @r"
+    exit: 6
+    ----- stdout -----
+    ----- stderr -----
+    error: `dice.roll_dice` could not be called
+    cause: the MCP server did not answer within 1 s
+    hint: raise it with --timeout
+    ");
+}
+
+/// A server that begins to answer a call, and never ends.
+fn hanging() -> Mcp {
+    Mcp::failing("tools/call", |_| {
+        let never = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+        crate::support::event_stream(axum::body::Body::from_stream(never))
+    })
+}
+
+#[test]
+fn a_signal_ends_the_call_here_and_at_the_server() {
+    for (signal, exit) in [("INT", 130), ("TERM", 143)] {
+        let server = hanging();
+        let (mut child, _home) = calling(&server.url, &["roll_dice", "n_dice=1"]).spawn();
+        wait_until(|| !server.asked("tools/call").is_empty());
+        let id = server.asked("tools/call")[0].message["id"].clone();
+
+        let kill = Command::new("kill")
+            .args(["-s", signal, &child.id().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+
+        assert_eq!(child.wait().unwrap().code(), Some(exit));
+        let cancelled = server.asked("notifications/cancelled");
+        let [cancelled] = &cancelled[..] else {
+            panic!("the server was not told: {}", cancelled.len());
+        };
+        assert_eq!(cancelled.message["params"]["requestId"], id);
+    }
+}
+
+fn wait_until(is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn what_is_no_text_is_saved_and_nothing_is_overwritten() {
+    let server = server(
+        json!([{"name": "../chart", "inputSchema": {}}]),
+        json!({"content": [
+            {"type": "text", "text": "Two charts"},
+            {"type": "image", "mimeType": "image/png", "data": "iVBORw=="},
+            {"type": "image", "mimeType": "image/jpeg", "data": "/9j/"},
+        ]}),
+    );
+    let folder = TempDir::new().unwrap();
+    let charts = folder.path().join("charts");
+    let args = ["../chart", "--output-dir", charts.to_str().unwrap()];
+    for files in [["1.png", "2.jpg"], ["2.png", "3.jpg"]] {
+        let [png, jpg] = files.map(|it| charts.join(format!("___chart-{it}")));
+        let run = call(&server.url, &args);
+        let told = format!(
+            "Two charts\nimage/png, 4 bytes: {}\nimage/jpeg, 3 bytes: {}\n",
+            png.display(),
+            jpg.display()
+        );
+        assert_eq!((run.exit, &run.stdout), (Some(0), &told));
+        assert_eq!(std::fs::read(png).unwrap(), b"\x89PNG");
+    }
+    let run = call(&server.url, &["../chart"]);
+    assert_eq!(
+        run.stdout,
+        "Two charts\nimage/png, 4 bytes\nimage/jpeg, 3 bytes\n"
+    );
+    let calls = server.asked("tools/call").len();
+    let run = call(&server.url, &["../chart", "--output-dir", "/dev/null/x"]);
+    assert_eq!(run.exit, Some(1), "{run}");
+    assert_eq!(server.asked("tools/call").len(), calls);
+}
+
+#[test]
+fn a_schema_elsewhere_is_not_fetched_and_the_call_is_made() {
+    let elsewhere = Faulty::start([Step::Hang]);
+    let schema = json!({"$ref": format!("{}/schema", elsewhere.base_url())});
+    let server = server(
+        json!([{"name": "far", "inputSchema": schema}]),
+        json!({"content": [{"type": "text", "text": "done"}]}),
+    );
+    let run = call(&server.url, &["far", "a=5"]);
+    assert_eq!((run.exit, run.stdout.as_str()), (Some(0), "done\n"));
+    assert!(
+        run.stderr.contains("note: the arguments are not checked"),
+        "{run}"
+    );
+    assert_eq!(arguments(&server.asked("tools/call")), [&json!({"a": "5"})]);
+}
+
+#[test]
+fn on_a_terminal_nothing_of_a_server_drives_it() {
+    let evil = "\u{1b}]0;evil\u{7}\u{9b}2J\u{202e}";
+    let server = server(
+        json!([{"name": "a", "description": format!("{evil}first\nsecond"), "inputSchema": {}}]),
+        json!({"content": [{"type": "text", "text": format!("{evil}text")}]}),
+    );
+    for args in [
+        &["tools", "list"][..],
+        &["tools", "list", "--json"],
+        &["tools", "call", "a"],
+        &["tools", "call", "a", "--json"],
+    ] {
+        let home = TempDir::new().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-cli"));
+        command
+            .args(args)
+            .args(["-q", "--server-url", &server.url])
+            .env_clear()
+            .env("HOME", home.path());
+        let mut terminal = spawn_command(command, Some(10_000)).unwrap();
+        let shown = terminal.exp_eof().unwrap();
+        assert!(shown.contains("first") || shown.contains("text"), "{shown}");
+        let drives = |it: char| it.is_control() && !matches!(it, '\r' | '\n');
+        assert!(
+            !shown.contains(drives) && !shown.contains('\u{202e}'),
+            "{shown:?}"
+        );
+    }
+}
