@@ -341,6 +341,51 @@ def test_openais_types_read_every_event_of_the_engine():
         assert kept.output_text.startswith("You rolled 4 dice"), kept.output_text
 
 
+async def tools_of(url):
+    async with Client(url) as client:
+        return [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in await client.list_tools()]
+
+
+def test_tools_shows_what_fastmcps_client_is_told():
+    for program, signature in [
+        ("dice.py", "roll_dice(n_dice: int)  Roll `n_dice` 6-sided dice and return the results.\n"),
+        ("gallery.py", 'paint(title: str, size: int = 8, style: "plain" | "fine" = "plain", seed: int | null = null, '
+                       "colours: list[str] = [])  [read-only] Paint a picture.\n"),
+    ]:
+        with fastmcp_server(program=program) as url:
+            assert run("tools", "list", "--server-url", url).stdout == signature
+            listed = json.loads(run("tools", "list", "--server-url", url, "--json").stdout)
+            assert listed == asyncio.run(tools_of(url)), listed
+
+
+def test_tools_calls_fastmcps_server():
+    with fastmcp_server(program="gallery.py") as url, tempfile.TemporaryDirectory() as folder:
+        def call(*args, status=0):
+            return run("tools", "call", "--server-url", url, "--server-label", "gallery", "paint", *args, status=status)
+
+        painted = call("title=7", "size=2", "seed=null", "style=fine", 'colours:=["red"]', "--output-dir", folder)
+        [picture] = pathlib.Path(folder).iterdir()
+        assert picture.name == "paint-1.png" and picture.read_bytes() == b"\x89PNG" * 2
+        assert painted.stdout == f"'7' 2 'fine' None ['red']\nimage/png, 8 bytes: {picture}\n", painted.stdout
+        whole = json.loads(call("--input-json", '{"title": "t"}', "--json").stdout)
+        assert [block["type"] for block in whole["content"]] == ["text", "image"], whole
+        failed = call("title=t", "size=101", status=8)
+        assert failed.stderr == "error: `gallery.paint` failed: the canvas is too large\n", failed.stderr
+        unfit = call("title=t", "style=bold", status=2)
+        assert unfit.stderr == 'error: argument `style` must be "plain" | "fine"\n', unfit.stderr
+
+
+def test_tools_is_refused_as_ask_is_without_a_token():
+    public_key = run("-q", "token", "public-key").stdout
+    with fastmcp_server(public_key) as url:
+        server = ["--server-url", url, "--server-label", "dice_server"]
+        refused = run("tools", "call", *server, "roll_dice", "n_dice=3", status=6)
+        assert UNAUTHORIZED in refused.stderr, refused.stderr
+        good = token("--audience", "dice-server")
+        rolled = run("tools", "call", *server, "--authorization", good, "roll_dice", "n_dice=3")
+        assert len(json.loads(rolled.stdout)) == 3, rolled.stdout
+
+
 @contextlib.contextmanager
 def api_stand_in():
     """An endpoint that keeps the last request and answers it, streamed if it asks for that."""
