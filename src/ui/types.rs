@@ -11,6 +11,8 @@ const MOST_SCHEMAS: usize = 100;
 /// How many members of a union are shown, and how long a value in it may be.
 const MOST_SHOWN: usize = 8;
 const LONGEST_VALUE: usize = 40;
+/// Up to here, every integer is a number of its own as a float: 2^53.
+const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// What a value may be (JSON Schema 2020-12), as far as a signature tells.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,8 +66,11 @@ impl Type {
             Self::Any => true,
             Self::Null => value.is_null(),
             Self::Bool => value.is_boolean(),
-            // `3.0` is an integer to JSON Schema.
-            Self::Int => value.as_f64().is_some_and(|it| it.fract() == 0.0),
+            // `3.0` is an integer to JSON Schema. One that is too large would be sent as another.
+            Self::Int => {
+                let is_exact = |it: f64| it.fract() == 0.0 && it.abs() <= LARGEST_EXACT;
+                value.is_i64() || value.is_u64() || value.as_f64().is_some_and(is_exact)
+            }
             Self::Number => value.is_number(),
             Self::Str => value.is_string(),
             Self::Object => value.is_object(),
@@ -279,6 +284,13 @@ mod tests {
             (json!({"type": "integer"}), "5", Some(json!(5))),
             (json!({"type": "integer"}), "5.5", None),
             (json!({"type": "integer"}), "five", None),
+            (json!({"type": "integer"}), "3.0", Some(json!(3.0))),
+            (
+                json!({"type": "integer"}),
+                "18446744073709551615",
+                Some(json!(u64::MAX)),
+            ),
+            (json!({"type": "integer"}), "18446744073709551616", None),
             (json!({"type": "number"}), "-1e3", Some(json!(-1000.0))),
             (json!({"type": "boolean"}), "true", Some(json!(true))),
             (json!({"type": "boolean"}), "yes", None),
