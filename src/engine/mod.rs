@@ -30,6 +30,7 @@ use response::Draft;
 use turn::Turn;
 
 pub use store::{Bounds, Error as StoreError, Record, Store};
+pub use tools::{allows, listed};
 
 /// Answers `responses.create` on this machine: lists the tools of the MCP servers that a request
 /// names, lets a model choose, calls what it chose. Cloning shares everything.

@@ -79,11 +79,7 @@ impl Server {
 
     /// Whether `allowed_tools` lets the model see this tool.
     pub fn allows(&self, tool: &McpListToolsTool) -> bool {
-        match &self.entry.allowed_tools {
-            None => true,
-            Some(MCPToolAllowedTools::List(names)) => names.contains(&tool.name),
-            Some(MCPToolAllowedTools::Filter(filter)) => matches(filter, tool),
-        }
+        allows(&self.entry, tool)
     }
 
     /// Whether a call of this tool needs a yes; a tool in neither filter does (recorded).
@@ -133,6 +129,15 @@ fn read_headers(headers: Option<&Value>) -> Option<HeaderMap> {
         Some(_) => return None,
     }
     Some(read)
+}
+
+/// Whether `allowed_tools` of a tool entry lets the model see this tool.
+pub fn allows(entry: &MCPTool, tool: &McpListToolsTool) -> bool {
+    match &entry.allowed_tools {
+        None => true,
+        Some(MCPToolAllowedTools::List(names)) => names.contains(&tool.name),
+        Some(MCPToolAllowedTools::Filter(filter)) => matches(filter, tool),
+    }
 }
 
 /// Whether a filter names the tool: every condition that is set must hold, and one must be set.
