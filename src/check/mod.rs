@@ -1,5 +1,8 @@
 //! Why would OpenAI refuse this server? The steps that its connector walks, one by one.
 
+pub mod lint;
+mod words;
+
 use std::time::Duration;
 
 use crate::responses::ApiError;
