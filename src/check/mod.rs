@@ -1,5 +1,6 @@
 //! Why would OpenAI refuse this server? The steps that its connector walks, one by one.
 
+pub mod against;
 pub mod lint;
 mod words;
 
