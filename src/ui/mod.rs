@@ -7,6 +7,7 @@ mod jsonl;
 mod lines;
 mod markdown;
 mod progress;
+pub mod report;
 mod requests;
 mod sanitize;
 mod signature;
@@ -37,6 +38,7 @@ use transcript::Transcript;
 
 const DIM: Style = Style::new().dimmed();
 const NOTE: Style = AnsiColor::Cyan.on_default();
+const WARNING: Style = AnsiColor::Yellow.on_default();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 
 /// How the verbs talk to the user.

@@ -30,7 +30,8 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-fn is_harmless(character: char) -> bool {
+/// Whether a terminal shows the character, and does nothing else.
+pub fn is_harmless(character: char) -> bool {
     match character {
         '\n' | '\t' => true,
         // Bidirectional overrides and isolates.
