@@ -14,6 +14,7 @@ Examples:
   mcp-cli ask --local \"Roll a few dice!\"      ask the built-in model; needs nothing at all
   mcp-cli serve --auth                        the dice server, for those who have a token
   mcp-cli token --audience dice-server        such a token
+  mcp-cli check --server-url URL              why OpenAI would refuse a server
   mcp-cli tools list --server-url URL         what a server offers, without a model
   mcp-cli gateway                             the Responses API on this machine, for any SDK
 

@@ -134,6 +134,10 @@ pub enum Error {
     NotAnArgument(String),
     #[error("{0} is not a JSON object")]
     NotAnObject(&'static str),
+    #[error("a connector or a tunnel of OpenAI's cannot be checked from here")]
+    OnlyAtOpenAi,
+    #[error("{} lists no tools of this server", path.display())]
+    NoRecordedList { path: PathBuf },
     #[error("argument `{key}` {problem}")]
     Argument {
         key: String,
@@ -154,6 +158,9 @@ pub enum Error {
         name: String,
         message: String,
     },
+    /// The client for an MCP server could not be made.
+    #[error(transparent)]
+    McpClient(mcp::Error),
     #[error("after {0} rounds of approvals there is no end to them")]
     EndlessApprovals(usize),
     #[error("stopped by Ctrl-C")]
@@ -225,6 +232,8 @@ impl Error {
             | Self::NotAnObject(_)
             | Self::Argument { .. }
             | Self::Arguments(_)
+            | Self::OnlyAtOpenAi
+            | Self::NoRecordedList { .. }
             | Self::NotJson { .. }
             | Self::Script { .. }
             | Self::Read { .. }
@@ -237,6 +246,7 @@ impl Error {
             | Self::Listen { .. }
             | Self::UnknownHost { .. }
             | Self::Stdio(_)
+            | Self::McpClient(_)
             | Self::Output(_)
             | Self::Runtime(_) => ExitStatus::Internal,
             Self::ReaderLeft => ExitStatus::Done,
@@ -321,6 +331,10 @@ impl Error {
             Self::NotAnArgument(_) => "write key=value, or key:=json",
             Self::Argument { problem, .. } => return hint_of_argument(problem),
             Self::Call { source, .. } => return hint_of_call(source).map(str::to_owned),
+            Self::OnlyAtOpenAi => "check the MCP server behind it, with --server-url",
+            Self::NoRecordedList { .. } => {
+                "save a response that has an mcp_list_tools of it, such as with `ask --json`"
+            }
             Self::NotText { .. } => "it must be UTF-8",
             Self::NoHome => "set HOME, or name a folder with --key-dir",
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
@@ -359,6 +373,7 @@ impl Error {
             | Self::Listen { .. }
             | Self::UnknownHost { .. }
             | Self::Stdio(_)
+            | Self::McpClient(_)
             | Self::Output(_)
             | Self::ReaderLeft
             | Self::Runtime(_)

@@ -1,12 +1,103 @@
 //! Why would OpenAI refuse this server? The steps that its connector walks, one by one.
 
+mod address;
 pub mod against;
+mod asker;
+mod beside;
+mod credentials;
 pub mod lint;
+mod opening;
+mod path;
+mod stage;
+mod tls;
+mod tools;
+mod verdict;
+mod way;
 mod words;
 
 use std::time::Duration;
 
-use crate::responses::ApiError;
+use futures::future::try_join;
+
+use crate::address as addresses;
+use crate::engine::Engine;
+use crate::mcp::{self, Answer, Endpoint};
+use crate::responses::{self, ApiError, MCPTool, McpListToolsTool};
+
+pub use tools::CALL_LIMIT;
+pub use way::Call;
+
+use way::Way;
+
+/// What is to be checked.
+pub struct Subject<'a> {
+    pub entry: &'a MCPTool,
+    /// A call to make.
+    pub call: Option<Call>,
+    /// An `mcp_list_tools` of before, to compare with.
+    pub recorded: Option<Vec<McpListToolsTool>>,
+    /// How long the first answer may take.
+    pub limit: Duration,
+}
+
+/// Why nothing could be found out at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The engine does not take such a tool entry.
+    #[error(transparent)]
+    Engine(#[from] responses::Error),
+    /// The client could not be made.
+    #[error(transparent)]
+    Client(#[from] mcp::Error),
+}
+
+/// Takes the steps that OpenAI's connector takes, looks at the tools, and asks `engine` what
+/// `responses.create` would have answered. `progress` is told what is waited for.
+///
+/// The engine's pool should refuse redirects, for not every client follows them with all that it
+/// was given.
+pub async fn check(
+    engine: &Engine,
+    subject: Subject<'_>,
+    mut progress: impl FnMut(&str),
+) -> Result<Report, Error> {
+    let entry = subject.entry;
+    let way = Way {
+        engine,
+        server_label: &entry.server_label,
+        server: engine.server(entry)?,
+        call: subject.call.as_ref(),
+        limit: subject.limit,
+    };
+    let walk = async { Ok(Box::pin(way.walk(&mut progress)).await?) };
+    let verdict = async { Ok::<_, Error>(Box::pin(verdict::ask(engine, entry)).await?) };
+    let ((walk, tools), (verdict, live)) = try_join(walk, verdict).await?;
+
+    let mut steps = walk.steps;
+    if let Some(tools) = &tools {
+        steps.extend(lint::lint(&entry.server_label, tools, entry));
+    }
+    if let Some(recorded) = &subject.recorded {
+        steps.push(against::compare(recorded, &live));
+    }
+    Ok(Report {
+        server_label: entry.server_label.clone(),
+        server_url: match &way.server.endpoint {
+            Endpoint::Http(url) => Some(addresses::shown(url)),
+            Endpoint::Stdio(_) => None,
+        },
+        steps,
+        verdict,
+    })
+}
+
+/// An answer in a few words: its status, and how its body begins.
+fn shown(answer: &Answer) -> String {
+    match answer.start.trim() {
+        "" => format!("HTTP {}", answer.status),
+        start => format!("HTTP {}: {start}", answer.status),
+    }
+}
 
 /// What was found out about one server.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +107,15 @@ pub struct Report {
     pub server_url: Option<String>,
     pub steps: Vec<Step>,
     pub verdict: Verdict,
+}
+
+impl Report {
+    /// Whether OpenAI would stop somewhere.
+    pub fn has_failed(&self) -> bool {
+        let mut steps = self.steps.iter();
+        steps.any(|step| matches!(step.outcome, Outcome::Fail(_)))
+            || matches!(self.verdict, Verdict::FailedDependency(_))
+    }
 }
 
 /// One step of the connector's way, or one rule that a list of tools is held against.

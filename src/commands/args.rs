@@ -117,6 +117,20 @@ fn read_text(source: impl Read, path: &Path, limit: u64) -> Result<String, Error
     })
 }
 
+/// A word as a shell reads it: in quotes, if it has characters that mean something there.
+pub fn shell_word(text: &str) -> String {
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "-_./:@,+%".contains(it);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => quoted(text),
+    }
+}
+
+/// A word of a shell, in quotes.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// `key=value`, for `--metadata`.
 pub fn key_value(text: &str) -> Result<(String, String), &'static str> {
     let (key, value) = text.split_once('=').ok_or("use key=value")?;

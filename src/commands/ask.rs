@@ -170,6 +170,7 @@ pub fn read(args: AskArgs, ui: &mut Ui) -> Result<Question, Error> {
     for note in args.notes(&servers) {
         ui.note(&note);
     }
+    ui.set_checks(servers.checks.clone());
     Ok(Question {
         args,
         servers,

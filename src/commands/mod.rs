@@ -6,6 +6,7 @@ mod arguments;
 mod ask;
 mod attachments;
 mod bundled;
+mod check;
 mod completions;
 mod fields;
 mod gateway;
@@ -25,6 +26,7 @@ use crate::ui::{LogFormat, Ui};
 pub enum Command {
     #[command(visible_alias = "call")]
     Ask(Box<ask::AskArgs>),
+    Check(Box<check::CheckArgs>),
     Serve(Box<serve::ServeArgs>),
     Gateway(Box<gateway::GatewayArgs>),
     Token(Box<token::TokenArgs>),
@@ -43,6 +45,12 @@ impl Command {
                 let question = ask::read(*args, ui)?;
                 let runtime = tokio::runtime::Builder::new_current_thread();
                 block_on(runtime, until_stopped(ask::ask(question, ui)))
+            }
+            Self::Check(args) => {
+                ui.start_log(None, LogFormat::default());
+                let checkup = check::read(*args, ui)?;
+                let runtime = tokio::runtime::Builder::new_current_thread();
+                block_on(runtime, until_stopped(check::check(checkup, ui)))
             }
             Self::Serve(args) => {
                 let (level, format) = args.log();

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use serde_json::Value;
 use url::Url;
 
+use super::args;
 use crate::address;
 use crate::responses::CreateResponse;
 
@@ -137,7 +138,7 @@ impl Printer {
             .replace('`', "\\`");
         let body = self.filled(&body, |name| format!("${name}"));
         let unbuffered = if self.streams { " --no-buffer" } else { "" };
-        let url = quoted(&format!("{}/responses", self.base_url));
+        let url = args::quoted(&format!("{}/responses", self.base_url));
         format!(
             "curl --silent --show-error{unbuffered} {url} \\
   --header \"Authorization: Bearer $OPENAI_API_KEY\" \\
@@ -199,11 +200,6 @@ const response = await client.responses.create({body});
             base_url = Value::from(self.base_url.as_str()),
         )
     }
-}
-
-/// A word of a shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// JSON as Python writes it: other words for true, false and null.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::args::{self, SecretSource};
+use crate::address;
 use crate::auth::Secret;
 use crate::error::Error;
 use crate::mcp::{self, Config, Endpoint};
@@ -96,6 +97,8 @@ pub struct Servers {
     pub commands: HashMap<String, mcp::Command>,
     /// What is good to know about how they were read.
     pub notes: Vec<String>,
+    /// The command lines that check them, by label. There is no secret in them.
+    pub checks: HashMap<String, String>,
 }
 
 impl McpServerArgs {
@@ -106,6 +109,15 @@ impl McpServerArgs {
             entry.server_label = self.label(&entry);
             self.fill(&mut entry);
             self.fill_credentials(&mut entry)?;
+            if let Some(url) = entry
+                .server_url
+                .as_deref()
+                .and_then(|url| Url::parse(url).ok())
+            {
+                let target = ["--server-url".to_owned(), address::shown(&url)];
+                let check = self.check(&target, self.credentials());
+                servers.checks.insert(entry.server_label.clone(), check);
+            }
             servers.entries.push(ToolEntry::Mcp(Box::new(entry)));
         }
         if let Some(path) = &self.mcp_config {
@@ -150,6 +162,29 @@ impl McpServerArgs {
         }
     }
 
+    /// The command line that checks a server, with what this one says of it.
+    fn check(&self, target: &[String], credentials: Vec<String>) -> String {
+        let label = self.server_label.as_ref().filter(|it| !it.0.is_empty());
+        let label = label.map(|label| ["--server-label".to_owned(), label.0.clone()]);
+        let words = target.iter().cloned().chain(label.into_iter().flatten());
+        let words = words.chain(credentials).map(|word| args::shell_word(&word));
+        let words: Vec<String> = words.collect();
+        format!("mcp-cli check {}", words.join(" "))
+    }
+
+    /// The flags that name credentials, without those that are one.
+    fn credentials(&self) -> Vec<String> {
+        let token = match self.authorization() {
+            Some(SecretSource::File(path)) => Some(format!("@{}", path.display())),
+            Some(SecretSource::Stdin) => Some("-".to_owned()),
+            Some(SecretSource::Text(_)) | None => None,
+        };
+        let token = token.map(|token| ["--authorization".to_owned(), token]);
+        let file = self.header_file.as_ref();
+        let file = file.map(|path| ["--header-file".to_owned(), path.display().to_string()]);
+        token.into_iter().chain(file).flatten().collect()
+    }
+
     fn read_config(&self, path: &Path, servers: &mut Servers) -> Result<(), Error> {
         let unusable = |source| Error::McpConfig {
             path: path.to_owned(),
@@ -190,6 +225,18 @@ impl McpServerArgs {
             if takes_credentials {
                 self.fill_credentials(&mut entry)?;
             }
+            let credentials = match takes_credentials {
+                true => self.credentials(),
+                false => Vec::new(),
+            };
+            let target = [
+                "--mcp-config".to_owned(),
+                path.display().to_string(),
+                "--server".to_owned(),
+                name.to_owned(),
+            ];
+            let check = self.check(&target, credentials);
+            servers.checks.insert(entry.server_label.clone(), check);
             match server.endpoint {
                 Endpoint::Http(url) => entry.server_url = Some(url.to_string()),
                 Endpoint::Stdio(command) => {

@@ -20,7 +20,7 @@ use futures::channel::mpsc;
 use futures::stream::{self, StreamExt};
 
 use crate::mcp::{self, ClientPool};
-use crate::responses::{self, CreateResponse, EventStream, Item, Response, ToolEntry};
+use crate::responses::{self, CreateResponse, EventStream, Item, MCPTool, Response, ToolEntry};
 
 use approvals::Asked;
 use emit::Emitter;
@@ -28,6 +28,8 @@ use memory::Memory;
 use model::Model;
 use response::Draft;
 use turn::Turn;
+
+pub use tools::{call_error, list_failure};
 
 pub use store::{Bounds, Error as StoreError, Record, Store};
 pub use tools::{allows, listed};
@@ -52,14 +54,27 @@ impl Engine {
     /// An engine for one person, who may name any server. A tool entry without `server_url` whose
     /// label is in `commands` means the server that is started so.
     pub fn new(model: Model, commands: HashMap<String, mcp::Command>) -> Self {
-        let store = Store::in_memory(Bounds::default());
-        Self::of_parts(model, commands, ClientPool::default(), store)
+        Self::with_clients(model, commands, ClientPool::default())
     }
 
     /// An engine for many clients: their servers are reached by `clients`, and responses are kept in
     /// `store`. It starts no server.
     pub fn shared(model: Model, clients: ClientPool, store: Store) -> Self {
         Self::of_parts(model, HashMap::new(), clients, store)
+    }
+
+    /// The same as [`Self::new`], with servers that are reached by `clients`.
+    pub fn with_clients(
+        model: Model,
+        commands: HashMap<String, mcp::Command>,
+        clients: ClientPool,
+    ) -> Self {
+        Self::of_parts(
+            model,
+            commands,
+            clients,
+            Store::in_memory(Bounds::default()),
+        )
     }
 
     fn of_parts(
@@ -91,6 +106,16 @@ impl Engine {
     /// Ends the connections to MCP servers.
     pub async fn close(&self) {
         self.inner.clients.close().await;
+    }
+
+    /// The connections to MCP servers.
+    pub fn clients(&self) -> &ClientPool {
+        &self.inner.clients
+    }
+
+    /// The MCP server that a tool entry means, as this engine reads it; HTTP 400 if it means none.
+    pub fn server(&self, entry: &MCPTool) -> Result<mcp::Server, responses::Error> {
+        Ok(tools::Server::read(entry, &self.inner.commands)?.server)
     }
 
     /// Who answers.

@@ -27,6 +27,25 @@ const MOST_TOOL_BYTES: usize = 64 * 1024 * 1024;
 /// How long ending a connection may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Whether a server may send its clients to another path of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Redirects {
+    /// As far as the method, the body and the token can go along.
+    #[default]
+    SameOrigin,
+    /// A redirect is a refusal, with its HTTP status.
+    Refused,
+}
+
+/// All tools of a server, and what it took to list them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolList {
+    pub tools: Vec<Tool>,
+    pub pages: usize,
+    /// The size of all tools, as JSON.
+    pub bytes: usize,
+}
+
 /// A connected client. Dropping it ends the connection and what is under way on it.
 pub struct Client {
     service: RunningService<RoleClient, ClientConfig>,
@@ -35,22 +54,26 @@ pub struct Client {
 
 impl Client {
     /// All pages of `tools/list`, as long as there is an end to them (MCP 2026-07-28, tools/list).
-    pub async fn tools(&self) -> Result<Vec<Tool>, Error> {
-        let mut tools = Vec::new();
+    pub async fn list(&self) -> Result<ToolList, Error> {
+        let mut list = ToolList {
+            tools: Vec::new(),
+            pages: 0,
+            bytes: 0,
+        };
         let mut cursors = HashSet::new();
-        let mut bytes = 0;
         let mut cursor = None;
         loop {
             let page = PaginatedRequestParams::default().with_cursor(cursor);
             let listed = self.service.list_tools(Some(page)).await;
             let page = listed.map_err(Error::of_listing)?;
-            bytes += serde_json::to_vec(&page.tools).map_or(0, |page| page.len());
-            tools.extend(page.tools);
-            if tools.len() > MOST_TOOLS || bytes > MOST_TOOL_BYTES {
+            list.pages += 1;
+            list.bytes += serde_json::to_vec(&page.tools).map_or(0, |page| page.len());
+            list.tools.extend(page.tools);
+            if list.tools.len() > MOST_TOOLS || list.bytes > MOST_TOOL_BYTES {
                 return Err(Error::NotMcp("its list of tools has no end".to_owned()));
             }
             match page.next_cursor {
-                None => return Ok(tools),
+                None => return Ok(list),
                 Some(next) if !cursors.insert(next.clone()) => {
                     return Err(Error::NotMcp(
                         "its list of tools goes round in a circle".to_owned(),
@@ -68,6 +91,12 @@ impl Client {
         result.map_err(Error::of_call)
     }
 
+    /// The version of MCP that was agreed on.
+    pub fn version(&self) -> Option<String> {
+        let info = self.service.peer_info()?;
+        Some(info.protocol_version.as_str().to_owned())
+    }
+
     /// Whether nothing can be asked on it any more.
     pub fn is_closed(&self) -> bool {
         self.service.is_closed() || self.service.is_transport_closed()
@@ -83,6 +112,7 @@ impl Client {
 /// Makes clients, and has what they have in common.
 pub struct Connector {
     reach: Reach,
+    redirects: Redirects,
     /// Made when it is first needed, for it reads the certificates of the system.
     http: OnceLock<reqwest::Client>,
     /// The one for this machine.
@@ -91,9 +121,10 @@ pub struct Connector {
 
 impl Connector {
     /// A connector that goes as far as `reach`.
-    pub fn new(reach: Reach) -> Self {
+    pub fn new(reach: Reach, redirects: Redirects) -> Self {
         Self {
             reach,
+            redirects,
             http: OnceLock::new(),
             loopback: OnceLock::new(),
         }
@@ -147,11 +178,15 @@ impl Connector {
             return Ok(client.clone());
         }
         let reach = self.reach;
+        let redirects = match self.redirects {
+            Redirects::SameOrigin => {
+                reqwest::redirect::Policy::custom(move |attempt| same_origin(attempt, reach))
+            }
+            Redirects::Refused => reqwest::redirect::Policy::none(),
+        };
         let client = reach
             .guard(outgoing::client_for(url))
-            .redirect(reqwest::redirect::Policy::custom(move |attempt| {
-                same_origin(attempt, reach)
-            }))
+            .redirect(redirects)
             .build()
             .map_err(Error::Setup)?;
         Ok(made.get_or_init(|| client).clone())

@@ -5,11 +5,14 @@ mod config;
 mod error;
 mod http;
 mod pool;
+mod probe;
 mod reach;
 mod server;
 
+pub use client::{Redirects, ToolList};
 pub use config::{Config, ConfigError};
 pub use error::Error;
 pub use pool::{ClientPool, PoolOptions};
+pub use probe::{Answer, Heard, Probe, Request, Silence, TlsFault};
 pub use reach::{Forbidden, Reach};
 pub use server::{Command, Endpoint, Server};

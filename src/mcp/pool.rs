@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::client::{Client, Connector};
-use super::{Error, Reach, Server};
+use super::{Error, Reach, Redirects, Server, ToolList};
 
 /// How long ending all connections may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -22,6 +22,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct PoolOptions {
     /// Where connections may go.
     pub reach: Reach,
+    pub redirects: Redirects,
     /// How long a server may take from the first message to its whole list of tools.
     pub list_timeout: Duration,
     /// How long a call may take, connecting included; OpenAI's connector gives up after about as
@@ -37,6 +38,7 @@ impl Default for PoolOptions {
     fn default() -> Self {
         Self {
             reach: Reach::Anywhere,
+            redirects: Redirects::SameOrigin,
             list_timeout: Duration::from_secs(30),
             call_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(5 * 60),
@@ -82,7 +84,7 @@ impl ClientPool {
         let stop = CancellationToken::new();
         let shared = Shared {
             options,
-            connector: Connector::new(options.reach),
+            connector: Connector::new(options.reach, options.redirects),
             slots: Mutex::default(),
             freed: Notify::new(),
             tasks: TaskTracker::new(),
@@ -107,11 +109,16 @@ impl ClientPool {
 
     /// The tools of `server`, all pages of them (MCP 2026-07-28, tools/list).
     pub async fn tools(&self, server: &Server) -> Result<Vec<Tool>, Error> {
+        Ok(self.list(server).await?.tools)
+    }
+
+    /// The same, with what it took to list them.
+    pub async fn list(&self, server: &Server) -> Result<ToolList, Error> {
         let shared = self.shared();
         let list = async {
             loop {
                 let lease = shared.lease(server).await?;
-                let listed = lease.client()?.tools().await;
+                let listed = lease.client()?.list().await;
                 // Nothing runs when tools are listed.
                 if !(lease.is_outdated(&listed) && lease.forget()) {
                     return listed;
@@ -119,6 +126,13 @@ impl ClientPool {
             }
         };
         shared.within(shared.options.list_timeout, list).await
+    }
+
+    /// Connects to `server`, and says which version of MCP was agreed on.
+    pub async fn version(&self, server: &Server) -> Result<Option<String>, Error> {
+        let shared = self.shared();
+        let connect = async { Ok(shared.lease(server).await?.client()?.version()) };
+        shared.within(shared.options.list_timeout, connect).await
     }
 
     /// Calls the tool `name` of `server` (MCP 2026-07-28, tools/call).

@@ -1,5 +1,6 @@
 //! An error, its cause and its hint; the 424 explained.
 
+use std::collections::HashMap;
 use std::error::Error as _;
 
 use serde_json::json;
@@ -7,10 +8,11 @@ use serde_json::json;
 use super::sanitize::one_line;
 use super::{ERROR, NOTE};
 use crate::error::Error;
-use crate::responses::{self, ApiError, FailedDependency, McpCallError};
+use crate::responses::{self, ApiError, FailedDependency, ListFailure, McpCallError};
 
-/// The lines that tell a person how a verb failed.
-pub fn text(error: &Error) -> Vec<String> {
+/// The lines that tell a person how a verb failed. `checks` are the command lines that look closer
+/// at the servers of the request, by label.
+pub fn text(error: &Error, checks: &HashMap<String, String>) -> Vec<String> {
     let mut lines = vec![format!(
         "{ERROR}error:{ERROR:#} {}",
         one_line(&error.to_string())
@@ -24,16 +26,16 @@ pub fn text(error: &Error) -> Vec<String> {
     if let Some(hint) = error.hint() {
         lines.push(format!("{NOTE}hint:{NOTE:#} {}", one_line(&hint)));
     }
+    if let Some(check) = failed_list(error).and_then(|list| checks.get(&list.server_label)) {
+        lines.push(format!("{NOTE}run:{NOTE:#} {}", one_line(check)));
+    }
     lines
 }
 
 /// The same as one line of JSON.
 pub fn json(error: &Error) -> Vec<String> {
     let api_error = api_error(error);
-    let list = match error {
-        Error::Responses(responses::Error::FailedDependency(failure)) => failure.list.as_ref(),
-        _ => None,
-    };
+    let list = failed_list(error);
     let status = match error {
         Error::Responses(responses::Error::FailedDependency(_)) => Some(424),
         Error::Responses(responses::Error::Refused { status, .. }) => Some(*status),
@@ -52,6 +54,14 @@ pub fn json(error: &Error) -> Vec<String> {
         "hint": error.hint(),
     }});
     vec![line.to_string()]
+}
+
+/// The server that gave no list of tools, if that is the failure.
+fn failed_list(error: &Error) -> Option<&ListFailure> {
+    match error {
+        Error::Responses(responses::Error::FailedDependency(failure)) => failure.list.as_ref(),
+        _ => None,
+    }
 }
 
 fn api_error(error: &Error) -> Option<&ApiError> {

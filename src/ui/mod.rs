@@ -15,6 +15,7 @@ mod tools;
 mod transcript;
 mod types;
 
+use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
 
 use anstream::{AutoStream, ColorChoice};
@@ -24,6 +25,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::check::Report;
 use crate::error::Error;
 use crate::http::Seen;
 use crate::responses::{Event, EventKind, McpApprovalRequest, OnRetry, Response};
@@ -62,6 +64,16 @@ pub enum Format {
     Jsonl,
 }
 
+/// What the report of a check looks like on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportFormat {
+    /// A line a step, and the verdict.
+    Text,
+    Json,
+    /// Annotations of GitHub Actions.
+    Github,
+}
+
 /// What a line of the log looks like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -93,6 +105,8 @@ pub struct Ui {
     transcript: Transcript,
     /// The last response, for [`Format::Json`].
     last: Option<Response>,
+    /// The command lines that look closer at a server, by its label.
+    checks: HashMap<String, String>,
     /// Where the answer is rendered: on a terminal only.
     markdown: Option<Markdown>,
 }
@@ -105,6 +119,7 @@ impl Ui {
             lines: Lines::new(options.color, !options.quiet),
             transcript: Transcript::default(),
             last: None,
+            checks: HashMap::new(),
             markdown: None,
         }
     }
@@ -114,15 +129,26 @@ impl Ui {
         self.format = format;
     }
 
+    /// The command lines that look closer at the servers of a request, by their labels: a failure to
+    /// list the tools of one ends with its line.
+    pub fn set_checks(&mut self, checks: HashMap<String, String>) {
+        self.checks = checks;
+    }
+
     /// Renders Markdown in the answer, if stdout is a terminal.
     pub fn render_markdown(&mut self) {
         if io::stdout().is_terminal() {
-            let in_colour = match self.options.color {
-                ColorChoice::Auto => AutoStream::choice(&io::stdout()) != ColorChoice::Never,
-                choice => choice != ColorChoice::Never,
-            };
-            self.markdown = Some(Markdown::new(in_colour));
+            self.markdown = Some(Markdown::new(self.has_colour()));
         }
+    }
+
+    /// Whether what goes to stdout may have colours.
+    fn has_colour(&self) -> bool {
+        let choice = match self.options.color {
+            ColorChoice::Auto => AutoStream::choice(&io::stdout()),
+            choice => choice,
+        };
+        choice != ColorChoice::Never
     }
 
     /// The log of the program's parts, for `-vv`. It never holds a request, a header or a token.
@@ -151,6 +177,16 @@ impl Ui {
     pub fn print(&mut self, text: &str) -> Result<(), Error> {
         self.lines.hide_progress();
         write_out(&format!("{text}\n"))
+    }
+
+    /// What a check found out.
+    pub fn report(&mut self, report: &Report, format: ReportFormat) -> Result<(), Error> {
+        self.lines.stop_progress();
+        self.print(&match format {
+            ReportFormat::Text => report::text(report, self.has_colour()),
+            ReportFormat::Json => report::json(report),
+            ReportFormat::Github => report::github(report),
+        })
     }
 
     /// Something that is good to know.
@@ -329,7 +365,7 @@ impl Ui {
             return;
         }
         let text = match self.format {
-            Format::Text => failure::text(error),
+            Format::Text => failure::text(error, &self.checks),
             Format::Json | Format::Jsonl => failure::json(error),
         };
         for line in text {

@@ -90,6 +90,7 @@ fn without_a_token_the_server_is_a_424_as_on_the_page() {
       type: external_connector_error, param: tools, code: http_error
     cause: the MCP server refused the credentials that were sent with this request
     hint: mint a token with `mcp-cli token --audience dice-server` and pass it with --authorization @FILE
+    run: mcp-cli check --server-url http://127.0.0.1:PORT/mcp --server-label dice_server
     ");
 }
 
@@ -176,6 +177,7 @@ fn a_missing_scope_is_a_403() {
     cause: the MCP server knows the credentials and they do not suffice, or it does not serve this host name
     cause: the MCP server answered HTTP 403 Forbidden: the token lacks the scope dice:roll
     hint: mint a token with the scopes that the server demands, or let the server answer under this host name
+    run: mcp-cli check --server-url http://127.0.0.1:PORT/mcp --server-label dice_server
     ");
 }
 
@@ -201,7 +203,71 @@ fn a_server_that_is_not_there_is_named_with_its_cause() {
       type: external_connector_error, param: tools, code: http_error
     cause: the MCP server could not be reached: Connection refused (os error 111)
     hint: see that the server runs, that its name resolves, and that the URL is that of its MCP endpoint
+    run: mcp-cli check --server-url http://127.0.0.1:PORT/mcp --server-label nobody
     ");
+}
+
+#[test]
+fn a_424_ends_with_the_check_of_the_same_server_and_no_secret_is_in_it() {
+    let (server, _) = dice_server_with_auth(&[]);
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let token = path("the token.jwt", "canary");
+    let headers = path("headers", "X-Key: canary");
+    let config = path(
+        "mcp.json",
+        &format!(
+            r#"{{"mcpServers": {{"dice": {{"url": "{}"}}}}}}"#,
+            server.url
+        ),
+    );
+    let at_token = format!("@{token}");
+    let url = server.url.replace("http://", "http://user:canary@") + "?key=canary";
+    let of_url = format!("mcp-cli check --server-url {}", server.url);
+    for (args, env, expected) in [
+        (
+            vec!["--server-url", &url, "--authorization", &at_token],
+            None,
+            format!("{of_url} --authorization '{at_token}'"),
+        ),
+        (
+            vec!["--server-url", &url, "--authorization", "canary"],
+            None,
+            of_url.clone(),
+        ),
+        (
+            vec![
+                "--server-url",
+                &url,
+                "-H",
+                "X-A: canary",
+                "--header-file",
+                &headers,
+            ],
+            Some("canary"),
+            format!("{of_url} --header-file {headers}"),
+        ),
+        (
+            vec!["--mcp-config", &config, "--authorization", &at_token],
+            None,
+            format!(
+                "mcp-cli check --mcp-config {config} --server dice --authorization '{at_token}'"
+            ),
+        ),
+    ] {
+        let cli = McpCli::new(&["ask", "--local", "Roll"]).args(&args);
+        let run = match env {
+            Some(token) => cli.env("MCP_AUTHORIZATION", token).run(),
+            None => cli.run(),
+        };
+        let last = run.stderr.lines().last().unwrap();
+        assert_eq!(last, format!("run: {expected}"), "{run}");
+        assert!(!run.stderr.contains("canary"), "{run}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod abuse;
 mod ask;
 mod bridge;
+mod check;
 mod faults;
 mod gateway;
 mod hosted;

@@ -46,7 +46,7 @@ impl Authority {
     }
 }
 
-/// Answers one request over TLS; returns the port.
+/// Answers each connection's first request over TLS; returns the port.
 pub fn tls_server(issued: Issued, head: &str, body: &str) -> u16 {
     let key = PrivateKeyDer::try_from(issued.key.serialize_der()).unwrap();
     let config = ServerConfig::builder()
@@ -56,15 +56,17 @@ pub fn tls_server(issued: Issued, head: &str, body: &str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let answer = format!("HTTP/1.1 {head}\r\nconnection: close\r\n\r\n{body}");
+    let config = Arc::new(config);
     std::thread::spawn(move || {
-        let (connection, _) = listener.accept().unwrap();
-        let tls = ServerConnection::new(Arc::new(config)).unwrap();
-        let mut stream = StreamOwned::new(tls, connection);
-        // A client that does not believe the certificate leaves here.
-        if stream.read(&mut [0; 65536]).is_ok() {
-            let _ = stream.write_all(answer.as_bytes());
-            stream.conn.send_close_notify();
-            let _ = stream.flush();
+        for connection in listener.incoming() {
+            let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = StreamOwned::new(tls, connection.unwrap());
+            // A client that does not believe the certificate leaves here.
+            if stream.read(&mut [0; 65536]).is_ok() {
+                let _ = stream.write_all(answer.as_bytes());
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            }
         }
     });
     port

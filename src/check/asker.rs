@@ -1,0 +1,179 @@
+//! `Asker`: requests as the connector makes them, but for the one thing that a step looks at.
+
+use std::time::Duration;
+
+use http::header::{ACCEPT, AUTHORIZATION, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::mcp::{self, Heard, Probe, Request};
+
+/// The versions of MCP that are asked for, as `mcp::ClientPool` does.
+pub const MODERN: &str = "2026-07-28";
+pub const LEGACY: &str = "2025-11-25";
+
+pub const BOTH_FORMS: &str = "application/json, text/event-stream";
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// How long a question beside the way may take.
+const SIDE_LIMIT: Duration = Duration::from_secs(5);
+
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+
+/// A message, and the version of MCP that its header names.
+#[derive(Debug, Clone)]
+pub struct Message {
+    method: &'static str,
+    params: Value,
+    version: Option<HeaderValue>,
+}
+
+impl Message {
+    /// MCP 2026-07-28, lifecycle.
+    pub fn discover() -> Self {
+        let params = json!({"_meta": {
+            "io.modelcontextprotocol/protocolVersion": MODERN,
+            "io.modelcontextprotocol/clientInfo": client_info(),
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }});
+        Self {
+            method: "server/discover",
+            params,
+            version: Some(HeaderValue::from_static(MODERN)),
+        }
+    }
+
+    /// MCP 2025-11-25, lifecycle.
+    pub fn initialize() -> Self {
+        let params =
+            json!({"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": client_info()});
+        Self {
+            method: "initialize",
+            params,
+            version: None,
+        }
+    }
+
+    /// MCP 2025-11-25, tools/list, of a server that answered `initialize` with this version.
+    pub fn list_tools(version: &str) -> Self {
+        Self {
+            method: "tools/list",
+            params: json!({}),
+            version: HeaderValue::try_from(version).ok(),
+        }
+    }
+
+    fn body(&self) -> Value {
+        json!({"jsonrpc": "2.0", "id": 1, "method": self.method, "params": self.params})
+    }
+}
+
+fn client_info() -> Value {
+    json!({"name": "mcp-cli", "version": env!("CARGO_PKG_VERSION")})
+}
+
+/// Asks one server.
+pub struct Asker {
+    probe: Probe,
+    url: Url,
+    /// What the server is shown, credentials included.
+    given: HeaderMap,
+    limit: Duration,
+}
+
+/// What a request has beside its message.
+#[derive(Debug, Clone)]
+pub struct Form {
+    pub url: Url,
+    pub headers: HeaderMap,
+    pub accept: &'static str,
+    pub host: Option<&'static str>,
+    /// How long the answer may take.
+    pub limit: Duration,
+}
+
+impl Asker {
+    /// Asks the server at `url`; the answers that all depends on may take as long as `limit`.
+    pub fn new(url: &Url, server: &mcp::Server, limit: Duration) -> Result<Self, mcp::Error> {
+        let mut given = server.headers.clone();
+        if let Some(token) = &server.authorization
+            && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+        {
+            value.set_sensitive(true);
+            given.insert(AUTHORIZATION, value);
+        }
+        Ok(Self {
+            probe: Probe::new(url)?,
+            url: url.clone(),
+            given,
+            limit,
+        })
+    }
+
+    /// The form that all depends on: the connector's own.
+    pub fn plain(&self) -> Form {
+        Form {
+            url: self.url.clone(),
+            headers: self.given.clone(),
+            accept: BOTH_FORMS,
+            host: None,
+            limit: self.limit,
+        }
+    }
+
+    /// The same, for a question beside the way.
+    pub fn side(&self) -> Form {
+        Form {
+            limit: self.limit.min(SIDE_LIMIT),
+            ..self.plain()
+        }
+    }
+
+    /// What was given as `Authorization`.
+    pub fn authorization(&self) -> Option<&str> {
+        self.given.get(AUTHORIZATION)?.to_str().ok()
+    }
+
+    pub async fn post(&self, form: Form, message: &Message) -> Heard {
+        let mut headers = form.headers;
+        headers.insert(ACCEPT, HeaderValue::from_static(form.accept));
+        if let Some(host) = form.host {
+            headers.insert(HOST, HeaderValue::from_static(host));
+        }
+        if let Some(version) = &message.version {
+            headers.insert(PROTOCOL_VERSION, version.clone());
+        }
+        if message.version.as_ref().is_some_and(|it| it == MODERN) {
+            headers.insert(METHOD, HeaderValue::from_static(message.method));
+        }
+        let request = Request {
+            url: form.url,
+            headers,
+            message: Some(message.body()),
+            limit: form.limit,
+        };
+        self.probe.send(&request).await
+    }
+
+    /// A GET for a stream of events (MCP 2025-11-25, listening for messages from the server).
+    pub async fn get(&self) -> Heard {
+        let form = self.side();
+        let mut headers = form.headers;
+        headers.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
+        headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(LEGACY));
+        let request = Request {
+            url: form.url,
+            headers,
+            message: None,
+            limit: form.limit,
+        };
+        self.probe.send(&request).await
+    }
+
+    /// Ends the sessions that the server opened meanwhile.
+    pub async fn close(&self) {
+        self.probe.close().await;
+    }
+}

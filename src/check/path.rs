@@ -1,0 +1,162 @@
+//! The step `path`: does this very path take the connector's POST, and what does its twin do?
+
+use http::StatusCode;
+use url::Url;
+
+use super::stage::{fail, pass, warn};
+use super::{Outcome, shown};
+use crate::address;
+use crate::mcp::{Answer, Heard, Silence};
+
+/// The same URL with a slash at its end, or without it.
+pub fn twin(url: &Url) -> Option<Url> {
+    let path = url.path();
+    let other = match path.strip_suffix('/') {
+        Some("") => return None,
+        Some(bare) => bare.to_owned(),
+        None => format!("{path}/"),
+    };
+    let mut twin = url.clone();
+    twin.set_path(&other);
+    Some(twin)
+}
+
+/// What there is to say of the first answer, of the twin's, and of that to a GET.
+pub fn judge(
+    url: &Url,
+    first: &Heard,
+    twin: Option<(&Url, &Heard)>,
+    get: Option<&Heard>,
+) -> Outcome {
+    let answer = match &first.answer {
+        Ok(answer) => answer,
+        Err(silence) => return silent(silence),
+    };
+    let twin = twin.and_then(|(url, heard)| Some((url, heard.answer.as_ref().ok()?)));
+    let path = url.path();
+    if answer.status.is_redirection() {
+        let lost = lost_on_redirect(url, answer);
+        return fail(
+            format!(
+                "a POST to {path} is sent elsewhere: {}; {lost}",
+                redirect(url, answer)
+            ),
+            match target(url, answer).filter(|to| to.origin() == url.origin()) {
+                Some(to) => format!(
+                    "use the URL {}, or serve both paths and redirect neither",
+                    address::shown(&to)
+                ),
+                None => "use the URL that it leads to, if it is yours".to_owned(),
+            },
+        );
+    }
+    match answer.status {
+        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::METHOD_NOT_ALLOWED => {
+            let is_old = get.is_some_and(begins_sse);
+            if is_old {
+                return fail(
+                    "the server speaks HTTP+SSE, the transport of MCP 2024-11-05",
+                    "update the server to Streamable HTTP",
+                );
+            }
+            let hint = match twin {
+                Some((twin, answer)) if is_there(answer) => {
+                    format!("{} is there: use that URL, or serve both", twin.path())
+                }
+                _ => "look at the path; that of most servers is /mcp".to_owned(),
+            };
+            fail(
+                format!("a POST to {path} finds nothing: {}", shown(answer)),
+                hint,
+            )
+        }
+        _ => match twin {
+            Some((twin, answer)) if answer.status.is_redirection() => warn(
+                format!(
+                    "{} is sent elsewhere: {}; {}",
+                    twin.path(),
+                    redirect(twin, answer),
+                    lost_on_redirect(twin, answer)
+                ),
+                format!("keep to {path}, or serve both paths without a redirect"),
+            ),
+            Some((twin, answer)) if is_there(answer) => pass(format!("{} too", twin.path())),
+            Some((twin, _)) => pass(format!("{} is not served", twin.path())),
+            None => Outcome::Pass(None),
+        },
+    }
+}
+
+fn silent(silence: &Silence) -> Outcome {
+    match silence {
+        Silence::Timeout(limit) => fail(
+            format!(
+                "a POST has no answer after {}",
+                humantime::format_duration(*limit)
+            ),
+            "see whether the server, or a proxy before it, waits for something",
+        ),
+        Silence::BrokenOff(why) | Silence::NoConnection(why) => fail(
+            format!("the connection breaks off on a POST: {why}"),
+            "look at the server's log, and at that of a proxy before it",
+        ),
+        Silence::Tls { message, .. } => fail(
+            format!("the connection breaks off: {message}"),
+            "look at the server's log",
+        ),
+    }
+}
+
+fn is_there(answer: &Answer) -> bool {
+    let is_missing = matches!(
+        answer.status,
+        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::METHOD_NOT_ALLOWED
+    );
+    !is_missing && !answer.status.is_redirection()
+}
+
+fn begins_sse(get: &Heard) -> bool {
+    let answer = get.answer.as_ref().ok();
+    answer.is_some_and(|it| it.is_event_stream() && it.start.starts_with("endpoint "))
+}
+
+fn target(from: &Url, answer: &Answer) -> Option<Url> {
+    from.join(answer.header("location")?).ok()
+}
+
+fn redirect(from: &Url, answer: &Answer) -> String {
+    let to = target(from, answer);
+    let to = to.map_or_else(|| "nowhere".to_owned(), |to| address::shown(&to));
+    format!("HTTP {} to {to}", answer.status)
+}
+
+/// What does not come along when a client follows.
+fn lost_on_redirect(from: &Url, answer: &Answer) -> &'static str {
+    let to = target(from, answer);
+    let leaves = to.as_ref().is_none_or(|to| to.origin() != from.origin());
+    let is_bare = from.scheme() == "https" && to.is_some_and(|to| to.scheme() == "http");
+    match answer.status.as_u16() {
+        _ if is_bare => "it leaves https, and the token is not sent there",
+        307 | 308 if leaves => "it leaves the server, and the token is not sent there",
+        307 | 308 => "not every client sends the body and the token again",
+        _ => "a client follows with a GET, and the body is lost",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_twin_of_a_path_has_the_slash_or_not() {
+        for (url, expected) in [
+            ("http://a/mcp", Some("http://a/mcp/")),
+            ("http://a/mcp/", Some("http://a/mcp")),
+            ("http://a/v1/mcp?key=1", Some("http://a/v1/mcp/?key=1")),
+            ("http://a/", None),
+        ] {
+            let twin = twin(&Url::parse(url).unwrap());
+            assert_eq!(twin.as_ref().map(Url::as_str), expected, "{url}");
+        }
+    }
+}

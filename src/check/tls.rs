@@ -1,0 +1,45 @@
+//! The step `tls`: is the certificate one that strangers believe?
+
+use url::Url;
+
+use super::Outcome;
+use super::stage::{fail, pass, skip};
+use crate::mcp::{Heard, Silence, TlsFault};
+
+/// What there is to say of the first connection.
+pub fn judge(url: &Url, first: &Heard) -> Outcome {
+    if url.scheme() != "https" {
+        return skip("the URL is not https");
+    }
+    match &first.answer {
+        Ok(answer) => Outcome::Pass(answer.tls.map(str::to_owned)),
+        Err(Silence::Tls { fault, message }) => {
+            fail(format!("{}: {message}", meaning(*fault)), hint(*fault))
+        }
+        Err(_) => pass("the connection was made"),
+    }
+}
+
+fn meaning(fault: TlsFault) -> &'static str {
+    match fault {
+        TlsFault::Expired => "the certificate has expired",
+        TlsFault::NotYetValid => "the certificate is not valid yet",
+        TlsFault::WrongName => "the certificate is for another name",
+        TlsFault::UnknownIssuer => "the certificate is not from an authority that is known here",
+        TlsFault::NotTls => "what answers there does not speak TLS",
+        TlsFault::Other => "no secure connection could be made",
+    }
+}
+
+fn hint(fault: TlsFault) -> &'static str {
+    match fault {
+        TlsFault::Expired => "renew it, and let the server load the new one",
+        TlsFault::NotYetValid => "look at the clocks of both machines",
+        TlsFault::WrongName => "use a name that it is for, or get one for this name",
+        TlsFault::UnknownIssuer => {
+            "serve the whole chain, with the intermediate certificates; one that you signed yourself is believed by nobody else"
+        }
+        TlsFault::NotTls => "look at the port, or write http://",
+        TlsFault::Other => "see that TLS is spoken at this port, and that it is 1.2 or 1.3",
+    }
+}

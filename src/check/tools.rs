@@ -1,0 +1,140 @@
+//! The steps `tools_list` and `call`: what the server is there for.
+
+use std::time::Duration;
+
+use rmcp::model::{CallToolResult, ContentBlock, Tool};
+use serde_json::json;
+
+use super::Outcome;
+use super::stage::{fail, pass, warn};
+use crate::engine;
+use crate::mcp::{self, ToolList};
+
+/// OpenAI gives up a call after about this long.
+pub const CALL_LIMIT: Duration = Duration::from_secs(60);
+/// What is slow enough to be told.
+const SLOW_LIST: Duration = Duration::from_secs(5);
+const SLOW_CALL: Duration = Duration::from_secs(30);
+
+/// The step `tools_list`.
+pub fn list(server_label: &str, listed: &Result<ToolList, mcp::Error>, took: Duration) -> Outcome {
+    let list = match listed {
+        Ok(list) => list,
+        Err(error) => {
+            let failure = engine::list_failure(server_label, error);
+            return fail(failure.detail.unwrap_or_default(), hint(error));
+        }
+    };
+    let size = format!(
+        "{} on {}, {} bytes",
+        counted(list.tools.len(), "tool"),
+        counted(list.pages, "page"),
+        list.bytes
+    );
+    match list.tools.len() {
+        0 => warn(
+            "the list is empty: there is nothing for a model to call",
+            "see that the tools are registered, and shown to whoever has these credentials",
+        ),
+        _ if took > SLOW_LIST => warn(
+            format!("{size}, and it took {} s", took.as_secs()),
+            "answer sooner: OpenAI asks for the list with every request that does not have it",
+        ),
+        _ => pass(size),
+    }
+}
+
+fn hint(error: &mcp::Error) -> &'static str {
+    match error {
+        mcp::Error::Refused { .. } | mcp::Error::Protocol { .. } => {
+            "look at the server's log: it took the connection, and not this request"
+        }
+        mcp::Error::NotMcp(_) => "let the server's SDK write the list, and see that it is current",
+        mcp::Error::Timeout(_) => "answer sooner; look for a stream that is never ended",
+        mcp::Error::NotStarted { .. } => "look at `command` and `args`",
+        mcp::Error::Unreachable(_) | mcp::Error::Forbidden(_) | mcp::Error::Setup(_) => {
+            "look at the server's log"
+        }
+    }
+}
+
+/// The step `protocol` of a server that is started: it is one with being connected to.
+pub fn started(version: &Result<Option<String>, mcp::Error>) -> Outcome {
+    match version {
+        Ok(version) => Outcome::Pass(version.as_ref().map(|it| format!("MCP {it}"))),
+        Err(error) => fail(causes(error), hint(error)),
+    }
+}
+
+/// The step `call` of a tool that is not there.
+pub fn unknown(name: &str, listed: &[Tool]) -> Outcome {
+    let names: Vec<&str> = listed.iter().map(|tool| tool.name.as_ref()).collect();
+    fail(
+        format!("there is no tool {name:?}"),
+        format!("the tools are {}", names.join(", ")),
+    )
+}
+
+/// The step `call` with arguments that the tool does not take.
+pub fn unfit(why: String) -> Outcome {
+    fail(why, "`mcp-cli tools list` shows what each tool takes")
+}
+
+/// The step `call`.
+pub fn call(result: Result<CallToolResult, mcp::Error>, took: Duration) -> Outcome {
+    match result {
+        Err(error) => fail(
+            format!(
+                "{}; OpenAI would tell the model: {}",
+                causes(&error),
+                json!(engine::call_error(&error))
+            ),
+            hint_of_call(&error),
+        ),
+        Ok(result) if result.is_error == Some(true) => warn(
+            format!("the tool reported an error: {}", text(&result)),
+            "see whether the arguments are those that it wants",
+        ),
+        Ok(_) if took > SLOW_CALL => warn(
+            format!(
+                "it took {} s, and OpenAI gives up after about 60",
+                took.as_secs()
+            ),
+            "answer sooner, and let another tool tell how the work goes on",
+        ),
+        Ok(result) => pass(text(&result)),
+    }
+}
+
+fn hint_of_call(error: &mcp::Error) -> &'static str {
+    match error {
+        mcp::Error::Timeout(_) => {
+            "answer in less than 60 s, and let another tool tell how the work goes on"
+        }
+        mcp::Error::Protocol { .. } => "look at the name of the tool, and at its arguments",
+        error => hint(error),
+    }
+}
+
+fn causes(error: &mcp::Error) -> String {
+    let first: &dyn std::error::Error = error;
+    let chain = std::iter::successors(Some(first), |&error| error.source());
+    let texts: Vec<String> = chain.map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+/// The first words of a result.
+fn text(result: &CallToolResult) -> String {
+    const LONGEST: usize = 120;
+    let texts = result.content.iter().map(|block| match block {
+        ContentBlock::Text(text) => text.text.clone(),
+        other => json!(other)["type"].as_str().unwrap_or_default().to_owned(),
+    });
+    let whole = texts.collect::<Vec<_>>().join(" ");
+    whole.chars().take(LONGEST).collect()
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}

@@ -1,0 +1,285 @@
+//! The way of the connector: which step is taken when, and what it is told.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use futures::future::{OptionFuture, join};
+use rmcp::model::{JsonObject, Tool};
+use url::Url;
+
+use super::asker::{Asker, Form, Message};
+use super::beside::{self, Accepts};
+use super::credentials::{self, Others};
+use super::opening::{self, Era, Opening};
+use super::stage::{Stage, Walk};
+use super::{address, path, tls, tools};
+use crate::address as addresses;
+use crate::engine::Engine;
+use crate::mcp::{self, Endpoint, Heard, Server, ToolList};
+
+/// The name that a request has which did not come from here.
+const FOREIGN_HOST: &str = "mcp-cli-check.example.com";
+
+/// A tool to call, and what with.
+pub struct Call {
+    pub name: String,
+    pub arguments: Box<ArgumentsFor>,
+}
+
+/// The arguments for a tool with this `inputSchema`, or why they do not fit it.
+pub type ArgumentsFor = dyn Fn(&JsonObject) -> Result<JsonObject, String>;
+
+/// One server, and what is to be found out about it.
+pub struct Way<'a> {
+    pub engine: &'a Engine,
+    pub server_label: &'a str,
+    pub server: Server,
+    pub call: Option<&'a Call>,
+    /// How long the first answer may take.
+    pub limit: Duration,
+}
+
+impl Way<'_> {
+    /// Takes all steps that make sense; `progress` is told what is waited for. Returns the tools
+    /// that were listed.
+    pub async fn walk(
+        &self,
+        progress: &mut impl FnMut(&str),
+    ) -> Result<(Walk, Option<Vec<Tool>>), mcp::Error> {
+        let mut walk = Walk::default();
+        let listed = match &self.server.endpoint {
+            Endpoint::Http(url) => {
+                let asker = Asker::new(url, &self.server, self.limit)?;
+                let listed = self.ask(url, &asker, &mut walk, progress).await;
+                asker.close().await;
+                listed
+            }
+            Endpoint::Stdio(_) => self.start(&mut walk, progress).await,
+        };
+        let listed = listed.and_then(Result::ok).map(|list| list.tools);
+        self.call(listed.as_deref(), &mut walk, progress).await;
+        Ok((walk, listed))
+    }
+
+    /// The steps of a server on HTTP.
+    async fn ask(
+        &self,
+        url: &Url,
+        asker: &Asker,
+        walk: &mut Walk,
+        progress: &mut impl FnMut(&str),
+    ) -> Option<Result<ToolList, mcp::Error>> {
+        progress("the first answer");
+        let looking = timed(address::look_up(url));
+        let ((found, looked), opening) = join(looking, Opening::make(asker)).await;
+        let first = opening.last();
+        let verdict = address::judge(self.server_label, url, &found, first);
+        walk.add(Stage::Address, looked, verdict);
+        walk.add(Stage::Tls, first.took, tls::judge(url, first));
+
+        let has_answer = first.answer.is_ok();
+        let era = opening.era();
+        progress("answers to other requests");
+        let paths = has_answer.then(|| paths(url, asker));
+        let rest = era.as_ref().map(|era| self.vary(url, era, &opening, asker));
+        let (paths, rest) = join(OptionFuture::from(paths), OptionFuture::from(rest)).await;
+
+        let (twin, get) = paths.unzip();
+        let twin = twin.flatten();
+        let twin = twin.as_ref().map(|(url, heard)| (url, heard));
+        walk.add(
+            Stage::Path,
+            opening.took(),
+            path::judge(url, first, twin, get.as_ref()),
+        );
+        let (others, rest) = rest.map(|it| (it.others, it.rest)).unzip();
+        let others = others.flatten();
+        let took = others.as_ref().map_or(Duration::ZERO, |others| {
+            others.none.took.max(others.broken.took)
+        });
+        walk.add(
+            Stage::Credentials,
+            took,
+            credentials::judge(
+                asker.authorization(),
+                first,
+                others.as_ref(),
+                SystemTime::now(),
+            ),
+        );
+        walk.add(Stage::Protocol, opening.took(), opening::protocol(&opening));
+        let dropped = rest.as_ref().and_then(|rest| rest.dropped.as_ref());
+        match &era {
+            Some(era) => walk.add(
+                Stage::Session,
+                took_of(dropped),
+                beside::session(era, dropped),
+            ),
+            None => walk.skip(Stage::Session, "there is no session without an answer"),
+        }
+        match &get {
+            Some(get) => walk.add(Stage::Get, get.took, beside::get(get)),
+            None => walk.skip(Stage::Get, "there is no answer"),
+        }
+        let foreign = rest.as_ref().and_then(|rest| rest.foreign.as_ref());
+        walk.add(Stage::Host, took_of(foreign), beside::host(foreign));
+        let accepts = rest.as_ref().map(|rest| &rest.accepts);
+        let took = accepts.map_or(first.took, |it| it.json.took);
+        walk.add(Stage::Accept, took, beside::accept(&opening, accepts));
+        let Some((listed, took)) = rest.map(|rest| rest.listed) else {
+            walk.skip(Stage::ToolsList, "the server was not understood");
+            return None;
+        };
+        let outcome = tools::list(self.server_label, &listed, took);
+        walk.add(Stage::ToolsList, took, outcome);
+        Some(listed)
+    }
+
+    /// All that is asked of a server that answers, at once.
+    async fn vary(&self, url: &Url, era: &Era, opening: &Opening, asker: &Asker) -> Varied {
+        let message = era.opening();
+        let ask = |form| asker.post(form, &message);
+        let accepting = |accept| {
+            ask(Form {
+                accept,
+                ..asker.side()
+            })
+        };
+        let others = asker.authorization().map(|_| {
+            join(
+                ask(credentials::without(asker)),
+                ask(credentials::broken(asker)),
+            )
+        });
+        let foreign = addresses::is_local(url).then(|| {
+            ask(Form {
+                host: Some(FOREIGN_HOST),
+                ..asker.side()
+            })
+        });
+        let dropped = match era {
+            Era::Legacy { version } if opening.has_session() => Some(version),
+            Era::Legacy { .. } | Era::Modern { .. } => None,
+        };
+        let dropped = dropped.map(|version| async move {
+            asker
+                .post(asker.side(), &Message::list_tools(version))
+                .await
+        });
+        let listed = timed(Box::pin(self.engine.clients().list(&self.server)));
+        let (others, foreign, dropped, json, events, anything, listed) = futures::join!(
+            OptionFuture::from(others),
+            OptionFuture::from(foreign),
+            OptionFuture::from(dropped),
+            accepting("application/json"),
+            accepting("text/event-stream"),
+            accepting("*/*"),
+            listed
+        );
+        Varied {
+            others: others.map(|(none, broken)| Others { none, broken }),
+            rest: Rest {
+                dropped,
+                foreign,
+                accepts: Accepts {
+                    json,
+                    events,
+                    anything,
+                },
+                listed,
+            },
+        }
+    }
+
+    /// The steps of a server that is started.
+    async fn start(
+        &self,
+        walk: &mut Walk,
+        progress: &mut impl FnMut(&str),
+    ) -> Option<Result<ToolList, mcp::Error>> {
+        const WHY: &str = "the server is started on this machine";
+        for stage in [Stage::Address, Stage::Tls, Stage::Path, Stage::Credentials] {
+            walk.skip(stage, WHY);
+        }
+        progress("the server to start");
+        let clients = self.engine.clients();
+        let (version, took) = timed(clients.version(&self.server)).await;
+        walk.add(Stage::Protocol, took, tools::started(&version));
+        for stage in [Stage::Session, Stage::Get, Stage::Host, Stage::Accept] {
+            walk.skip(stage, WHY);
+        }
+        if version.is_err() {
+            walk.skip(Stage::ToolsList, "the server was not understood");
+            return None;
+        }
+        progress("the list of tools");
+        let (listed, took) = timed(clients.list(&self.server)).await;
+        let outcome = tools::list(self.server_label, &listed, took);
+        walk.add(Stage::ToolsList, took, outcome);
+        Some(listed)
+    }
+
+    /// The step `call`, if a call is to be made.
+    async fn call(
+        &self,
+        listed: Option<&[Tool]>,
+        walk: &mut Walk,
+        progress: &mut impl FnMut(&str),
+    ) {
+        let Some(call) = self.call else {
+            return;
+        };
+        let Some(listed) = listed else {
+            return walk.skip(Stage::Call, "there is no list of tools");
+        };
+        let Some(tool) = listed.iter().find(|tool| tool.name == call.name) else {
+            let unknown = tools::unknown(&call.name, listed);
+            return walk.add(Stage::Call, Duration::ZERO, unknown);
+        };
+        let arguments = match (call.arguments)(&tool.input_schema) {
+            Ok(arguments) => arguments,
+            Err(why) => return walk.add(Stage::Call, Duration::ZERO, tools::unfit(why)),
+        };
+        progress("the answer to the call");
+        let clients = self.engine.clients();
+        let called = clients.call(&self.server, &call.name, arguments);
+        let (result, took) = timed(called).await;
+        walk.add(Stage::Call, took, tools::call(result, took));
+    }
+}
+
+/// What a server that answers said to other requests.
+struct Varied {
+    others: Option<Others>,
+    rest: Rest,
+}
+
+struct Rest {
+    /// To `tools/list` without the session that it had opened.
+    dropped: Option<Heard>,
+    foreign: Option<Heard>,
+    accepts: Accepts,
+    listed: (Result<ToolList, mcp::Error>, Duration),
+}
+
+/// What is at the path with or without the slash, and what a GET gives.
+async fn paths(url: &Url, asker: &Asker) -> (Option<(Url, Heard)>, Heard) {
+    let twin = path::twin(url).map(|twin| async {
+        let form = Form {
+            url: twin.clone(),
+            ..asker.side()
+        };
+        let heard = asker.post(form, &Message::discover()).await;
+        (twin, heard)
+    });
+    join(OptionFuture::from(twin), asker.get()).await
+}
+
+fn took_of(heard: Option<&Heard>) -> Duration {
+    heard.map(|it| it.took).unwrap_or_default()
+}
+
+async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let started = Instant::now();
+    let done = work.await;
+    (done, started.elapsed())
+}
