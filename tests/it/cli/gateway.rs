@@ -11,12 +11,12 @@ fn dice(url: &str) -> Value {
     json!({"type": "mcp", "server_label": "dice_server", "server_url": url, "require_approval": "never"})
 }
 
-fn ring(desk: &Desk) -> Value {
+pub fn ring(desk: &Desk) -> Value {
     json!({"input": "Ring the bell", "tools": [{"type": "mcp", "server_label": "desk",
            "server_url": desk.url, "require_approval": "never"}]})
 }
 
-fn with(mut request: Value, field: &str, value: Value) -> Value {
+pub fn with(mut request: Value, field: &str, value: Value) -> Value {
     request[field] = value;
     request
 }
@@ -525,6 +525,29 @@ fn an_upstream_gains_mcp_servers_and_sees_nothing_of_them() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn where_a_server_is_that_cannot_be_called_is_not_told_to_an_upstream() {
+    let api = Api::start([
+        Answer::whole(&json!([call("call_1", "ring", "{}")])),
+        Answer::whole(&json!([message("It could not be rung.")])),
+    ]);
+    let gateway = upstream(&api, &[]);
+    let list = json!({"type": "mcp_list_tools", "id": "mcpl_1", "server_label": "desk", "tools": [
+        {"name": "ring", "annotations": null, "description": null,
+         "input_schema": {"type": "object", "properties": {}}}]});
+    let tool = json!({"type": "mcp", "server_label": "desk", "require_approval": "never",
+                      "server_url": "http://10.255.255.1/canary"});
+    let request = json!({"model": "gpt-5", "tools": [tool],
+                         "input": [list, {"role": "user", "content": "Ring the bell"}]});
+    let response = gateway.create(&request);
+    assert_eq!(response["output"][0]["error"]["code"], 400);
+    let sent = api.requests()[1].to_string();
+    assert!(
+        !sent.contains("10.255") && !sent.contains("canary"),
+        "{sent}"
+    );
 }
 
 #[test]

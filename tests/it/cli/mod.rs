@@ -2,6 +2,7 @@
 
 mod abuse;
 mod ask;
+mod background;
 mod bridge;
 mod check;
 mod faults;

@@ -1,11 +1,13 @@
 //! Approvals: what was approved is called, and nothing else is.
 
+use mcp_cli::engine::model::UpstreamApi;
 use serde_json::{Value, json};
 
+use super::chat::engine_at;
 use super::engine::{answer, ask, item_types, output_text, rules, script};
-use crate::support::Desk;
+use crate::support::{Answer, Api, Desk, Mcp};
 
-fn entry(desk: &Desk) -> Value {
+pub fn entry(desk: &Desk) -> Value {
     json!({"type": "mcp", "server_label": "desk", "server_url": desk.url})
 }
 
@@ -149,4 +151,90 @@ async fn many_calls_wait_side_by_side_and_each_has_its_own_answer() {
         item_types(&asked),
         ["mcp_list_tools", "mcp_approval_request"]
     );
+}
+
+#[tokio::test]
+async fn one_approval_that_is_sent_twice_at_once_is_for_one_call() {
+    let desk = Desk::start();
+    let engine = rules();
+    let asked = answer(&engine, question(&desk)).await;
+    let next = json!({"previous_response_id": asked["id"], "input": [approve(&pending(&asked))],
+                      "tools": [entry(&desk)]});
+    let (one, other) = tokio::join!(answer(&engine, next.clone()), answer(&engine, next));
+    assert_eq!(desk.called(), 1);
+    let calls = [&one["output"][0], &other["output"][0]];
+    let failed = calls.iter().find(|call| call["status"] == "failed");
+    let message = failed.unwrap()["error"]["message"].as_str().unwrap();
+    assert!(message.contains("made already"), "{message}");
+}
+
+#[tokio::test]
+async fn a_tool_whose_numbers_a_client_writes_in_another_way_is_what_it_was() {
+    let schema =
+        json!({"type": "object", "properties": {"n_dice": {"type": "number", "minimum": 1.0}}});
+    let server = Mcp::start(move |asked| {
+        let tool = json!({"name": "roll_dice", "description": "Roll dice", "inputSchema": schema});
+        (asked.method == "tools/list").then(|| asked.result(&json!({"tools": [tool]})))
+    });
+    let tools = json!([{"type": "mcp", "server_label": "dice", "server_url": server.url}]);
+    let engine = script(json!([
+        {"calls": [{"name": "roll_dice", "arguments": {"n_dice": 1}}]},
+        {"say": "Rolled."},
+    ]));
+    let asked = json!({"input": "Roll", "store": false, "tools": tools});
+    let asked = answer(&engine, asked).await;
+    // JavaScript has no 1.0.
+    let output = asked["output"].to_string().replace("1.0", "1");
+    let mut input: Vec<Value> = serde_json::from_str(&output).unwrap();
+    input.push(approve(&pending(&asked)));
+    let next = json!({"input": input, "store": false, "tools": tools});
+    let approved = answer(&engine, next).await;
+    assert_eq!(item_types(&approved), ["mcp_call", "message"]);
+    assert_eq!(approved["output"][0]["status"], "completed");
+}
+
+#[tokio::test]
+async fn where_no_tool_may_be_chosen_nobody_is_asked_for_approval() {
+    let desk = Desk::start();
+    let engine = script(json!([{"calls": [{"name": "ring"}]}, {"say": "Done."}]));
+    let mut request = question(&desk);
+    request["tool_choice"] = "none".into();
+    let response = answer(&engine, request).await;
+    assert!(!item_types(&response).contains(&"mcp_approval_request"));
+    assert_eq!(output_text(&response), "Done.");
+}
+
+#[tokio::test]
+async fn calls_that_were_approved_count_as_calls() {
+    let desk = Desk::start();
+    let engine = script(json!([{"calls": [{"name": "ring"}, {"name": "ring"}]}, {"say": "Done."}]));
+    let asked = answer(&engine, question(&desk)).await;
+    let requests = asked["output"].as_array().unwrap()[1..].iter();
+    let input: Vec<Value> = requests.map(approve).collect();
+    let next = json!({"previous_response_id": asked["id"], "input": input,
+                      "tools": [entry(&desk)], "max_tool_calls": 1});
+    answer(&engine, next).await;
+    assert_eq!(desk.called(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_neither_yes_nor_no_is_refused() {
+    let call = json!({"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "ring",
+                      "arguments": "{}", "status": "completed"});
+    let api = Api::start([Answer::whole(&json!([call]))]);
+    for engine in [rules(), engine_at(&api.base_url, UpstreamApi::Responses)] {
+        let desk = Desk::start();
+        let asked = answer(&engine, question(&desk)).await;
+        let mut response = approve(&pending(&asked));
+        response["approve"] = "yes".into();
+        let next = json!({"previous_response_id": asked["id"], "input": [response],
+                          "tools": [entry(&desk)]});
+        let refused = ask(&engine, next).await.unwrap_err();
+        assert!(
+            refused.to_string().contains("Invalid value for 'input[0]'"),
+            "{refused}"
+        );
+        assert_eq!(desk.called(), 0);
+    }
+    assert_eq!(api.requests().len(), 1);
 }

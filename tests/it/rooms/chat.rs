@@ -15,7 +15,7 @@ use crate::support::{
     dice_server, streamed_chunks,
 };
 
-fn engine_at(base_url: &str, api: UpstreamApi) -> Engine {
+pub fn engine_at(base_url: &str, api: UpstreamApi) -> Engine {
     let limits = Limits {
         idle_timeout: std::time::Duration::from_millis(500),
         max_bytes: 100_000,
@@ -62,7 +62,7 @@ async fn ask(engine: &Engine, request: Value) -> (Vec<Value>, Option<Error>) {
     (seen, None)
 }
 
-async fn answer(engine: &Engine, request: Value) -> Value {
+pub async fn answer(engine: &Engine, request: Value) -> Value {
     let (events, error) = ask(engine, request).await;
     assert!(error.is_none(), "{error:?}");
     events.last().unwrap()["response"].clone()

@@ -125,3 +125,13 @@ async fn an_input_is_kept_with_an_id_and_in_parts() {
     let id = response["id"].as_str().unwrap();
     assert!(engine.record(id).await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn what_is_stored_may_go_on_from_what_a_connection_remembers() {
+    let connection = rules().of_connection();
+    let first = answer(&connection, json!({"input": "One", "store": false})).await;
+    let second = json!({"input": "Two", "previous_response_id": first["id"]});
+    let second = answer(&connection, second).await;
+    let third = json!({"input": "Three", "previous_response_id": second["id"]});
+    assert_eq!(item_types(&answer(&connection, third).await), ["message"]);
+}

@@ -12,8 +12,8 @@ use mcp_cli::responses::{Client, CreateResponse, Error, Limits, Retries};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Api, KEY, assert_is_event, assert_is_response, dice_server, dice_server_with_auth,
-    http_server, recordings,
+    Answer, Api, Desk, KEY, assert_is_event, assert_is_response, dice_server,
+    dice_server_with_auth, http_server, recordings,
 };
 
 /// Asks the engine, checks every event against the schema, and returns them.
@@ -451,6 +451,38 @@ async fn a_server_that_gives_no_list_is_a_424_with_its_own_status() {
         assert_eq!(events[7]["response"]["status"], "failed");
         assert_eq!(events[7]["response"]["error"]["message"], message);
     }
+}
+
+#[tokio::test]
+async fn a_list_that_was_not_there_when_another_failed_is_asked_for_again() {
+    let desk = Desk::start();
+    let engine = rules();
+    let mut gone = entry("http://127.0.0.1:1/mcp", "never");
+    gone["server_label"] = "gone".into();
+    let tool = entry(&desk.url, "never");
+    desk.hold_lists();
+    let failed = json!({"input": "Ring the bell", "tools": [tool, gone]});
+    let failed = answer(&engine, failed).await;
+    assert_eq!(failed["status"], "failed");
+    assert_eq!(
+        failed["output"][0]["error"],
+        "the list of 'gone' failed first"
+    );
+    desk.release();
+    let next = json!({"input": "Ring the bell", "previous_response_id": failed["id"],
+                      "tools": [tool]});
+    let next = answer(&engine, next).await;
+    assert_eq!(item_types(&next), ["mcp_list_tools", "mcp_call", "message"]);
+}
+
+#[tokio::test]
+async fn the_tokens_of_an_input_are_those_that_its_response_has() {
+    let engine = rules();
+    let request = json!({"input": "Hi", "instructions": "x".repeat(400)});
+    let response = answer(&engine, request.clone()).await;
+    let request: CreateResponse = serde_json::from_value(request).unwrap();
+    let counted = engine.input_tokens(&request).await.unwrap();
+    assert_eq!(response["usage"]["input_tokens"], counted);
 }
 
 #[tokio::test]

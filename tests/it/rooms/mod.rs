@@ -7,5 +7,5 @@ mod engine;
 mod mcp_faults;
 mod mcp_pool;
 mod parity;
-mod review;
 mod script;
+mod upstream;

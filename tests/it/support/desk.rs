@@ -28,6 +28,8 @@ pub struct Desk {
 struct Handler {
     description: Arc<Mutex<&'static str>>,
     is_held: Arc<watch::Sender<bool>>,
+    are_lists_held: Arc<watch::Sender<bool>>,
+    listed: Arc<AtomicUsize>,
     called: Arc<AtomicUsize>,
     left: Arc<AtomicUsize>,
 }
@@ -37,6 +39,8 @@ impl Desk {
         let handler = Handler {
             description: Arc::new(Mutex::new("Rings the bell.")),
             is_held: Arc::new(watch::Sender::new(false)),
+            are_lists_held: Arc::new(watch::Sender::new(false)),
+            listed: Arc::default(),
             called: Arc::default(),
             left: Arc::default(),
         };
@@ -63,13 +67,26 @@ impl Desk {
         self.handler.is_held.send_replace(true);
     }
 
+    /// From now on, whoever asks for the tools waits for [`Self::release`].
+    pub fn hold_lists(&self) {
+        self.handler.are_lists_held.send_replace(true);
+    }
+
     pub fn release(&self) {
         self.handler.is_held.send_replace(false);
+        self.handler.are_lists_held.send_replace(false);
     }
 
     /// How many calls have come.
     pub fn called(&self) -> usize {
         self.handler.called.load(Ordering::SeqCst)
+    }
+
+    /// Waits until somebody has asked for the tools.
+    pub fn wait_for_list(&self) {
+        wait_until("a request for the tools", || {
+            self.handler.listed.load(Ordering::SeqCst) > 0
+        });
     }
 
     /// Waits until a call has come.
@@ -107,6 +124,11 @@ impl Drop for Waiting {
     }
 }
 
+async fn released(is_held: &watch::Sender<bool>) {
+    let mut is_held = is_held.subscribe();
+    is_held.wait_for(|is_held| !is_held).await.unwrap();
+}
+
 impl ServerHandler for Handler {
     fn get_info(&self) -> InitializeResult {
         InitializeResult::new(ServerCapabilities::builder().enable_tools().build())
@@ -117,6 +139,8 @@ impl ServerHandler for Handler {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
+        self.listed.fetch_add(1, Ordering::SeqCst);
+        released(&self.are_lists_held).await;
         let schema = json!({"type": "object", "properties": {}});
         let schema = schema.as_object().unwrap().clone();
         let description = *self.description.lock().unwrap();
@@ -134,8 +158,7 @@ impl ServerHandler for Handler {
     ) -> Result<CallToolResponse, ErrorData> {
         let mut waiting = Waiting(Some(Arc::clone(&self.left)));
         self.called.fetch_add(1, Ordering::SeqCst);
-        let mut is_held = self.is_held.subscribe();
-        is_held.wait_for(|is_held| !is_held).await.unwrap();
+        released(&self.is_held).await;
         waiting.0 = None;
         Ok(CallToolResult::success(vec![ContentBlock::text("Ding.")]).into())
     }

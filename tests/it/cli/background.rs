@@ -1,0 +1,146 @@
+//! Responses in the background: whether or not anybody reads them, they are made, and end.
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::gateway::{ring, with};
+use crate::support::{Desk, Gateway};
+
+/// A bell that rings in the background, without approval.
+fn ring_in_background(desk: &Desk) -> Value {
+    with(ring(desk), "background", json!(true))
+}
+
+/// The path of a response below `/v1`, and what follows it.
+fn path(response: &Value, rest: &str) -> String {
+    format!("/responses/{}{rest}", response["id"].as_str().unwrap())
+}
+
+/// A folder, and the path of a store in it.
+fn store() -> (TempDir, String) {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("responses.redb");
+    let file = file.to_str().unwrap().to_owned();
+    (folder, file)
+}
+
+/// Asks for the bell, and returns the request that approves it, in the background.
+fn approved_in_background(gateway: &Gateway, desk: &Desk) -> Value {
+    let mut question = ring(desk);
+    question["tools"][0]["require_approval"] = "always".into();
+    let asked = gateway.create(&question);
+    let request = asked["output"].as_array().unwrap().last().unwrap();
+    let response = json!({"type": "mcp_approval_response", "approve": true,
+                          "approval_request_id": request["id"]});
+    json!({"previous_response_id": asked["id"], "input": [response], "background": true,
+           "tools": question["tools"]})
+}
+
+#[test]
+fn nothing_goes_on_from_a_response_that_is_not_done() {
+    let desk = Desk::start();
+    let gateway = Gateway::start(&[]);
+    let approved = approved_in_background(&gateway, &desk);
+    desk.hold();
+    let running = gateway.create(&approved);
+    desk.wait_for_call();
+    let next = json!({"previous_response_id": running["id"], "input": "And?",
+                      "tools": approved["tools"]});
+    let refused = gateway.post("/responses", &next);
+    assert_eq!(refused.status(), 400);
+    assert_eq!(refused.json()["error"]["param"], "previous_response_id");
+
+    desk.release();
+    let mut events = gateway.stream_again(&running["id"], 0);
+    events.until("response.completed");
+    gateway.create(&next);
+    assert_eq!(desk.called(), 1);
+}
+
+#[test]
+fn a_call_that_was_made_when_the_gateway_was_killed_is_not_made_again() {
+    let desk = Desk::start();
+    let (_folder, file) = store();
+    let gateway = Gateway::start(&["--store", &file]);
+    let approved = approved_in_background(&gateway, &desk);
+    desk.hold();
+    let running = gateway.create(&approved);
+    desk.wait_for_call();
+    drop(gateway);
+    desk.release();
+
+    let gateway = Gateway::start(&["--store", &file]);
+    assert_eq!(gateway.retrieve(&running["id"])["status"], "failed");
+    let next = json!({"previous_response_id": running["id"], "input": "And?",
+                      "tools": approved["tools"]});
+    gateway.create(&next);
+    assert_eq!(desk.called(), 1);
+}
+
+#[test]
+fn the_query_of_a_servers_url_is_not_kept() {
+    let desk = Desk::start();
+    let gateway = Gateway::start(&[]);
+    let mut request = ring(&desk);
+    request["tools"][0]["server_url"] = format!("{}?key=canary", desk.url).into();
+    let whole = gateway.create(&request);
+    let queued = gateway.create(&with(request, "background", json!(true)));
+    let mut events = gateway.stream_again(&queued["id"], 0);
+    events.until("response.completed");
+    for response in [whole, queued] {
+        let kept = gateway.retrieve(&response["id"]).to_string();
+        assert!(!kept.contains("canary"), "{kept}");
+    }
+}
+
+#[test]
+fn a_response_that_is_deleted_while_it_is_made_does_not_come_back() {
+    let (_folder, file) = store();
+    for args in [&[][..], &["--store", &file][..]] {
+        let desk = Desk::start();
+        let gateway = Gateway::start(args);
+        desk.hold();
+        let mut deleted = Vec::new();
+        for number in 0..20 {
+            let queued = gateway.create(&ring_in_background(&desk));
+            // Some are deleted in the middle of a call, some as soon as they are there.
+            if number % 2 == 0 {
+                let mut events = gateway.stream_again(&queued["id"], 0);
+                events.until("response.mcp_call.in_progress");
+                let input = gateway.send("GET", &path(&queued, "/input_items"));
+                assert_eq!(input.status(), 200, "{}", input.text);
+            }
+            let reply = gateway.send("DELETE", &path(&queued, ""));
+            assert_eq!(reply.status(), 200, "{}", reply.text);
+            deleted.push(queued);
+        }
+        let is_gone = |gateway: &Gateway| {
+            for response in &deleted {
+                let reply = gateway.send("GET", &path(response, ""));
+                assert_eq!(reply.status(), 404, "{}", reply.text);
+            }
+        };
+        is_gone(&gateway);
+        if !args.is_empty() {
+            // A gateway that has ended has written all that it ever will.
+            assert_eq!(gateway.serving.terminate().0, Some(0));
+            is_gone(&Gateway::start(args));
+        }
+    }
+}
+
+#[test]
+fn a_list_that_was_not_there_at_the_cancellation_is_asked_for_again() {
+    let desk = Desk::start();
+    let gateway = Gateway::start(&[]);
+    desk.hold_lists();
+    let queued = gateway.create(&ring_in_background(&desk));
+    desk.wait_for_list();
+    let cancelled = gateway.send("POST", &path(&queued, "/cancel")).json();
+    assert_eq!(cancelled["status"], "cancelled");
+    desk.release();
+    let next = with(ring(&desk), "previous_response_id", queued["id"].clone());
+    let next = gateway.create(&next);
+    assert_eq!(next["output"][0]["type"], "mcp_list_tools");
+    assert_eq!(next["output"][1]["output"], "Ding.");
+}
