@@ -48,7 +48,10 @@ fn nothing_goes_on_from_a_response_that_is_not_done() {
                       "tools": approved["tools"]});
     let refused = gateway.post("/responses", &next);
     assert_eq!(refused.status(), 400);
-    assert_eq!(refused.json()["error"]["param"], "previous_response_id");
+    let error = &refused.json()["error"];
+    assert_eq!(error["param"], "previous_response_id");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.ends_with(" is not done."), "{message}");
 
     desk.release();
     let mut events = gateway.stream_again(&running["id"], 0);
@@ -143,4 +146,63 @@ fn a_list_that_was_not_there_at_the_cancellation_is_asked_for_again() {
     let next = gateway.create(&next);
     assert_eq!(next["output"][0]["type"], "mcp_list_tools");
     assert_eq!(next["output"][1]["output"], "Ding.");
+}
+
+#[test]
+fn a_response_that_is_being_made_when_the_gateway_stops_is_cancelled() {
+    let desk = Desk::start();
+    let (_folder, file) = store();
+    let gateway = Gateway::start(&["--store", &file]);
+    desk.hold();
+    let queued = gateway.create(&ring_in_background(&desk));
+    desk.wait_for_call();
+    assert_eq!(gateway.serving.terminate().0, Some(0));
+    desk.wait_for_leaving();
+
+    let gateway = Gateway::start(&["--store", &file]);
+    let cancelled = gateway.retrieve(&queued["id"]);
+    assert_eq!(cancelled["status"], "cancelled");
+    assert_eq!(cancelled["output"][1]["status"], "incomplete");
+}
+
+#[test]
+fn an_item_of_nowhere_does_not_keep_a_response_from_its_end() {
+    let item = json!({"type": "message", "id": "msg_1", "role": "assistant",
+                      "status": "in_progress", "content": []});
+    let event = json!({"type": "response.output_item.added", "item": item,
+                       "output_index": 1_000_000_000_000_000_000_u64});
+    let gateway = Gateway::playing(&json!([{"event": event, "say": "Done."}]));
+    let queued = gateway.create(&json!({"input": "Hi", "background": true}));
+    let mut events = gateway.stream_again(&queued["id"], 0);
+    events.until("response.completed");
+    let completed = gateway.retrieve(&queued["id"]);
+    assert_eq!(completed["output"][0]["content"][0]["text"], "Done.");
+}
+
+#[test]
+fn more_responses_at_once_than_there_is_room_for_are_told_to_come_again() {
+    let desk = Desk::start();
+    let gateway = Gateway::start(&[]);
+    desk.hold();
+    let request = ring_in_background(&desk);
+    let (mut begun, mut refused) = (Vec::new(), 0);
+    for _ in 0..200 {
+        let reply = gateway.post("/responses", &request);
+        match reply.status() {
+            200 => begun.push(reply.json()),
+            429 => {
+                assert_eq!(reply.json()["error"]["code"], "rate_limit_exceeded");
+                refused += 1;
+            }
+            _ => panic!("{}", reply.text),
+        }
+    }
+    assert_eq!((begun.len(), refused), (128, 72));
+    desk.release();
+    for queued in &begun {
+        let mut events = gateway.stream_again(&queued["id"], 0);
+        events.until("response.completed");
+    }
+    // There is room again.
+    gateway.create(&request);
 }

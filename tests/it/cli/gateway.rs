@@ -192,6 +192,7 @@ fn what_is_no_request_is_refused_in_the_words_of_the_api() {
             "{\"input\": \"Hi\", \"background\": true, \"store\": false}",
             400,
         ),
+        (json, r#"{"input": "Hi", "background": "yes"}"#, 400),
         (
             json,
             "{\"input\": \"Hi\", \"previous_response_id\": \"resp_none\"}",
@@ -208,6 +209,12 @@ fn what_is_no_request_is_refused_in_the_words_of_the_api() {
         ("POST /v1/responses/resp_none/cancel HTTP/1.1", "", 404),
         ("GET /v1/responses/resp_none/input_items HTTP/1.1", "", 404),
         ("GET /v1/models/none HTTP/1.1", "", 404),
+        // What is no text is the id of nothing.
+        ("GET /v1/responses/%FF HTTP/1.1", "", 404),
+        ("DELETE /v1/responses/%FF HTTP/1.1", "", 404),
+        ("POST /v1/responses/%FF/cancel HTTP/1.1", "", 404),
+        ("GET /v1/responses/%FF/input_items HTTP/1.1", "", 404),
+        ("GET /v1/models/%FF HTTP/1.1", "", 404),
         ("POST /v1/chat/completions HTTP/1.1", "{}", 404),
         ("PUT /v1/models HTTP/1.1", "", 405),
         (
@@ -242,6 +249,49 @@ fn what_is_no_request_is_refused_in_the_words_of_the_api() {
     assert_eq!(gateway.serving.raw(endless.as_bytes()).status(), 413);
     // What is not known is not refused.
     gateway.create(&json!({"input": "Hi", "brand_new": {"a": 1}, "conversation": null}));
+}
+
+#[test]
+fn headers_of_the_connection_are_not_for_a_client_to_set() {
+    let desk = Desk::start();
+    let gateway = Gateway::start(&[]);
+    for (name, value) in [
+        ("Content-Length", "3"),
+        ("Transfer-Encoding", "chunked"),
+        ("Host", "evil.example"),
+    ] {
+        let mut request = ring(&desk);
+        request["tools"][0]["headers"] = json!({name: value});
+        let refused = gateway.post("/responses", &request);
+        assert_eq!(refused.status(), 400, "{name}: {}", refused.text);
+        assert_eq!(refused.json()["error"]["param"], "tools");
+    }
+    assert_eq!(desk.called(), 0);
+}
+
+#[test]
+fn as_many_items_can_be_referred_to_as_a_response_has() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("responses.redb");
+    for args in [&[][..], &["--store", file.to_str().unwrap()][..]] {
+        let gateway = Gateway::start(args);
+        let id = |number: usize| format!("msg_{number}");
+        let input: Vec<Value> = (0..4000)
+            .map(|it| json!({"type": "message", "id": id(it), "role": "user", "content": "Hi"}))
+            .collect();
+        gateway.create(&json!({"input": input}));
+        let references: Vec<Value> = (0..4000)
+            .map(|it| json!({"type": "item_reference", "id": id(it)}))
+            .collect();
+        let response = gateway.create(&json!({"input": references}));
+        let path = format!(
+            "/responses/{}/input_items",
+            response["id"].as_str().unwrap()
+        );
+        let newest = gateway.send("GET", &path).json()["data"][0].clone();
+        assert_eq!(newest["id"], id(3999));
+        assert_eq!(newest["content"][0]["text"], "Hi");
+    }
 }
 
 #[test]

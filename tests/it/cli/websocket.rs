@@ -72,6 +72,17 @@ impl Socket {
         }
     }
 
+    /// Reads on until the other side says good-bye.
+    fn until_closed(&mut self) {
+        loop {
+            match self.0.read() {
+                Ok(Message::Close(_)) | Err(Error::ConnectionClosed) => return,
+                Ok(_) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
     /// The error frame that is next.
     fn error(&mut self) -> Value {
         let frame = self.next();
@@ -153,6 +164,39 @@ fn lanes_go_side_by_side_and_the_requests_of_a_lane_one_after_the_other() {
 }
 
 #[test]
+fn lanes_are_counted_while_they_are_in_use() {
+    let desk = Desk::start();
+    let gateway = Gateway::start(&[]);
+    let mut socket = Socket::to(&gateway);
+    let lane = |number: usize| format!("lane {number}");
+    // One after the other there may be any number.
+    for number in 0..20 {
+        socket.create(json!({"input": "Hi", "stream_id": lane(number)}));
+        assert_eq!(
+            socket.until("response.completed")["stream_id"],
+            lane(number)
+        );
+    }
+    desk.hold();
+    for number in 0..17 {
+        let mut held = ring(&desk);
+        held["stream_id"] = lane(number).into();
+        socket.create(held);
+    }
+    let refused = socket.until("error");
+    assert_eq!(
+        (&refused["status"], &refused["stream_id"]),
+        (&json!(429), &json!(lane(16)))
+    );
+    desk.release();
+    for _ in 0..16 {
+        socket.until("response.completed");
+    }
+    socket.create(json!({"input": "Hi", "stream_id": lane(16)}));
+    socket.until("response.completed");
+}
+
+#[test]
 fn a_frame_that_is_none_is_told_so_and_the_connection_goes_on() {
     let gateway = Gateway::start(&[]);
     let mut socket = Socket::to(&gateway);
@@ -162,6 +206,8 @@ fn a_frame_that_is_none_is_told_so_and_the_connection_goes_on() {
         json!([1]),
         json!({"type": "response.create", "input": 1}),
         json!({"type": "response.create", "input": "Hi", "background": true}),
+        json!({"type": "response.create", "input": "Hi", "background": "yes"}),
+        json!({"type": "response.create", "input": "Hi", "stream_id": 1}),
         json!({"type": "response.create", "input": "Hi", "conversation": "conv_1"}),
     ] {
         socket.send(&frame);
@@ -187,14 +233,7 @@ fn a_client_that_closes_is_let_go_at_once_and_its_call_cancelled() {
     socket.create(ring(&desk));
     desk.wait_for_call();
     socket.0.close(None).unwrap();
-    let closed = loop {
-        match socket.0.read() {
-            Ok(Message::Close(_)) | Err(Error::ConnectionClosed) => break true,
-            Ok(_) => {}
-            Err(error) => panic!("{error}"),
-        }
-    };
-    assert!(closed);
+    socket.until_closed();
     desk.wait_for_leaving();
 }
 
@@ -238,4 +277,25 @@ fn a_gateway_that_stops_does_not_wait_for_open_connections() {
         "{:?}",
         began.elapsed()
     );
+}
+
+#[test]
+fn a_gateway_that_stops_tells_a_turn_to_its_end_and_says_good_bye() {
+    let desk = Desk::start();
+    let gateway = Gateway::start(&[]);
+    let (mut busy, mut idle) = (Socket::to(&gateway), Socket::to(&gateway));
+    desk.hold();
+    busy.create(ring(&desk));
+    desk.wait_for_call();
+    gateway.serving.signal();
+    // Where nothing is under way there is nothing to wait for.
+    idle.until_closed();
+
+    busy.create(json!({"input": "Hi", "stream_id": "late"}));
+    assert_eq!(busy.until("error")["status"], 503);
+    desk.release();
+    let completed = busy.until("response.completed");
+    assert_eq!(completed["response"]["output"][1]["output"], "Ding.");
+    busy.until_closed();
+    assert_eq!(gateway.serving.wait(), Some(0));
 }

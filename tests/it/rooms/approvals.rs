@@ -196,7 +196,8 @@ async fn a_tool_whose_numbers_a_client_writes_in_another_way_is_what_it_was() {
 #[tokio::test]
 async fn where_no_tool_may_be_chosen_nobody_is_asked_for_approval() {
     let desk = Desk::start();
-    let engine = script(json!([{"calls": [{"name": "ring"}]}, {"say": "Done."}]));
+    let call = json!({"server_label": "desk", "name": "ring"});
+    let engine = script(json!([{"calls": [call]}, {"say": "Done."}]));
     let mut request = question(&desk);
     request["tool_choice"] = "none".into();
     let response = answer(&engine, request).await;
