@@ -37,6 +37,68 @@ fn approved_in_background(gateway: &Gateway, desk: &Desk) -> Value {
 }
 
 #[test]
+fn a_response_is_made_and_read_whenever_one_likes() {
+    let desk = Desk::start();
+    let gateway = Gateway::start(&[]);
+    desk.hold();
+    let queued = gateway.create(&with(ring(&desk), "background", json!(true)));
+    assert_eq!(
+        (&queued["status"], &queued["background"]),
+        (&json!("queued"), &json!(true))
+    );
+    desk.wait_for_call();
+    let running = gateway.retrieve(&queued["id"]);
+    assert_eq!(running["status"], "in_progress");
+    assert_eq!(running["output"][1]["status"], "in_progress");
+
+    let mut events = gateway.stream_again(&queued["id"], 1);
+    assert_eq!(events.next().unwrap()["type"], "response.in_progress");
+    desk.release();
+    let completed = events.until("response.completed");
+    assert_eq!(gateway.retrieve(&queued["id"]), completed["response"]);
+    let last = completed["sequence_number"].as_u64().unwrap();
+    assert_eq!(gateway.stream_again(&queued["id"], last).count(), 0);
+    // Cancelled too late, it stays what it is.
+    let path = format!("/responses/{}/cancel", queued["id"].as_str().unwrap());
+    assert_eq!(
+        gateway.post(&path, &json!({})).json()["status"],
+        "completed"
+    );
+}
+
+#[test]
+fn a_response_can_be_cancelled_and_a_client_may_leave() {
+    let desk = Desk::start();
+    let gateway = Gateway::start(&[]);
+    desk.hold();
+    let request = with(
+        with(ring(&desk), "background", json!(true)),
+        "stream",
+        json!(true),
+    );
+    let mut events = gateway.stream(&request);
+    let id = events.next().unwrap()["response"]["id"].clone();
+    assert_eq!(events.next().unwrap()["type"], "response.queued");
+    drop(events);
+    desk.wait_for_call();
+
+    let path = format!("/responses/{}/cancel", id.as_str().unwrap());
+    let cancelled = gateway.send("POST", &path).json();
+    assert_eq!(cancelled["status"], "cancelled");
+    desk.wait_for_leaving();
+    assert_eq!(gateway.retrieve(&id)["status"], "cancelled");
+
+    let whole = gateway.create(&json!({"input": "Hi"}));
+    let path = format!("/responses/{}/cancel", whole["id"].as_str().unwrap());
+    let refused = gateway.send("POST", &path).json();
+    assert_eq!(
+        refused["error"]["message"],
+        "Cannot cancel a synchronous response."
+    );
+    assert_eq!(gateway.stream_refused(&whole["id"]), 400);
+}
+
+#[test]
 fn nothing_goes_on_from_a_response_that_is_not_done() {
     let desk = Desk::start();
     let gateway = Gateway::start(&[]);
