@@ -244,7 +244,7 @@ async fn offered(server: &Server, clients: &ClientPool) -> Result<Vec<Tool>, Err
 }
 
 /// The one server that the arguments name.
-fn one_server(args: &McpServerArgs, ui: &Ui) -> Result<Server, Error> {
+fn one_server(args: &McpServerArgs, ui: &mut Ui) -> Result<Server, Error> {
     if let Some(what) = args.hosted_only() {
         return Err(Error::NotLocal(what));
     }
@@ -252,6 +252,7 @@ fn one_server(args: &McpServerArgs, ui: &Ui) -> Result<Server, Error> {
     for note in &servers.notes {
         ui.note(note);
     }
+    ui.set_checks(servers.checks.clone());
     let entries = servers.entries.iter().filter_map(|entry| match entry {
         ToolEntry::Mcp(entry) => Some(&**entry),
         ToolEntry::Other(_) => None,

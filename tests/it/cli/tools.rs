@@ -281,6 +281,7 @@ fn a_server_that_gives_no_list_is_explained_as_to_ask() {
       type: external_connector_error, param: tools, code: http_error
     cause: the MCP server refused the credentials that were sent with this request
     hint: mint a token with `mcp-cli token --audience dice-server` and pass it with --authorization @FILE
+    run: mcp-cli check --server-url http://127.0.0.1:PORT/mcp --server-label dice
     ");
     assert_eq!((run.exit, run.stderr), (asked.exit, asked.stderr));
 }
