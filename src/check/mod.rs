@@ -18,11 +18,13 @@ mod words;
 use std::time::Duration;
 
 use futures::future::try_join;
+use http::StatusCode;
+use rmcp::model::Tool;
 
 use crate::address as addresses;
 use crate::engine::Engine;
 use crate::mcp::{self, Answer, Endpoint};
-use crate::responses::{self, ApiError, MCPTool, McpListToolsTool};
+use crate::responses::{self, ApiError, FailedDependency, MCPTool, McpListToolsTool};
 
 pub use tools::CALL_LIMIT;
 pub use way::Call;
@@ -30,8 +32,8 @@ pub use way::Call;
 use way::Way;
 
 /// What is to be checked.
-pub struct Subject<'a> {
-    pub entry: &'a MCPTool,
+pub struct Subject {
+    pub entry: MCPTool,
     /// A call to make.
     pub call: Option<Call>,
     /// An `mcp_list_tools` of before, to compare with.
@@ -58,10 +60,10 @@ pub enum Error {
 /// was given.
 pub async fn check(
     engine: &Engine,
-    subject: Subject<'_>,
+    subject: Subject,
     mut progress: impl FnMut(&str),
 ) -> Result<Report, Error> {
-    let entry = subject.entry;
+    let entry = &subject.entry;
     let way = Way {
         engine,
         server_label: &entry.server_label,
@@ -71,11 +73,15 @@ pub async fn check(
     };
     let walk = async { Ok(Box::pin(way.walk(&mut progress)).await?) };
     let verdict = async { Ok::<_, Error>(Box::pin(verdict::ask(engine, entry)).await?) };
-    let ((walk, tools), (verdict, live)) = try_join(walk, verdict).await?;
+    let ((walk, tools), (mut verdict, live)) = try_join(walk, verdict).await?;
 
     let mut steps = walk.steps;
     if let Some(tools) = &tools {
         steps.extend(lint::lint(&entry.server_label, tools, entry));
+        // This program reads such a list; OpenAI was seen not to.
+        if lint::does_not_parse(tools) {
+            verdict = Verdict::no_list(&entry.server_label);
+        }
     }
     if let Some(recorded) = &subject.recorded {
         steps.push(against::compare(recorded, &live));
@@ -87,8 +93,22 @@ pub async fn check(
             Endpoint::Stdio(_) => None,
         },
         steps,
+        tools: tools.unwrap_or_default(),
         verdict,
     })
+}
+
+/// Where several servers go into one request, the last report says whether their tools can be told
+/// apart.
+pub fn compare_names(reports: &mut [Report]) {
+    let lists: Vec<(&str, &[Tool])> = reports
+        .iter()
+        .map(|report| (report.server_label.as_str(), report.tools.as_slice()))
+        .collect();
+    let step = lint::across(&lists);
+    if let [_, .., last] = reports {
+        last.steps.push(step);
+    }
 }
 
 /// An answer in a few words: its status, and how its body begins.
@@ -106,6 +126,8 @@ pub struct Report {
     /// Where it is, as it may be shown; nothing for a server that is started.
     pub server_url: Option<String>,
     pub steps: Vec<Step>,
+    /// The tools that were listed, as the server sent them.
+    pub tools: Vec<Tool>,
     pub verdict: Verdict,
 }
 
@@ -157,4 +179,13 @@ pub enum Verdict {
     Listed { tools: usize },
     /// HTTP 424, with this error in its body.
     FailedDependency(ApiError),
+}
+
+impl Verdict {
+    /// What is answered of a server whose list cannot be read.
+    fn no_list(server_label: &str) -> Self {
+        let status = StatusCode::FAILED_DEPENDENCY;
+        let failure = FailedDependency::listing(server_label, status, String::new());
+        Self::FailedDependency(failure.error)
+    }
 }

@@ -4,19 +4,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rmcp::model::JsonObject;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::args;
 use super::arguments::Arguments;
 use super::servers::{McpServerArgs, Servers};
-use crate::check::{self, CALL_LIMIT, Call, Report, Subject};
+use crate::check::{self, CALL_LIMIT, Call, Report, Subject, against};
 use crate::engine::Engine;
 use crate::engine::model::Model;
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::mcp::{ClientPool, PoolOptions, Redirects};
-use crate::responses::{Item, MCPTool, McpListTools, McpListToolsTool, ToolEntry};
+use crate::responses::{MCPTool, McpListToolsTool, ToolEntry};
 use crate::ui::{Format, ReportFormat, Ui, report};
 
 /// Find out why OpenAI would refuse an MCP server
@@ -71,7 +70,7 @@ pub struct CheckArgs {
 enum FormatArg {
     /// A line a step, and the verdict
     Text,
-    /// All of it as JSON
+    /// All of it as JSON, a document a server
     Json,
     /// Annotations of GitHub Actions
     Github,
@@ -82,10 +81,7 @@ pub struct Checkup {
     format: ReportFormat,
     junit: Option<PathBuf>,
     engine: Engine,
-    entry: Box<MCPTool>,
-    call: Option<Call>,
-    recorded: Option<Vec<McpListToolsTool>>,
-    timeout: Duration,
+    subjects: Vec<Subject>,
 }
 
 /// Reads what the arguments name: files, stdin, the environment. Nothing is asked yet.
@@ -103,9 +99,18 @@ pub fn read(args: CheckArgs, ui: &mut Ui) -> Result<Checkup, Error> {
     for note in notes {
         ui.note(&note);
     }
-    let entry = the_one(entries)?;
-    if entry.server_url.is_none() && !commands.contains_key(&entry.server_label) {
-        return Err(Error::OnlyAtOpenAi);
+    let entries = mcp_entries(entries);
+    let is_here =
+        |entry: &MCPTool| entry.server_url.is_some() || commands.contains_key(&entry.server_label);
+    match entries.as_slice() {
+        [] => return Err(Error::NoServer),
+        [_, _, ..] if args.call.is_some() => {
+            let labels = entries.iter().map(|it| it.server_label.as_str());
+            let labels = labels.collect::<Vec<_>>().join(", ");
+            return Err(Error::SeveralServers(labels));
+        }
+        entries if !entries.iter().all(is_here) => return Err(Error::OnlyAtOpenAi),
+        _ => {}
     }
     let clients = ClientPool::new(PoolOptions {
         redirects: Redirects::Refused,
@@ -113,40 +118,48 @@ pub fn read(args: CheckArgs, ui: &mut Ui) -> Result<Checkup, Error> {
         call_timeout: CALL_LIMIT,
         ..PoolOptions::default()
     });
-    let arguments = Arguments::read(&args.arguments, JsonObject::new())?;
+    let recorded = args.recorded()?;
+    let mut call = args.call()?;
+    let subjects = entries.into_iter().map(|entry| {
+        let recorded = recorded.as_ref().map(|it| it.of(&entry.server_label));
+        Ok(Subject {
+            entry,
+            call: call.take(),
+            recorded: recorded.transpose()?,
+            limit: args.timeout,
+        })
+    });
     Ok(Checkup {
         format,
+        subjects: subjects.collect::<Result<_, Error>>()?,
         engine: Engine::with_clients(Model::Rules, commands, clients),
-        call: args.call.clone().map(|name| Call {
-            name,
-            arguments: Box::new(move |schema| {
-                arguments.to_json(schema).map_err(|error| error.to_string())
-            }),
-        }),
-        recorded: args.recorded(&entry.server_label)?,
-        entry,
         junit: args.junit,
-        timeout: args.timeout,
     })
 }
 
-/// Takes the steps, and prints what came of them.
+/// Takes the steps, and prints what came of them, server by server.
 pub async fn check(checkup: Checkup, ui: &mut Ui) -> Result<ExitStatus, Error> {
-    let subject = Subject {
-        entry: &checkup.entry,
-        call: checkup.call,
-        recorded: checkup.recorded,
-        limit: checkup.timeout,
-    };
-    let progress = |what: &str| ui.wait(&format!("waiting for {what}"));
-    let checked = check::check(&checkup.engine, subject, progress).await;
-    checkup.engine.close().await;
-    let report = checked?;
-    if let Some(path) = &checkup.junit {
-        write_junit(path, &report)?;
+    let mut reports = Vec::new();
+    for subject in checkup.subjects {
+        let progress = |what: &str| ui.wait(&format!("waiting for {what}"));
+        let checked = check::check(&checkup.engine, subject, progress).await;
+        match checked {
+            Ok(report) => reports.push(report),
+            Err(error) => {
+                checkup.engine.close().await;
+                return Err(error.into());
+            }
+        }
     }
-    ui.report(&report, checkup.format)?;
-    Ok(match report.has_failed() {
+    checkup.engine.close().await;
+    check::compare_names(&mut reports);
+    if let Some(path) = &checkup.junit {
+        write_junit(path, &reports)?;
+    }
+    for report in &reports {
+        ui.report(report, checkup.format)?;
+    }
+    Ok(match reports.iter().any(Report::has_failed) {
         true => ExitStatus::McpServer,
         false => ExitStatus::Done,
     })
@@ -162,8 +175,19 @@ impl CheckArgs {
         }
     }
 
-    /// The tools that the response of `--against` lists of this server.
-    fn recorded(&self, server_label: &str) -> Result<Option<Vec<McpListToolsTool>>, Error> {
+    /// The call that is to be made, if one is.
+    fn call(&self) -> Result<Option<Call>, Error> {
+        let arguments = Arguments::read(&self.arguments, JsonObject::new())?;
+        Ok(self.call.clone().map(|name| Call {
+            name,
+            arguments: Box::new(move |schema| {
+                arguments.to_json(schema).map_err(|error| error.to_string())
+            }),
+        }))
+    }
+
+    /// What `--against` names.
+    fn recorded(&self) -> Result<Option<Recorded>, Error> {
         let Some(path) = &self.against else {
             return Ok(None);
         };
@@ -172,63 +196,48 @@ impl CheckArgs {
             true => args::read_stdin()?,
             false => args::read_text_file(path)?,
         };
-        let lists = lists(&text).map_err(|source| Error::NotJson {
+        // A response, or events, a line each.
+        let values = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+        let values = values.collect::<Result<Vec<_>, _>>();
+        let values = values.map_err(|source| Error::NotJson {
             path: path.clone(),
             source,
         })?;
-        let of_server = lists.iter().rfind(|list| list.server_label == server_label);
-        // A label is a name that may have changed; what is alone is what is meant.
-        let found = of_server.or(match lists.as_slice() {
-            [one] => Some(one),
-            _ => None,
-        });
-        let found = found.ok_or_else(|| Error::NoRecordedList { path: path.clone() })?;
-        Ok(Some(found.tools.clone()))
+        Ok(Some(Recorded {
+            path: path.clone(),
+            values: values.into(),
+        }))
     }
 }
 
-/// The one server that is to be checked.
-fn the_one(entries: Vec<ToolEntry>) -> Result<Box<MCPTool>, Error> {
-    let mut entries: Vec<Box<MCPTool>> = entries
-        .into_iter()
-        .filter_map(|entry| match entry {
-            ToolEntry::Mcp(entry) => Some(entry),
-            ToolEntry::Other(_) => None,
-        })
-        .collect();
-    let labels = entries.iter().map(|it| it.server_label.as_str());
-    let labels = labels.collect::<Vec<_>>().join(", ");
-    match (entries.pop(), entries.as_slice()) {
-        (Some(entry), []) => Ok(entry),
-        (None, _) => Err(Error::NoServer),
-        (Some(_), _) => Err(Error::SeveralServers(labels)),
+/// A response of before.
+struct Recorded {
+    path: PathBuf,
+    values: Value,
+}
+
+impl Recorded {
+    /// The tools that it lists of a server. A label is a name that may have changed; what is alone is
+    /// what is meant.
+    fn of(&self, server_label: &str) -> Result<Vec<McpListToolsTool>, Error> {
+        against::read(&self.values, Some(server_label))
+            .or_else(|| against::read(&self.values, None))
+            .ok_or_else(|| Error::NoRecordedList {
+                path: self.path.clone(),
+            })
     }
 }
 
-/// The lists of tools in a response, in an item, in a list of items, or in events, a line each.
-fn lists(text: &str) -> Result<Vec<McpListTools>, serde_json::Error> {
-    let mut lists = Vec::new();
-    for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
-        let value = value?;
-        let response = value.get("response").unwrap_or(&value);
-        let items = match response.get("output").unwrap_or(response) {
-            Value::Array(items) => items.as_slice(),
-            item => std::slice::from_ref(item),
-        };
-        lists.extend(
-            items
-                .iter()
-                .filter_map(|item| match Item::deserialize(item) {
-                    Ok(Item::McpListTools(list)) => Some(list),
-                    _ => None,
-                }),
-        );
-    }
-    Ok(lists)
+fn mcp_entries(entries: Vec<ToolEntry>) -> Vec<MCPTool> {
+    let entries = entries.into_iter().filter_map(|entry| match entry {
+        ToolEntry::Mcp(entry) => Some(*entry),
+        ToolEntry::Other(_) => None,
+    });
+    entries.collect()
 }
 
-fn write_junit(path: &Path, report: &Report) -> Result<(), Error> {
-    std::fs::write(path, report::junit(report)).map_err(|source| Error::Write {
+fn write_junit(path: &Path, reports: &[Report]) -> Result<(), Error> {
+    std::fs::write(path, report::junit(reports)).map_err(|source| Error::Write {
         path: path.to_owned(),
         source,
     })
@@ -240,29 +249,5 @@ impl From<check::Error> for Error {
             check::Error::Engine(error) => Self::Responses(error),
             check::Error::Client(error) => Self::McpClient(error),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_is_found_in_whatever_was_saved() {
-        let item = r#"{"type":"mcp_list_tools","id":"mcpl_1","server_label":"dice","tools":[]}"#;
-        for text in [
-            item.to_owned(),
-            format!("[{item}]"),
-            format!(r#"{{"object":"response","output":[{item}]}}"#),
-            format!(
-                "{{\"type\":\"x\"}}\n{{\"type\":\"response.completed\",\"response\":{{\"output\":[{item}]}}}}\n"
-            ),
-        ] {
-            let found = lists(&text).unwrap();
-            assert_eq!(found.len(), 1, "{text}");
-            assert_eq!(found[0].server_label, "dice");
-        }
-        assert!(lists("{}").unwrap().is_empty());
-        assert!(lists("no").is_err());
     }
 }

@@ -123,12 +123,18 @@ fn duplicates(label: &str, tools: &[Tool]) -> Step {
     rule("lint_duplicates", "no two tools have one name", outcome)
 }
 
+/// Whether OpenAI does not read the list at all.
+pub fn does_not_parse(tools: &[Tool]) -> bool {
+    tools.iter().any(has_odd_schemes)
+}
+
+fn has_odd_schemes(tool: &Tool) -> bool {
+    let schemes = tool.meta.as_ref().and_then(|it| it.get("securitySchemes"));
+    !matches!(schemes, None | Some(Value::Array(_) | Value::Null))
+}
+
 fn security_schemes(tools: &[Tool]) -> Step {
-    let is_odd = |tool: &&Tool| {
-        let schemes = tool.meta.as_ref().and_then(|it| it.get("securitySchemes"));
-        !matches!(schemes, None | Some(Value::Array(_) | Value::Null))
-    };
-    let odd = named(tools.iter().filter(is_odd));
+    let odd = named(tools.iter().filter(|tool| has_odd_schemes(tool)));
     let outcome = match odd.is_empty() {
         true => Outcome::Pass(None),
         false => Outcome::Fail(Complaint {

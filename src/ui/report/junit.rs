@@ -11,7 +11,17 @@ use crate::ui::sanitize::{for_terminal, one_line};
 /// The report as an XML document: a test suite, and in it a test case a step, by the step's id as its
 /// class. A warning is a test that passed and wrote it to `system-out`, as does what there is to say of
 /// a pass; the verdict is in that of the suite.
-pub fn junit(report: &Report) -> String {
+pub fn junit(reports: &[Report]) -> String {
+    let mut document = quick_junit::Report::new("mcp-cli check");
+    document.add_test_suites(reports.iter().map(suite));
+    let steps = reports.iter().flat_map(|report| &report.steps);
+    document.set_time(steps.map(|step| step.duration).sum());
+    document
+        .to_string()
+        .expect("text is written as text, and memory takes all of it")
+}
+
+fn suite(report: &Report) -> TestSuite {
     let mut suite = TestSuite::new(line(&format!("mcp-cli check {}", report.server_label)));
     suite.add_test_cases(report.steps.iter().map(case));
     let time: Duration = report.steps.iter().map(|step| step.duration).sum();
@@ -20,12 +30,7 @@ pub fn junit(report: &Report) -> String {
         "OpenAI would have answered ({EMULATED}):\n{}",
         answer(&report.verdict)
     )));
-    let mut document = quick_junit::Report::new("mcp-cli check");
-    document.set_time(time);
-    document.add_test_suite(suite);
-    document
-        .to_string()
-        .expect("text is written as text, and memory takes all of it")
+    suite
 }
 
 fn case(step: &Step) -> TestCase {
@@ -86,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_ci_reads_a_test_case_a_step() {
-        let suite = read(&junit(&hostile(unauthorized())));
+        let suite = read(&junit(&[hostile(unauthorized())]));
         assert_eq!((suite.tests, suite.failures, suite.skipped), (5, 1, 1));
         assert_eq!(&suite.name, "mcp-cli check dice");
         assert_eq!(suite.time, Some(Duration::from_millis(1_502)));
@@ -129,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_verdict_on_a_list_is_told_to_a_ci_too() {
-        let suite = read(&junit(&hostile(Verdict::Listed { tools: 3 })));
+        let suite = read(&junit(&[hostile(Verdict::Listed { tools: 3 })]));
         let verdict = suite.system_out.unwrap();
         assert!(verdict.ends_with("listed 3 tools"), "{}", verdict.as_str());
     }
@@ -150,7 +155,7 @@ mod tests {
                     }
                 }
             }
-            let xml = junit(&report);
+            let xml = junit(std::slice::from_ref(&report));
             let legal = |it| matches!(it, '\t' | '\n' | ' '..='\u{fffd}' | '\u{10000}'..);
             proptest::prop_assert!(xml.chars().all(legal), "{xml:?}");
             let suite = read(&xml);

@@ -88,6 +88,7 @@ fn hostile(verdict: Verdict) -> crate::check::Report {
     Report {
         server_label: "dice".to_owned(),
         server_url: Some("https://example.com/mcp".to_owned()),
+        tools: Vec::new(),
         steps: vec![
             step("address", "the address is public", Outcome::Pass(None), 420),
             step(

@@ -41,7 +41,7 @@ fn report_of(entry: Value) -> Report {
     runtime.block_on(async {
         let engine = Engine::with_clients(Model::Rules, Default::default(), clients);
         let subject = Subject {
-            entry: &entry,
+            entry,
             call: None,
             recorded: None,
             limit: LIMIT,
@@ -553,6 +553,31 @@ fn tools_are_compared_with_those_of_a_saved_response() {
 }
 
 #[test]
+fn servers_of_one_file_are_checked_one_by_one_and_their_names_together() {
+    let (one, other) = (dice_server(), dice_server());
+    let folder = TempDir::new().unwrap();
+    let config = folder.path().join("mcp.json");
+    let junit = folder.path().join("check.xml");
+    let servers = json!({"mcpServers": {"one": {"url": one.url}, "other": {"url": other.url}}});
+    std::fs::write(&config, servers.to_string()).unwrap();
+    let run = McpCli::new(&["check", "--json", "--mcp-config"])
+        .arg(&config)
+        .arg("--junit")
+        .arg(&junit)
+        .run();
+    assert_eq!(run.exit, Some(0), "{run}");
+    let reports = serde_json::Deserializer::from_str(&run.stdout).into_iter::<Value>();
+    let reports: Vec<Value> = reports.map(Result::unwrap).collect();
+    let labels: Vec<&Value> = reports.iter().map(|it| &it["server_label"]).collect();
+    assert_eq!(labels, ["one", "other"]);
+    let across = reports[1]["steps"].as_array().unwrap().last().unwrap();
+    assert_eq!(across["id"], "lint_names_across_servers", "{across}");
+    assert_eq!(across["outcome"], "warn", "{across}");
+    let junit = std::fs::read_to_string(junit).unwrap();
+    assert_eq!(junit.matches("<testsuite ").count(), 2, "{junit}");
+}
+
+#[test]
 fn what_cannot_be_checked_is_a_usage_error() {
     let folder = TempDir::new().unwrap();
     let config = folder.path().join("mcp.json");
@@ -566,7 +591,7 @@ fn what_cannot_be_checked_is_a_usage_error() {
             "cannot be checked from here",
         ),
         (
-            vec!["--mcp-config", &config],
+            vec!["--mcp-config", &config, "--call", "x"],
             "several MCP servers are named: a, b",
         ),
         (
@@ -611,4 +636,9 @@ fn security_schemes_that_are_no_list_fail_though_the_list_is_read_here() {
     let failed: Vec<&Value> = steps.filter(|step| step["outcome"] == "fail").collect();
     assert_eq!(failed.len(), 1, "{run}");
     assert_eq!(failed[0]["id"], "lint_security_schemes", "{run}");
+    let message = report["verdict"]["error"]["message"].as_str().unwrap();
+    assert!(
+        message.ends_with("Http status code: 424 (Failed Dependency)"),
+        "{run}"
+    );
 }
