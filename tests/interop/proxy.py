@@ -10,6 +10,8 @@ import tempfile
 import time
 import urllib.parse
 
+from certificates import certify
+
 CONFIG = """
 daemon off;
 master_process off;
@@ -41,25 +43,10 @@ http {{
 """
 
 
-def certify(folder):
-    """An authority for a day, and a certificate of it for 127.0.0.1."""
-    def request(name, *options):
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
-             "-subj", f"/CN={name}", "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem", *options],
-            check=True, capture_output=True,
-        )
-
-    request("authority")
-    request(
-        "server", "-CA", folder / "authority.pem", "-CAkey", folder / "authority.key",
-        "-addext", "basicConstraints=critical,CA:FALSE", "-addext", "subjectAltName=IP:127.0.0.1",
-    )
-
-
 @contextlib.contextmanager
-def tls_proxy(url, host, buffering):
-    """The URL of nginx in front of `url`, which it reaches as `host`, and its authority's certificate."""
+def tls_proxy(url, host, buffering="on", **certificate):
+    """The URL of nginx in front of `url`, which it reaches as `host`, and its authority's certificate. Its own is made by
+    `certify`."""
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     assert nginx, "nginx is not installed"
     with socket.socket() as free:
@@ -68,7 +55,7 @@ def tls_proxy(url, host, buffering):
     backend = urllib.parse.urlsplit(url)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        certify(folder)
+        certify(folder, **certificate)
         config = folder / "nginx.conf"
         backend_url = f"{backend.scheme}://{backend.netloc}"
         config.write_text(CONFIG.format(folder=folder, port=port, backend=backend_url, host=host, buffering=buffering))
