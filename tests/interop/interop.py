@@ -51,7 +51,7 @@ def run(*args, status=0, **environment):
     ended = subprocess.run(
         [MCP_CLI, *args], env=ENVIRONMENT | environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
     )
-    assert ended.returncode == status, f"exit {ended.returncode}, not {status}: {ended.stderr}"
+    assert ended.returncode == status, f"exit {ended.returncode}, not {status}: {ended.stdout}{ended.stderr}"
     return ended
 
 
@@ -73,26 +73,32 @@ def free_port():
 
 
 @contextlib.contextmanager
-def fastmcp_server(public_key=None, program="dice.py"):
+def started(interpreter, script, *args):
+    """The URL of the MCP server that this script is. It is told its port, and then the rest."""
     port = free_port()
-    command = [sys.executable, str(HERE / program), str(port)]
+    command = [interpreter, script, str(port), *args]
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            assert server.poll() is None and time.monotonic() < deadline, f"{script} did not start"
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/mcp"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@contextlib.contextmanager
+def fastmcp_server(public_key=None, program="dice.py"):
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as key:
         if public_key:
             key.write(public_key)
             key.flush()
-            command.append(key.name)
-        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + 60
-            while True:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                    break
-                assert server.poll() is None and time.monotonic() < deadline, "FastMCP's server did not start"
-                time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}/mcp"
-        finally:
-            server.terminate()
-            server.wait()
+        with started(sys.executable, HERE / program, *([key.name] if public_key else [])) as url:
+            yield url
 
 
 @contextlib.contextmanager
@@ -467,4 +473,7 @@ def main(title, names):
 
 
 if __name__ == "__main__":
-    sys.exit(main("interop", globals()))
+    # Its cases are made of what stands above.
+    import check
+
+    sys.exit(main("interop", globals() | vars(check)))
