@@ -73,7 +73,11 @@ pub async fn check(
     };
     let walk = async { Ok(Box::pin(way.walk(&mut progress)).await?) };
     let verdict = async { Ok::<_, Error>(Box::pin(verdict::ask(engine, entry)).await?) };
-    let ((walk, tools), (mut verdict, live)) = try_join(walk, verdict).await?;
+    let ((walk, tools), (mut verdict, live)) = match way.server.endpoint {
+        Endpoint::Http(_) => try_join(walk, verdict).await?,
+        // It is started once, and asked by one after the other.
+        Endpoint::Stdio(_) => (walk.await?, verdict.await?),
+    };
 
     let mut steps = walk.steps;
     if let Some(tools) = &tools {
@@ -83,8 +87,12 @@ pub async fn check(
             verdict = Verdict::no_list(&entry.server_label);
         }
     }
-    if let Some(recorded) = &subject.recorded {
+    if let (Some(recorded), Verdict::Listed { .. }) = (&subject.recorded, &verdict) {
         steps.push(against::compare(recorded, &live));
+    }
+    for step in &mut steps {
+        step.outcome
+            .map_texts(|text| way.server.without_secrets(text));
     }
     Ok(Report {
         server_label: entry.server_label.clone(),
@@ -163,6 +171,22 @@ pub enum Outcome {
     Fail(Complaint),
     /// Not looked at, and why.
     Skip(String),
+}
+
+impl Outcome {
+    fn map_texts(&mut self, mut change: impl FnMut(String) -> String) {
+        let texts: &mut [&mut String] = match self {
+            Self::Pass(Some(note)) | Self::Skip(note) => &mut [note],
+            Self::Warn(complaint) | Self::Fail(complaint) => match &mut complaint.hint {
+                Some(hint) => &mut [&mut complaint.cause, hint],
+                None => &mut [&mut complaint.cause],
+            },
+            Self::Pass(None) => &mut [],
+        };
+        for text in texts {
+            **text = change(std::mem::take(*text));
+        }
+    }
 }
 
 /// What is wrong, and what to do about it.

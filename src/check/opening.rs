@@ -159,6 +159,7 @@ fn hint(answer: &Answer) -> &'static str {
     match answer.status.as_u16() {
         500.. => "look at the server's log",
         400 => "run it stateless: the first message has no session and no header but those of MCP",
+        421 => "let the server answer under this host name: its list of hosts does not have it",
         429 => "the server counts requests; let the connector make more of them",
         _ => "see that the URL is that of the MCP endpoint, and not of a page or of another API",
     }

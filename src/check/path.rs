@@ -112,7 +112,7 @@ fn is_there(answer: &Answer) -> bool {
         answer.status,
         StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::METHOD_NOT_ALLOWED
     );
-    !is_missing && !answer.status.is_redirection()
+    !is_missing && !answer.status.is_redirection() && !answer.status.is_server_error()
 }
 
 fn begins_sse(get: &Heard) -> bool {

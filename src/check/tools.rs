@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Outcome;
 use super::stage::{fail, pass, warn};
+use super::words::{few, quoted};
 use crate::engine;
 use crate::mcp::{self, ToolList};
 
@@ -68,10 +69,10 @@ pub fn started(version: &Result<Option<String>, mcp::Error>) -> Outcome {
 
 /// The step `call` of a tool that is not there.
 pub fn unknown(name: &str, listed: &[Tool]) -> Outcome {
-    let names: Vec<&str> = listed.iter().map(|tool| tool.name.as_ref()).collect();
+    let names: Vec<String> = listed.iter().map(|tool| quoted(&tool.name)).collect();
     fail(
-        format!("there is no tool {name:?}"),
-        format!("the tools are {}", names.join(", ")),
+        format!("there is no tool {}", quoted(name)),
+        format!("the tools are {}", few(&names, ", ")),
     )
 }
 

@@ -1,6 +1,7 @@
 //! The arguments of a tool: as they are typed, as JSON, and held against the tool's `inputSchema`.
 
 use std::fmt;
+use std::time::Duration;
 
 use boon::{CompileError, Compiler, ErrorKind, SchemaIndex, Schemas, UrlLoader, ValidationError};
 use rmcp::model::JsonObject;
@@ -12,6 +13,8 @@ use crate::ui::Type;
 /// How like a name another one must be to be meant, from 0 to 1, and how long it may be.
 const LEAST_LIKENESS: f64 = 0.8;
 const LONGEST_NAME: usize = 200;
+/// How long arguments may be held against a schema.
+const LONGEST_CHECK: Duration = Duration::from_secs(3);
 
 /// Arguments as they were typed.
 #[derive(Debug, Default)]
@@ -70,6 +73,22 @@ impl Arguments {
             arguments.insert(key.clone(), value);
         }
         Ok(arguments)
+    }
+}
+
+/// The same as [`check`], for a schema of a stranger: one that takes for ever is not waited for.
+pub async fn check_in_time(
+    arguments: &JsonObject,
+    input_schema: &JsonObject,
+) -> Result<Vec<String>, Error> {
+    let (arguments, input_schema) = (arguments.clone(), input_schema.clone());
+    let checking = tokio::task::spawn_blocking(move || check(&arguments, &input_schema));
+    match tokio::time::timeout(LONGEST_CHECK, checking).await {
+        Ok(Ok(checked)) => checked,
+        Ok(Err(_)) | Err(_) => Ok(vec![
+            "the arguments are not checked, for the tool's inputSchema is too much to go through"
+                .to_owned(),
+        ]),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rmcp::model::JsonObject;
 use serde_json::Value;
 
+use super::StopSignals;
 use super::args;
 use super::arguments::Arguments;
 use super::servers::{McpServerArgs, Servers};
@@ -139,30 +140,38 @@ pub fn read(args: CheckArgs, ui: &mut Ui) -> Result<Checkup, Error> {
 
 /// Takes the steps, and prints what came of them, server by server.
 pub async fn check(checkup: Checkup, ui: &mut Ui) -> Result<ExitStatus, Error> {
-    let mut reports = Vec::new();
-    for subject in checkup.subjects {
-        let progress = |what: &str| ui.wait(&format!("waiting for {what}"));
-        let checked = check::check(&checkup.engine, subject, progress).await;
-        match checked {
-            Ok(report) => reports.push(report),
-            Err(error) => {
-                checkup.engine.close().await;
-                return Err(error.into());
-            }
-        }
-    }
+    let mut signals = StopSignals::new()?;
+    let checked = tokio::select! {
+        reports = check_all(&checkup.engine, checkup.subjects, ui) => reports,
+        stopped = signals.next() => Err(stopped),
+    };
+    // Servers that were started are ended, whatever happened.
     checkup.engine.close().await;
+    let mut reports = checked?;
     check::compare_names(&mut reports);
-    if let Some(path) = &checkup.junit {
-        write_junit(path, &reports)?;
-    }
     for report in &reports {
         ui.report(report, checkup.format)?;
+    }
+    if let Some(path) = &checkup.junit {
+        write_junit(path, &reports)?;
     }
     Ok(match reports.iter().any(Report::has_failed) {
         true => ExitStatus::McpServer,
         false => ExitStatus::Done,
     })
+}
+
+async fn check_all(
+    engine: &Engine,
+    subjects: Vec<Subject>,
+    ui: &mut Ui,
+) -> Result<Vec<Report>, Error> {
+    let mut reports = Vec::new();
+    for subject in subjects {
+        let progress = |what: &str| ui.wait(&format!("waiting for {what}"));
+        reports.push(check::check(engine, subject, progress).await?);
+    }
+    Ok(reports)
 }
 
 impl CheckArgs {

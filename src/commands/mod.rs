@@ -50,7 +50,7 @@ impl Command {
                 ui.start_log(None, LogFormat::default());
                 let checkup = check::read(*args, ui)?;
                 let runtime = tokio::runtime::Builder::new_current_thread();
-                block_on(runtime, until_stopped(check::check(checkup, ui)))
+                block_on(runtime, check::check(checkup, ui))
             }
             Self::Serve(args) => {
                 let (level, format) = args.log();

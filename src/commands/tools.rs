@@ -195,7 +195,7 @@ impl Call {
             });
         };
         let arguments = self.arguments.to_json(&tool.input_schema)?;
-        for note in arguments::check(&arguments, &tool.input_schema)? {
+        for note in arguments::check_in_time(&arguments, &tool.input_schema).await? {
             ui.note(&note);
         }
         if let Some(folder) = &self.output_dir {
@@ -236,7 +236,7 @@ impl Call {
 async fn offered(server: &Server, clients: &ClientPool) -> Result<Vec<Tool>, Error> {
     let listed = clients.tools(&server.server).await;
     let mut tools = listed.map_err(|error| {
-        let failure = tools::list_failure(server.label(), &error);
+        let failure = server.list_failure(&error);
         Error::Responses(responses::Error::FailedDependency(Box::new(failure)))
     })?;
     tools.retain(|tool| server.allows(&tools::listed(tool.clone())));

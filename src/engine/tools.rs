@@ -77,6 +77,14 @@ impl Server {
         &self.entry.server_label
     }
 
+    /// What it is to the Responses API that this server gave no list of its tools. A server may repeat
+    /// what it was shown: that is not told.
+    pub fn list_failure(&self, error: &mcp::Error) -> FailedDependency {
+        let mut failure = list_failure(self.label(), error);
+        failure.detail = failure.detail.map(|it| self.server.without_secrets(it));
+        failure
+    }
+
     /// Whether `allowed_tools` lets the model see this tool.
     pub fn allows(&self, tool: &McpListToolsTool) -> bool {
         allows(&self.entry, tool)

@@ -153,7 +153,7 @@ impl Turn {
                         .list_tools_ended(&ended, server.label(), Ok(tools));
                 }
                 Err(error) => {
-                    let failure = tools::list_failure(server.label(), &error);
+                    let failure = server.list_failure(&error);
                     let detail = failure.detail.clone().unwrap_or_default();
                     self.emitter
                         .list_tools_ended(&ended, server.label(), Err(detail));

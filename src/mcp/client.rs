@@ -68,6 +68,7 @@ impl Client {
             let page = listed.map_err(Error::of_listing)?;
             list.pages += 1;
             list.bytes += serde_json::to_vec(&page.tools).map_or(0, |page| page.len());
+            list.bytes += page.next_cursor.as_ref().map_or(0, String::len);
             list.tools.extend(page.tools);
             if list.tools.len() > MOST_TOOLS || list.bytes > MOST_TOOL_BYTES {
                 return Err(Error::NotMcp("its list of tools has no end".to_owned()));

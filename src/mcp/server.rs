@@ -60,6 +60,29 @@ pub struct Server {
     pub headers: HeaderMap,
 }
 
+impl Server {
+    /// What a server says of a request, without what it was shown: some repeat it.
+    pub fn without_secrets(&self, mut text: String) -> String {
+        /// What is shorter is a word of many texts.
+        const SHORTEST: usize = 6;
+        let headers = self.headers.values().filter_map(|it| it.to_str().ok());
+        let token = self.authorization.as_ref().map(Secret::expose);
+        let (password, query) = match &self.endpoint {
+            Endpoint::Http(url) => (url.password(), url.query()),
+            Endpoint::Stdio(_) => (None, None),
+        };
+        let whole = headers.chain(token).chain(password).chain(query);
+        // `Bearer TOKEN`, and the token alone.
+        let secrets = whole.flat_map(|it| [it, it.split_once(' ').map_or("", |(_, token)| token)]);
+        for secret in secrets.filter(|it| it.len() >= SHORTEST) {
+            if text.contains(secret) {
+                text = text.replace(secret, "[redacted]");
+            }
+        }
+        text
+    }
+}
+
 impl PartialEq for Server {
     fn eq(&self, other: &Self) -> bool {
         let token = |server: &Self| {

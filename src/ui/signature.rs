@@ -1,5 +1,7 @@
 //! A tool as a person reads a signature: `roll_dice(n_dice: int)`, and a list of them.
 
+use std::collections::HashSet;
+
 use console::measure_text_width;
 use rmcp::model::{Tool, ToolAnnotations};
 use serde_json::Value;
@@ -16,13 +18,14 @@ const LEAST_ROOM: usize = 20;
 /// those that may be left out.
 pub fn signature(tool: &Tool) -> String {
     let root = Value::Object((*tool.input_schema).clone());
+    let required = root["required"].as_array().into_iter().flatten();
+    let required: HashSet<&str> = required.filter_map(Value::as_str).collect();
     let parameters: Vec<String> = root["properties"]
         .as_object()
         .into_iter()
         .flatten()
         .map(|(name, schema)| {
-            let required = root["required"].as_array();
-            let is_required = required.is_some_and(|it| it.iter().any(|it| it == name));
+            let is_required = required.contains(name.as_str());
             let default = schema.get("default").filter(|_| !is_required);
             let mark = if is_required || default.is_some() {
                 ""

@@ -90,6 +90,10 @@ impl Type {
                 single => vec![single],
             };
             for member in members {
+                // More than is shown is not looked at: a server may send any number.
+                if told.len() > MOST_SHOWN {
+                    break;
+                }
                 if !told.contains(&member) {
                     told.push(member);
                 }

@@ -107,7 +107,7 @@ def test_check_and_tools_list_name_the_same_tools():
             assert named == "roll_dice", listed
             # A tool that is not there is what `check` names the others for.
             call = steps(url, "--call", "roll_cubes", status=6)["call"]
-            assert call["hint"] == f"the tools are {named}", call
+            assert call["hint"] == f"the tools are `{named}`", call
 
 
 def test_check_warns_of_a_name_that_pythons_server_does_not_know():

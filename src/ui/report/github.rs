@@ -18,7 +18,7 @@ pub fn github(report: &Report) -> String {
         Verdict::FailedDependency(_) => "error",
     };
     let title = format!("OpenAI would have answered {}", report.server_label);
-    let verdict = format!("{}\n({EMULATED})", answer(&report.verdict));
+    let verdict = format!("{}\n({EMULATED})", answer(report));
     let lines: Vec<String> = steps.chain([command(name, &title, &verdict)]).collect();
     lines.join("\n")
 }

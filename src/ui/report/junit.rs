@@ -28,7 +28,7 @@ fn suite(report: &Report) -> TestSuite {
     suite.set_time(time);
     suite.set_system_out(lines(&format!(
         "OpenAI would have answered ({EMULATED}):\n{}",
-        answer(&report.verdict)
+        answer(report)
     )));
     suite
 }

@@ -12,7 +12,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::sanitize;
-use crate::check::{Complaint, Outcome, Verdict};
+use crate::check::{Complaint, Outcome, Report, Step, Verdict};
 
 pub use github::github;
 pub use json::json;
@@ -33,7 +33,19 @@ fn word(outcome: &Outcome) -> &'static str {
 }
 
 /// What would have been answered: `listed 1 tool`, or the status and the body of the error.
-fn answer(verdict: &Verdict) -> String {
+fn answer(report: &Report) -> String {
+    let is_far = |step: &Step| step.id == "address" && !matches!(step.outcome, Outcome::Pass(_));
+    let condition = match report.steps.iter().any(is_far) {
+        true => ", once it can reach the server",
+        false => "",
+    };
+    match &report.verdict {
+        Verdict::Listed { .. } => format!("{}{condition}", words(&report.verdict)),
+        Verdict::FailedDependency(_) => words(&report.verdict),
+    }
+}
+
+fn words(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Listed { tools: 1 } => "listed 1 tool".to_owned(),
         Verdict::Listed { tools } => format!("listed {tools} tools"),
@@ -70,10 +82,8 @@ fn document(value: &Value) -> String {
 
 /// A report with each outcome, and text in it that no form may pass on as it is.
 #[cfg(test)]
-fn hostile(verdict: Verdict) -> crate::check::Report {
+fn hostile(verdict: Verdict) -> Report {
     use std::time::Duration;
-
-    use crate::check::{Report, Step};
 
     let step = |id, title: &str, outcome, micros| Step {
         id,

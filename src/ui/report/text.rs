@@ -23,7 +23,7 @@ pub fn text(report: &Report, in_colour: bool) -> String {
     lines.extend(report.steps.iter().flat_map(step));
     lines.push(String::new());
     lines.push(format!("OpenAI would have answered ({EMULATED}):"));
-    lines.push(answer(&report.verdict));
+    lines.push(answer(report));
     let text = lines.join("\n");
     match in_colour {
         true => text,

@@ -479,10 +479,10 @@ fn a_call_is_made_and_judged() {
     let run = call(&["roll_cubes"]);
     assert_eq!(run.exit, Some(6), "{run}");
     assert!(
-        run.stdout.contains("there is no tool \"roll_cubes\""),
+        run.stdout.contains("there is no tool `roll_cubes`"),
         "{run}"
     );
-    assert!(run.stdout.contains("the tools are roll_dice"), "{run}");
+    assert!(run.stdout.contains("the tools are `roll_dice`"), "{run}");
 
     let failing = |fault: fn(&Asked) -> Response| {
         let server = Mcp::failing("tools/call", fault);
@@ -550,6 +550,43 @@ fn tools_are_compared_with_those_of_a_saved_response() {
         run.stderr.contains("lists no tools of this server"),
         "{run}"
     );
+}
+
+#[test]
+fn what_a_server_repeats_of_its_credentials_is_not_shown() {
+    let repeating = Router::new().route(
+        "/mcp",
+        any(async |headers: http::HeaderMap| {
+            let shown = |name: &str| headers.get(name).map_or("", |it| it.to_str().unwrap());
+            let challenge = format!(
+                "Bearer error_description=\"{} {}\"",
+                shown("authorization"),
+                shown("x-api-key")
+            );
+            (
+                StatusCode::UNAUTHORIZED,
+                [("www-authenticate", challenge.clone())],
+                challenge,
+            )
+                .into_response()
+        }),
+    );
+    let server = http_server(repeating);
+    let url = format!("{}/mcp?key=canary-query", server.url);
+    for verb in [
+        &["check"][..],
+        &["check", "--json"],
+        &["ask", "--local", "Hi"],
+        &["tools", "list"],
+    ] {
+        let run = McpCli::new(verb)
+            .args(&["--server-url", &url, "-H", "X-Api-Key: canary-header"])
+            .env("MCP_AUTHORIZATION", "canary-token")
+            .run();
+        assert_eq!(run.exit, Some(6), "{run}");
+        let written = format!("{}{}", run.stdout, run.stderr);
+        assert!(!written.contains("canary"), "{written}");
+    }
 }
 
 #[test]
