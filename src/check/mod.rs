@@ -66,6 +66,7 @@ pub async fn check(
     let entry = &subject.entry;
     let way = Way {
         engine,
+        entry,
         server_label: &entry.server_label,
         server: engine.server(entry)?,
         call: subject.call.as_ref(),

@@ -76,6 +76,17 @@ pub fn unknown(name: &str, listed: &[Tool]) -> Outcome {
     )
 }
 
+/// The step `call` of a tool that the tool entry does not allow.
+pub fn not_allowed(name: &str) -> Outcome {
+    fail(
+        format!(
+            "the tool {} is not among those that are allowed",
+            quoted(name)
+        ),
+        "leave --allowed-tools and --read-only out, or let them name it",
+    )
+}
+
 /// The step `call` with arguments that the tool does not take.
 pub fn unfit(why: String) -> Outcome {
     fail(why, "`mcp-cli tools list` shows what each tool takes")

@@ -13,8 +13,9 @@ use super::opening::{self, Era, Opening};
 use super::stage::{Stage, Walk};
 use super::{address, path, tls, tools};
 use crate::address as addresses;
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::mcp::{self, Endpoint, Heard, Server, ToolList};
+use crate::responses::MCPTool;
 
 /// The name that a request has which did not come from here.
 const FOREIGN_HOST: &str = "mcp-cli-check.example.com";
@@ -31,6 +32,7 @@ pub type ArgumentsFor = dyn Fn(&JsonObject) -> Result<JsonObject, String>;
 /// One server, and what is to be found out about it.
 pub struct Way<'a> {
     pub engine: &'a Engine,
+    pub entry: &'a MCPTool,
     pub server_label: &'a str,
     pub server: Server,
     pub call: Option<&'a Call>,
@@ -235,6 +237,10 @@ impl Way<'_> {
             let unknown = tools::unknown(&call.name, listed);
             return walk.add(Stage::Call, Duration::ZERO, unknown);
         };
+        if !engine::allows(self.entry, &engine::listed(tool.clone())) {
+            let refused = tools::not_allowed(&call.name);
+            return walk.add(Stage::Call, Duration::ZERO, refused);
+        }
         let arguments = match (call.arguments)(&tool.input_schema) {
             Ok(arguments) => arguments,
             Err(why) => return walk.add(Stage::Call, Duration::ZERO, tools::unfit(why)),

@@ -29,10 +29,8 @@ use model::Model;
 use response::Draft;
 use turn::Turn;
 
-pub use tools::{call_error, list_failure};
-
 pub use store::{Bounds, Error as StoreError, Record, Store};
-pub use tools::{allows, listed};
+pub use tools::{allows, call_error, list_failure, listed};
 
 /// Answers `responses.create` on this machine: lists the tools of the MCP servers that a request
 /// names, lets a model choose, calls what it chose. Cloning shares everything.

@@ -484,6 +484,13 @@ fn a_call_is_made_and_judged() {
     );
     assert!(run.stdout.contains("the tools are `roll_dice`"), "{run}");
 
+    let run = call(&["roll_dice", "n_dice=2", "--allowed-tools", "peek"]);
+    assert_eq!(run.exit, Some(6), "{run}");
+    assert!(
+        run.stdout.contains("is not among those that are allowed"),
+        "{run}"
+    );
+
     let failing = |fault: fn(&Asked) -> Response| {
         let server = Mcp::failing("tools/call", fault);
         McpCli::new(&["check", "--server-url", &server.url, "--call", "roll_dice"]).run()
