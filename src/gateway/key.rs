@@ -51,10 +51,8 @@ async fn check(State(key): State<ApiKey>, request: Request, next: Next) -> Respo
     };
     let (message, code) = refused;
     let error = ApiError {
-        message: message.to_owned(),
-        kind: Some("invalid_request_error".to_owned()),
-        param: None,
         code: code.map(str::to_owned),
+        ..ApiError::invalid_request(message)
     };
     refusal::answer(StatusCode::UNAUTHORIZED, &error)
 }

@@ -50,12 +50,7 @@ impl IntoResponse for Refusal {
 
 /// A refusal of a request that nobody looks at any further.
 pub fn refuse(status: StatusCode, message: &str) -> Response {
-    let error = ApiError {
-        message: message.to_owned(),
-        kind: Some("invalid_request_error".to_owned()),
-        ..ApiError::default()
-    };
-    answer(status, &error)
+    answer(status, &ApiError::invalid_request(message))
 }
 
 /// An error object with its HTTP status.

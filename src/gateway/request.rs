@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::load::{Load, Place};
 use super::refusal::{Refusal, refuse};
 use crate::http::{closing, is_json, read_body};
-use crate::responses::{ApiError, CreateResponse, Error};
+use crate::responses::{CreateResponse, Error};
 
 /// The most bytes of a request's body: images travel in it.
 pub const MAX_BODY: u64 = 16 * 1024 * 1024;
@@ -34,7 +34,7 @@ pub async fn read(request: Request, load: &Load) -> Result<(CreateResponse, Plac
 fn parse(body: &[u8]) -> Result<CreateResponse, Error> {
     let body = serde_json::from_slice(body).map_err(|error| {
         let message = format!("The body could not be read as a JSON object: {error}.");
-        malformed(message)
+        Error::malformed(message)
     });
     understand(body?)
 }
@@ -42,7 +42,7 @@ fn parse(body: &[u8]) -> Result<CreateResponse, Error> {
 /// Reads a request, and refuses what cannot be done here.
 pub fn understand(body: Map<String, Value>) -> Result<CreateResponse, Error> {
     let request: CreateResponse = serde_json::from_value(body.into())
-        .map_err(|error| malformed(format!("The request could not be read: {error}.")))?;
+        .map_err(|error| Error::malformed(format!("The request could not be read: {error}.")))?;
     let given = |field| request.rest.get(field).filter(|it| !it.is_null());
     let refusal = if given("conversation").is_some() {
         Some((
@@ -66,15 +66,4 @@ pub fn understand(body: Map<String, Value>) -> Result<CreateResponse, Error> {
         None => Ok(request),
         Some((param, message)) => Err(Error::bad_request(param, None, message)),
     }
-}
-
-fn malformed(message: String) -> Error {
-    Error::refused(
-        StatusCode::BAD_REQUEST,
-        ApiError {
-            message,
-            kind: Some("invalid_request_error".to_owned()),
-            ..ApiError::default()
-        },
-    )
 }

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::response::{IntoResponse, Response};
+use http::Uri;
 use http::request::Parts;
-use http::{StatusCode, Uri};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::refusal::Refusal;
 use super::{Gateway, sse};
 use crate::engine::Record;
-use crate::responses::{ApiError, Error, Item};
+use crate::responses::{Error, Item};
 
 /// The id in a path. What is no text is the id of nothing.
 pub struct Id(pub String);
@@ -147,17 +147,7 @@ impl Page {
 fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Error> {
     let query = Query::try_from_uri(uri);
     let understood = query.map(|Query(query)| query);
-    understood.map_err(|error| {
-        let message = format!("{}.", error.body_text());
-        Error::refused(
-            StatusCode::BAD_REQUEST,
-            ApiError {
-                message,
-                kind: Some("invalid_request_error".to_owned()),
-                ..ApiError::default()
-            },
-        )
-    })
+    understood.map_err(|error| Error::malformed(format!("{}.", error.body_text())))
 }
 
 async fn find(gateway: &Gateway, id: &str) -> Result<Record, Error> {

@@ -101,12 +101,16 @@ impl Error {
         Self::refused(
             StatusCode::BAD_REQUEST,
             ApiError {
-                message: message.into(),
-                kind: Some("invalid_request_error".to_owned()),
                 param: Some(param.to_owned()),
                 code: code.map(str::to_owned),
+                ..ApiError::invalid_request(message)
             },
         )
+    }
+
+    /// A request that cannot be read, whichever field it is: HTTP 400.
+    pub fn malformed(message: impl Into<String>) -> Self {
+        Self::refused(StatusCode::BAD_REQUEST, ApiError::invalid_request(message))
     }
 
     /// Something that is not there: HTTP 404.
@@ -114,10 +118,8 @@ impl Error {
         Self::refused(
             StatusCode::NOT_FOUND,
             ApiError {
-                message: message.into(),
-                kind: Some("invalid_request_error".to_owned()),
                 param: param.map(str::to_owned),
-                code: None,
+                ..ApiError::invalid_request(message)
             },
         )
     }
@@ -170,6 +172,15 @@ pub struct ApiError {
 }
 
 impl ApiError {
+    /// A request that is at fault.
+    pub fn invalid_request(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            kind: Some("invalid_request_error".to_owned()),
+            ..Self::default()
+        }
+    }
+
     /// A failure on the side of whoever answers.
     pub fn server_error(message: impl Into<String>) -> Self {
         Self {
