@@ -63,7 +63,7 @@ fn hint(error: &mcp::Error) -> &'static str {
 pub fn started(version: &Result<Option<String>, mcp::Error>) -> Outcome {
     match version {
         Ok(version) => Outcome::Pass(version.as_ref().map(|it| format!("MCP {it}"))),
-        Err(error) => fail(causes(error), hint(error)),
+        Err(error) => fail(error.with_causes(), hint(error)),
     }
 }
 
@@ -98,7 +98,7 @@ pub fn call(result: Result<CallToolResult, mcp::Error>, took: Duration) -> Outco
         Err(error) => fail(
             format!(
                 "{}; OpenAI would tell the model: {}",
-                causes(&error),
+                error.with_causes(),
                 json!(engine::call_error(&error))
             ),
             hint_of_call(&error),
@@ -126,13 +126,6 @@ fn hint_of_call(error: &mcp::Error) -> &'static str {
         mcp::Error::Protocol { .. } => "look at the name of the tool, and at its arguments",
         error => hint(error),
     }
-}
-
-fn causes(error: &mcp::Error) -> String {
-    let first: &dyn std::error::Error = error;
-    let chain = std::iter::successors(Some(first), |&error| error.source());
-    let texts: Vec<String> = chain.map(ToString::to_string).collect();
-    texts.join(": ")
 }
 
 /// The first words of a result.

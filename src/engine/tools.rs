@@ -177,7 +177,7 @@ pub fn listed(tool: Tool) -> McpListToolsTool {
 
 /// What a failed `tools/list` is to the Responses API: HTTP 424.
 pub fn list_failure(server_label: &str, error: &mcp::Error) -> FailedDependency {
-    FailedDependency::listing(server_label, http_status(error), with_causes(error))
+    FailedDependency::listing(server_label, http_status(error), error.with_causes())
 }
 
 /// The status that the API reports: the server's own, 424 where it did not answer in HTTP.
@@ -221,7 +221,7 @@ pub fn call_error(error: &mcp::Error) -> McpCallError {
             let code = http_status(error).as_u16();
             McpCallError::HttpError {
                 code: code.into(),
-                message: format!("{code}: {}", with_causes(error)),
+                message: format!("{code}: {}", error.with_causes()),
             }
         }
     }
@@ -242,13 +242,6 @@ fn output(result: &CallToolResult) -> String {
         })
         .collect();
     blocks.join("\n")
-}
-
-fn with_causes(error: &mcp::Error) -> String {
-    let first: &dyn std::error::Error = error;
-    let chain = std::iter::successors(Some(first), |error| error.source());
-    let texts: Vec<String> = chain.map(ToString::to_string).collect();
-    texts.join(": ")
 }
 
 #[cfg(test)]

@@ -50,6 +50,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error and what is underneath it, one after the other: `outer: inner`.
+    pub fn with_causes(&self) -> String {
+        let first: &dyn StdError = self;
+        let chain = std::iter::successors(Some(first), |&error| error.source());
+        let texts: Vec<String> = chain.map(ToString::to_string).collect();
+        texts.join(": ")
+    }
+
     /// Why connecting failed. `refusal` is what HTTP said to the last message.
     pub(super) fn of_connecting(error: ClientInitializeError, refusal: Option<Refusal>) -> Self {
         match error {
