@@ -20,6 +20,7 @@ pub mod responses;
 
 pub mod address;
 pub mod auth;
+pub mod budget;
 pub mod dice;
 pub mod http;
 pub mod outgoing;

@@ -1,0 +1,167 @@
+//! `Budget`: how many bytes all requests of a process may hold at the same time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What JSON takes in memory beside its text: an object with its first member, a list with its
+/// first element, and each further member or element. Measured with `serde_json::Value`.
+const OBJECT: u64 = 400;
+const LIST: u64 = 300;
+const MEMBER: u64 = 120;
+
+/// A number of bytes that several requests share. Cloning shares the budget.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// In bytes.
+    limit: u64,
+    used: AtomicU64,
+}
+
+/// The budget is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the memory budget of {} MiB is used up", limit / 1024 / 1024)]
+pub struct Exhausted {
+    /// The whole budget, in bytes.
+    pub limit: u64,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: u64) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                limit,
+                used: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// A budget without a limit, for a program of one person: its answers have limits of their own.
+    pub fn unlimited() -> Self {
+        Self::new(u64::MAX)
+    }
+
+    /// Takes `bytes` out of the budget until the [`Held`] is dropped.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if less is left. Nothing waits: a request that does not fit is rejected.
+    pub fn hold(&self, bytes: u64) -> Result<Held, Exhausted> {
+        let mut held = self.empty();
+        held.grow(bytes)?;
+        Ok(held)
+    }
+
+    /// A share of no bytes yet.
+    pub fn empty(&self) -> Held {
+        Held {
+            shared: Arc::clone(&self.shared),
+            bytes: 0,
+        }
+    }
+
+    /// How many bytes are held.
+    pub fn used(&self) -> u64 {
+        self.shared.used.load(Ordering::Relaxed)
+    }
+}
+
+/// Bytes of a budget, given back on drop.
+#[derive(Debug)]
+pub struct Held {
+    shared: Arc<Shared>,
+    bytes: u64,
+}
+
+impl Held {
+    /// Holds `more` bytes as well.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if less is left; what was held stays held.
+    pub fn grow(&mut self, more: u64) -> Result<(), Exhausted> {
+        let limit = self.shared.limit;
+        let fits = |used: u64| used.checked_add(more).filter(|sum| *sum <= limit);
+        self.shared
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .map_err(|_| Exhausted { limit })?;
+        self.bytes += more;
+        Ok(())
+    }
+
+    /// Gives back what is held beyond `bytes`.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        let less = self.bytes.saturating_sub(bytes);
+        self.shared.used.fetch_sub(less, Ordering::Relaxed);
+        self.bytes -= less;
+    }
+
+    /// How many bytes are held.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+/// An estimate of the bytes that a JSON text takes once it is parsed into `serde_json::Value`s, the
+/// text included: many small values take many times their length.
+pub fn parsed_size(json: &[u8]) -> u64 {
+    let mut size = json.len() as u64;
+    let mut is_string = false;
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match (byte, is_string) {
+            (b'"', _) => is_string = !is_string,
+            (b'\\', true) => {
+                bytes.next();
+            }
+            (b'{', false) => size += OBJECT,
+            (b'[', false) => size += LIST,
+            (b',', false) => size += MEMBER,
+            _ => {}
+        }
+    }
+    size
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_given_back_and_no_more_than_the_limit_is_held() {
+        let budget = Budget::new(100);
+        let mut first = budget.hold(60).unwrap();
+        assert_eq!(budget.hold(41).unwrap_err(), Exhausted { limit: 100 });
+        let second = budget.clone().hold(40).unwrap();
+        assert!(first.grow(1).is_err());
+        assert_eq!((first.bytes(), budget.used()), (60, 100));
+        drop(second);
+        first.grow(40).unwrap();
+        first.shrink_to(10);
+        assert_eq!((first.bytes(), budget.used()), (10, 10));
+        drop(first);
+        assert_eq!(budget.used(), 0);
+        assert!(budget.hold(u64::MAX).is_err());
+        let unlimited = Budget::unlimited();
+        let _all = unlimited.hold(u64::MAX).unwrap();
+        assert!(unlimited.hold(1).is_err());
+    }
+
+    #[test]
+    fn many_small_values_take_more_than_one_large_one() {
+        let text = format!("\"{}\"", "[{,\\\"".repeat(100));
+        assert_eq!(parsed_size(text.as_bytes()), text.len() as u64);
+        assert_eq!(parsed_size(b"[{},{}]"), 7 + LIST + 2 * OBJECT + MEMBER);
+        assert_eq!(parsed_size(b"\"\\"), 2);
+    }
+}
