@@ -24,3 +24,4 @@ pub mod budget;
 pub mod dice;
 pub mod http;
 pub mod outgoing;
+pub mod schema;

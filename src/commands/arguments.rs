@@ -1,20 +1,14 @@
-//! The arguments of a tool: as they are typed, as JSON, and held against the tool's `inputSchema`.
+//! The arguments of a tool: as they are typed, as JSON, and validated against its `inputSchema`.
 
-use std::fmt;
-use std::time::Duration;
-
-use boon::{CompileError, Compiler, ErrorKind, SchemaIndex, Schemas, UrlLoader, ValidationError};
 use rmcp::model::JsonObject;
 use serde_json::Value;
 
 use crate::error::{ArgumentProblem, Error};
-use crate::ui::Type;
+use crate::schema::{self, Checked, Type, Violation, Work};
 
 /// How like a name another one must be to be meant, from 0 to 1, and how long it may be.
 const LEAST_LIKENESS: f64 = 0.8;
 const LONGEST_NAME: usize = 200;
-/// How long arguments may be held against a schema.
-const LONGEST_CHECK: Duration = Duration::from_secs(3);
 
 /// Arguments as they were typed.
 #[derive(Debug, Default)]
@@ -76,53 +70,23 @@ impl Arguments {
     }
 }
 
-/// The same as [`check`], for a schema of a stranger: one that takes for ever is not waited for.
-pub async fn check_in_time(
+/// Validates arguments against the `inputSchema` of their tool (MCP 2026-07-28, tools). Returns
+/// notes on what may be sent all the same: names that the schema does not have, and a schema that
+/// cannot be used.
+///
+/// # Errors
+/// What is wrong with the arguments.
+pub async fn check(
     arguments: &JsonObject,
     input_schema: &JsonObject,
 ) -> Result<Vec<String>, Error> {
-    let (arguments, input_schema) = (arguments.clone(), input_schema.clone());
-    let checking = tokio::task::spawn_blocking(move || check(&arguments, &input_schema));
-    match tokio::time::timeout(LONGEST_CHECK, checking).await {
-        Ok(Ok(checked)) => checked,
-        Ok(Err(_)) | Err(_) => Ok(vec![
-            "the arguments are not checked, for the tool's inputSchema is too much to go through"
-                .to_owned(),
-        ]),
-    }
-}
-
-/// Holds arguments against the `inputSchema` of their tool (MCP 2026-07-28, tools). Returns what is
-/// good to know though they may be sent: names that the schema does not have, and a schema that
-/// nothing can be held against.
-pub fn check(arguments: &JsonObject, input_schema: &JsonObject) -> Result<Vec<String>, Error> {
     let root = Value::Object(input_schema.clone());
-    let unusable = |why: &dyn fmt::Display| {
-        format!("the arguments are not checked, for the tool's inputSchema cannot be used: {why}")
-    };
-    let mut schemas = Schemas::new();
-    let schema = match compile(root.clone(), &mut schemas) {
-        Ok(schema) => schema,
-        Err(error) => return Ok(vec![unusable(&error)]),
-    };
-    let instance = Value::Object(arguments.clone());
-    let Err(error) = schemas.validate(&instance, schema) else {
-        return Ok(unknown(arguments, &root));
-    };
-    let mut errors = Vec::new();
-    leaves(&error, &mut errors);
-    // A name that is wrong explains one that is missing.
-    let first = errors.into_iter().min_by_key(|error| match error.kind {
-        ErrorKind::RefCycle { .. } => 0,
-        ErrorKind::AdditionalProperties { .. } => 1,
-        ErrorKind::Required { .. } => 2,
-        _ => 3,
-    });
-    match first {
-        Some(error) if matches!(error.kind, ErrorKind::RefCycle { .. }) => {
-            Ok(vec![unusable(&error.kind)])
-        }
-        first => Err(explain(first.unwrap_or(&error), arguments, &root)),
+    match schema::validate(arguments.clone(), input_schema.clone()).await {
+        Checked::Fits => Ok(unknown(arguments, &root)),
+        Checked::NotChecked(why) => Ok(vec![format!(
+            "the arguments are not checked against the tool's inputSchema: {why}"
+        )]),
+        Checked::Violates(violation) => Err(explain(violation, arguments, &root)),
     }
 }
 
@@ -146,66 +110,30 @@ fn wrong(key: &str, problem: ArgumentProblem) -> Error {
     }
 }
 
-fn compile(schema: Value, schemas: &mut Schemas) -> Result<SchemaIndex, Box<CompileError>> {
-    const URL: &str = "tool:///inputSchema";
-    let mut compiler = Compiler::new();
-    compiler.use_loader(Box::new(Nowhere));
-    compiler.add_resource(URL, schema)?;
-    Ok(compiler.compile(URL, schemas)?)
-}
-
-/// A schema comes from a stranger: what it refers to is in it, or is not looked for.
-struct Nowhere;
-
-impl UrlLoader for Nowhere {
-    fn load(&self, _: &str) -> Result<Value, Box<dyn std::error::Error>> {
-        Err("what is not in the schema itself is not fetched".into())
-    }
-}
-
-/// The errors that say something themselves. Of alternatives, each has a complaint of its own, and
-/// none of them says what is wanted.
-fn leaves<'a, 's, 'v>(
-    error: &'a ValidationError<'s, 'v>,
-    found: &mut Vec<&'a ValidationError<'s, 'v>>,
-) {
-    match error.kind {
-        ErrorKind::AnyOf | ErrorKind::OneOf(_) => found.push(error),
-        _ if error.causes.is_empty() => found.push(error),
-        _ => error.causes.iter().for_each(|cause| leaves(cause, found)),
-    }
-}
-
-fn explain(error: &ValidationError<'_, '_>, arguments: &JsonObject, root: &Value) -> Error {
-    let path = error.instance_location.to_string();
-    // `/config/size/0`, as a person writes it: `config.size.0`.
-    let path = path.trim_start_matches('/').replace('/', ".");
-    let is_at_root = path.is_empty();
-    match &error.kind {
-        ErrorKind::AdditionalProperties { got } if is_at_root => {
-            let key = got.first().map_or("", |it| it);
+fn explain(violation: Violation, arguments: &JsonObject, root: &Value) -> Error {
+    match violation {
+        Violation::Unknown { key } => {
             let left = known(root).filter(|it| !arguments.contains_key(*it));
-            let nearest = nearest(key, left);
-            wrong(key, ArgumentProblem::Unknown { nearest })
+            let nearest = nearest(&key, left);
+            wrong(&key, ArgumentProblem::Unknown { nearest })
         }
-        ErrorKind::Required { want } if is_at_root => {
-            let key = want.first().copied().unwrap_or_default();
+        Violation::Missing { key } => {
             let given = arguments.keys().map(String::as_str);
             let strangers = given.filter(|it| !known(root).any(|known| known == *it));
             let problem = ArgumentProblem::Missing {
-                expected: expected(key, root).to_string(),
-                nearest: nearest(key, strangers),
+                expected: expected(&key, root).to_string(),
+                nearest: nearest(&key, strangers),
             };
-            wrong(key, problem)
+            wrong(&key, problem)
         }
-        kind if is_at_root => Error::Arguments(kind.to_string()),
-        kind => {
+        Violation::Unfit { path, message } if path.is_empty() => Error::Arguments(message),
+        Violation::Unfit { path, message } => {
             let expected = expected(&path, root);
             match arguments.get(&path) {
                 Some(value) if !expected.has(value) => {
                     wrong(&path, ArgumentProblem::Type(expected.to_string()))
                 }
-                _ => wrong(&path, ArgumentProblem::Unfit(kind.to_string())),
+                _ => wrong(&path, ArgumentProblem::Unfit(message)),
             }
         }
     }
@@ -233,8 +161,10 @@ fn known(root: &Value) -> impl Iterator<Item = &str> {
         .map(|(name, _)| name.as_str())
 }
 
-fn expected(key: &str, root: &Value) -> Type {
-    Type::read(&root["properties"][key], root)
+/// The type of a property; any, where its schema is too large to tell.
+fn expected<'a>(key: &str, root: &'a Value) -> Type<'a> {
+    let schema = &root["properties"][key];
+    Type::read(schema, root, &mut Work::of_schema()).unwrap_or(Type::Any)
 }
 
 #[cfg(test)]
@@ -252,12 +182,18 @@ mod tests {
         Arguments::read(&pairs, object(json!({"n": 1, "base": true})))
     }
 
+    fn checked(arguments: &JsonObject, schema: &JsonObject) -> Result<Vec<String>, Error> {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().build().unwrap();
+        runtime.block_on(check(arguments, schema))
+    }
+
     /// What the arguments, or the complaint about them, are for this schema.
     fn told(pairs: &[&str], schema: &Value) -> String {
         let schema = object(schema.clone());
         let checked = read(pairs).and_then(|it| {
             let arguments = it.to_json(&schema)?;
-            check(&arguments, &schema).map(|notes| (arguments, notes))
+            checked(&arguments, &schema).map(|notes| (arguments, notes))
         });
         match checked {
             Ok((arguments, notes)) => {
@@ -382,11 +318,11 @@ mod tests {
                 json!({"$schema": "https://a.example/draft"}),
                 "error loading https://a.example/draft",
             ),
-            (json!({"$ref": "#"}), "causing reference cycle"),
+            (json!({"$ref": "#"}), "a reference leads back to itself"),
             (json!({"$ref": "#/$defs/none"}), "json-pointer"),
         ] {
             let told = told(&["a=1"], &schema);
-            let note = "the arguments are not checked, for the tool's inputSchema cannot be used: ";
+            let note = "the arguments are not checked against the tool's inputSchema: ";
             assert!(told.contains(note) && told.contains(why), "{told}");
         }
     }
@@ -401,7 +337,7 @@ mod tests {
                 "$defs": {"text": {"type": "string", "minLength": 1, "pattern": "^a"}}});
             let arguments = json!({"n": n, "text": text, "list": list});
             let is_fit = jsonschema::is_valid(&schema, &arguments);
-            let checked = check(&object(arguments), &object(schema));
+            let checked = checked(&object(arguments), &object(schema));
             proptest::prop_assert_eq!(checked.is_ok(), is_fit);
         }
     }

@@ -195,7 +195,7 @@ impl Call {
             });
         };
         let arguments = self.arguments.to_json(&tool.input_schema)?;
-        for note in arguments::check_in_time(&arguments, &tool.input_schema).await? {
+        for note in arguments::check(&arguments, &tool.input_schema).await? {
             ui.note(&note);
         }
         if let Some(folder) = &self.output_dir {

@@ -13,7 +13,6 @@ mod sanitize;
 mod signature;
 mod tools;
 mod transcript;
-mod types;
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
@@ -32,7 +31,6 @@ use crate::responses::{Event, EventKind, McpApprovalRequest, OnRetry, Response};
 
 pub use approval::Decision;
 pub use content::{Attachment, result_text};
-pub use types::Type;
 
 use lines::Lines;
 use markdown::Markdown;

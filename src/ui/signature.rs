@@ -7,56 +7,86 @@ use rmcp::model::{Tool, ToolAnnotations};
 use serde_json::Value;
 
 use super::sanitize::one_line;
-use super::types::{Type, shown};
+use crate::schema::{TooLarge, Type, Work, shortened};
 
 /// How wide the column of signatures gets; one that is wider stands out of it.
 const WIDEST_COLUMN: usize = 40;
 /// The least room that is worth a description, in columns.
 const LEAST_ROOM: usize = 20;
 
+/// Tools as lines, and the names of those whose `inputSchema` is too large to be shown whole.
+pub struct Table {
+    pub lines: Vec<String>,
+    pub too_large: Vec<String>,
+}
+
 /// The tool with its parameters, in the order of its `inputSchema`. `?` or a default stands at
-/// those that may be left out.
-pub fn signature(tool: &Tool) -> String {
+/// those that may be left out. An error has the signature as far as `work` allows.
+fn signature(tool: &Tool, work: &mut Work) -> Result<String, String> {
     let root = Value::Object((*tool.input_schema).clone());
     let required = root["required"].as_array().into_iter().flatten();
     let required: HashSet<&str> = required.filter_map(Value::as_str).collect();
-    let parameters: Vec<String> = root["properties"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, schema)| {
+    let properties = root["properties"].as_object().into_iter().flatten();
+    let mut parameters = Vec::new();
+    let read = || -> Result<(), TooLarge> {
+        for (name, schema) in properties {
             let is_required = required.contains(name.as_str());
-            let default = schema.get("default").filter(|_| !is_required);
-            let mark = if is_required || default.is_some() {
-                ""
-            } else {
-                "?"
-            };
-            let default = default.map_or(String::new(), |it| format!(" = {}", shown(it)));
-            format!(
-                "{}{mark}: {}{default}",
-                one_line(name),
-                Type::read(schema, &root)
-            )
-        })
-        .collect();
-    format!("{}({})", one_line(&tool.name), parameters.join(", "))
+            parameters.push(parameter(name, schema, is_required, &root, work)?);
+        }
+        Ok(())
+    };
+    let is_whole = read().is_ok();
+    if !is_whole {
+        parameters.push("...".to_owned());
+    }
+    let signature = format!("{}({})", one_line(&tool.name), parameters.join(", "));
+    match is_whole {
+        true => Ok(signature),
+        false => Err(signature),
+    }
+}
+
+fn parameter(
+    name: &str,
+    schema: &Value,
+    is_required: bool,
+    root: &Value,
+    work: &mut Work,
+) -> Result<String, TooLarge> {
+    work.copy(name.len())?;
+    let kind = Type::read(schema, root, work)?;
+    let default = schema.get("default").filter(|_| !is_required);
+    let mark = match is_required || default.is_some() {
+        true => "",
+        false => "?",
+    };
+    let default = default.map_or(String::new(), |it| format!(" = {}", shortened(it)));
+    Ok(one_line(&format!("{name}{mark}: {kind}{default}")))
 }
 
 /// The tools, aligned. In a pipe, which has no `width`, each is one line; on a terminal of that
-/// many columns what a tool is for is cut to the width, and stands below a signature that is wide.
-pub fn table(tools: &[Tool], width: Option<usize>) -> Vec<String> {
-    let rows: Vec<(String, String)> = tools
-        .iter()
-        .map(|it| (signature(it), purpose(it)))
-        .collect();
+/// many columns descriptions are cut to the width, and stand below a signature that is wide.
+pub fn table(tools: &[Tool], width: Option<usize>) -> Table {
+    let mut work = Work::of_list();
+    let mut too_large = Vec::new();
+    let mut rows = Vec::with_capacity(tools.len());
+    for tool in tools {
+        work.next_schema();
+        let signature = signature(tool, &mut work).unwrap_or_else(|signature| {
+            too_large.push(tool.name.to_string());
+            signature
+        });
+        rows.push((signature, purpose(tool)));
+    }
     let widths = rows
         .iter()
         .map(|(signature, _)| measure_text_width(signature));
     let column = widths.filter(|it| *it <= WIDEST_COLUMN).max().unwrap_or(0);
-    rows.iter()
+    let lines = rows
+        .iter()
         .map(|(signature, purpose)| row(signature, purpose, column, width))
-        .collect()
+        .collect();
+    Table { lines, too_large }
 }
 
 fn row(signature: &str, purpose: &str, column: usize, width: Option<usize>) -> String {
@@ -127,8 +157,30 @@ mod tests {
     }
 
     #[test]
+    fn a_schema_that_is_too_large_is_named_and_shown_as_far_as_it_goes() {
+        let parameters: serde_json::Map<String, Value> = (0..100_000)
+            .map(|number| (format!("p{number}"), json!({"type": "integer"})))
+            .collect();
+        let large = tool(json!({"name": "large", "inputSchema": {"properties": parameters}}));
+        let [small, ..] = tools();
+        let table = table(&[large, small], None);
+        assert!(table.lines[0].starts_with("large(p0?: int, p1?: int"));
+        assert!(table.lines[0].ends_with(", ...)"));
+        assert!(table.lines[1].starts_with("roll_dice(n_dice: int)"));
+        assert_eq!(table.too_large, ["large"]);
+    }
+
+    #[test]
+    fn what_a_server_puts_into_a_signature_cannot_drive_the_terminal() {
+        let tool = tool(json!({"name": "draw", "inputSchema": {"properties": {
+            "suit\u{1b}[2J": {"enum": ["\u{202e}"], "default": "\u{202e}"}}}}));
+        let lines = table(&[tool], None).lines.join("\n");
+        assert!(!lines.contains(['\u{1b}', '\u{202e}']), "{lines:?}");
+    }
+
+    #[test]
     fn in_a_pipe_a_tool_is_a_line() {
-        insta::assert_snapshot!(table(&tools(), None).join("\n"), @r#"
+        insta::assert_snapshot!(table(&tools(), None).lines.join("\n"), @r#"
         roll_dice(n_dice: int)  Roll dice.
         draw(suit: "hearts" | "spades", seed: int = 7, options?: object)  [read-only] Draw a card
         wipe\u{1b}[2J()         [destructive] \u{202e}x
@@ -142,7 +194,7 @@ mod tests {
             json!({"name": "a", "description": "\u{9ab0}\u{5b50} ".repeat(30), "inputSchema": {}}),
         );
         let [first, second, ..] = tools();
-        let lines = table(&[long, first, second], Some(60));
+        let lines = table(&[long, first, second], Some(60)).lines;
         insta::assert_snapshot!(lines.join("\n"), @r#"
         a()                     骰子 骰子 骰子 骰子 骰子 骰子 骰...
         roll_dice(n_dice: int)  Roll dice.

@@ -17,11 +17,16 @@ impl Ui {
         }
         let stdout = console::Term::stdout();
         let size = stdout.is_term().then(|| stdout.size_checked()).flatten();
-        let lines = signature::table(tools, size.map(|(_, columns)| columns.into()));
-        match lines.as_slice() {
-            [] => Ok(()),
-            lines => self.print(&lines.join("\n")),
+        let table = signature::table(tools, size.map(|(_, columns)| columns.into()));
+        if !table.lines.is_empty() {
+            self.print(&table.lines.join("\n"))?;
         }
+        for name in table.too_large {
+            self.note(&format!(
+                "the inputSchema of `{name}` is too large to show whole"
+            ));
+        }
+        Ok(())
     }
 
     /// Shows the result of a call: as text, or as the server sent it. `saved` has the file that

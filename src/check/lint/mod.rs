@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::check::words::{few, quoted};
 use crate::check::{Complaint, Outcome, Step};
 use crate::responses::MCPTool;
+use crate::schema::{TooLarge, Work};
 
 /// The longest name of a tool that OpenAI takes as a function: `^[a-zA-Z0-9_-]{1,128}$`.
 const LONGEST_NAME: usize = 128;
@@ -153,7 +154,7 @@ fn security_schemes(tools: &[Tool]) -> Step {
 }
 
 fn schemas(tools: &[Tool]) -> Step {
-    let odd = found(tools, |tool| schema::shape(&tool.input_schema));
+    let odd = found(tools, |tool, _| Ok(schema::shape(&tool.input_schema)));
     rule(
         "lint_schemas",
         "each `inputSchema` is an object with `properties`",
@@ -167,14 +168,16 @@ fn schemas(tools: &[Tool]) -> Step {
 }
 
 fn references(tools: &[Tool]) -> Step {
-    let lost = found(tools, |tool| schema::lost_references(&tool.input_schema));
+    let lost = found(tools, |tool, work| {
+        schema::lost_references(&tool.input_schema, work)
+    });
     let outcome = match lost.is_empty() {
         true => {
-            let recursive = named(
-                tools
-                    .iter()
-                    .filter(|tool| schema::is_recursive(&tool.input_schema)),
-            );
+            let mut work = Work::of_list();
+            let recursive = named(tools.iter().filter(|tool| {
+                work.next_schema();
+                schema::is_recursive(&tool.input_schema, &mut work) == Ok(true)
+            }));
             let recursive = (!recursive.is_empty()).then(|| few(&recursive, ", "));
             Outcome::Pass(recursive.map(|tools| format!("recursive, which is allowed: {tools}")))
         }
@@ -191,7 +194,9 @@ fn references(tools: &[Tool]) -> Step {
 }
 
 fn strict(tools: &[Tool]) -> Step {
-    let refused = found(tools, |tool| schema::not_strict(&tool.input_schema));
+    let refused = found(tools, |tool, work| {
+        schema::not_strict(&tool.input_schema, work)
+    });
     rule(
         "lint_strict",
         "schemas can be those of strict functions",
@@ -222,13 +227,12 @@ fn descriptions(tools: &[Tool]) -> Step {
 }
 
 fn parameter_descriptions(tools: &[Tool]) -> Step {
-    let silent = found(tools, |tool| {
+    let silent = found(tools, |tool, work| {
+        work.spend(tool.input_schema.len() as u64)?;
         let parameters = tool.input_schema.get("properties");
         let parameters = parameters.and_then(Value::as_object).into_iter().flatten();
-        parameters
-            .filter(|(_, schema)| is_blank(schema["description"].as_str()))
-            .map(|(name, _)| quoted(name))
-            .collect()
+        let silent = parameters.filter(|(_, schema)| is_blank(schema["description"].as_str()));
+        Ok(silent.map(|(name, _)| quoted(name)).collect())
     });
     rule(
         "lint_parameter_descriptions",
@@ -269,9 +273,18 @@ fn named<'a>(tools: impl IntoIterator<Item = &'a Tool>) -> Vec<String> {
     tools.into_iter().map(|tool| quoted(&tool.name)).collect()
 }
 
-/// The tools in which something was found, each with the first few things.
-fn found(tools: &[Tool], find: impl Fn(&Tool) -> Vec<String>) -> Vec<String> {
-    let found = tools.iter().map(|tool| (tool, find(tool)));
+/// The tools in which something was found, each with the first few things. A schema that is too
+/// large to be looked through is such a thing.
+fn found(
+    tools: &[Tool],
+    find: impl Fn(&Tool, &mut Work) -> Result<Vec<String>, TooLarge>,
+) -> Vec<String> {
+    let mut work = Work::of_list();
+    let found = tools.iter().map(|tool| {
+        work.next_schema();
+        let found = find(tool, &mut work);
+        (tool, found.unwrap_or_else(|error| vec![error.to_string()]))
+    });
     found
         .filter(|(_, found)| !found.is_empty())
         .map(|(tool, found)| format!("{} ({})", quoted(&tool.name), few(&found, ", ")))

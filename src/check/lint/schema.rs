@@ -5,29 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use crate::check::words::{few, member, quoted};
-
-/// Keywords that hold one schema.
-const SCHEMA: [&str; 7] = [
-    "items",
-    "additionalProperties",
-    "not",
-    "if",
-    "then",
-    "else",
-    "contains",
-];
-
-/// Keywords that hold a list of schemas.
-const SCHEMAS: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
-
-/// Keywords that hold schemas by name.
-const NAMED_SCHEMAS: [&str; 5] = [
-    "properties",
-    "patternProperties",
-    "dependentSchemas",
-    "$defs",
-    "definitions",
-];
+use crate::schema::{TooLarge, Work, subschemas};
 
 /// Keywords that strict mode refuses (Structured Outputs, supported schemas).
 const NOT_STRICT: [&str; 11] = [
@@ -74,7 +52,7 @@ pub fn shape(schema: &Schema) -> Vec<String> {
 }
 
 /// Every `$ref` to another document, or to nothing in this one.
-pub fn lost_references(schema: &Schema) -> Vec<String> {
+pub fn lost_references(schema: &Schema, work: &mut Work) -> Result<Vec<String>, TooLarge> {
     let root = Value::Object(schema.clone());
     let lost = |target: &str| match target.strip_prefix('#') {
         None => true,
@@ -82,34 +60,32 @@ pub fn lost_references(schema: &Schema) -> Vec<String> {
         Some(pointer) if pointer.contains('%') || !pointer.starts_with('/') => false,
         Some(pointer) => root.pointer(pointer).is_none(),
     };
-    references(schema)
-        .into_iter()
-        .filter(|(_, target)| lost(target))
-        .map(|(_, target)| quoted(target))
-        .collect()
+    let references = references(schema, work)?.into_iter();
+    let lost = references.filter(|(_, target)| lost(target));
+    Ok(lost.map(|(_, target)| quoted(target)).collect())
 }
 
 /// Whether a part of the schema refers to what it is a part of.
-pub fn is_recursive(schema: &Schema) -> bool {
-    references(schema).iter().any(|(path, target)| {
+pub fn is_recursive(schema: &Schema, work: &mut Work) -> Result<bool, TooLarge> {
+    let references = references(schema, work)?;
+    Ok(references.iter().any(|(path, target)| {
         let within = target
             .strip_prefix('#')
             .and_then(|it| path.strip_prefix(it));
         within.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
+    }))
 }
 
-fn references(schema: &Schema) -> Vec<(String, &str)> {
-    let parts = parts(schema).into_iter();
-    parts
-        .filter_map(|(path, schema)| Some((path, schema.get("$ref")?.as_str()?)))
-        .collect()
+fn references<'a>(schema: &'a Schema, work: &mut Work) -> Result<Vec<(String, &'a str)>, TooLarge> {
+    let parts = subschemas(schema, member, work)?.into_iter();
+    let references = parts.filter_map(|(path, schema)| Some((path, schema.get("$ref")?.as_str()?)));
+    Ok(references.collect())
 }
 
 /// What strict mode refuses: each finding, and the JSON pointer to where it is.
-pub fn not_strict(schema: &Schema) -> Vec<String> {
+pub fn not_strict(schema: &Schema, work: &mut Work) -> Result<Vec<String>, TooLarge> {
     let mut found = Vec::new();
-    for (path, schema) in parts(schema) {
+    for (path, schema) in subschemas(schema, member, work)? {
         let at = match path.as_str() {
             "" => String::new(),
             path => format!(" at {}", quoted(path)),
@@ -133,7 +109,7 @@ pub fn not_strict(schema: &Schema) -> Vec<String> {
             found.push(format!("the `format` {}{at}", quoted(format)));
         }
     }
-    found
+    Ok(found)
 }
 
 fn is_object(schema: &Schema) -> bool {
@@ -155,35 +131,4 @@ fn optional(schema: &Schema) -> Vec<String> {
         .filter(|name| !required.contains(name.as_str()))
         .map(|name| quoted(name))
         .collect()
-}
-
-/// The schema and all schemas in it, each with the JSON pointer to it. A property may have the name
-/// of a keyword, and a default may look like a schema, so that only places of schemas are visited.
-fn parts(schema: &Schema) -> Vec<(String, &Schema)> {
-    let mut found = vec![(String::new(), schema)];
-    let mut next = 0;
-    while let Some((path, schema)) = found.get(next).cloned() {
-        next += 1;
-        for (keyword, value) in schema {
-            let path = member(&path, keyword);
-            let keyword = keyword.as_str();
-            match value {
-                Value::Object(part) if SCHEMA.contains(&keyword) => found.push((path, part)),
-                Value::Object(parts) if NAMED_SCHEMAS.contains(&keyword) => {
-                    found.extend(
-                        parts.iter().filter_map(|(name, part)| {
-                            Some((member(&path, name), part.as_object()?))
-                        }),
-                    );
-                }
-                Value::Array(parts) if SCHEMAS.contains(&keyword) => {
-                    found.extend(parts.iter().enumerate().filter_map(|(index, part)| {
-                        Some((member(&path, &index.to_string()), part.as_object()?))
-                    }));
-                }
-                _ => {}
-            }
-        }
-    }
-    found
 }

@@ -1,0 +1,448 @@
+//! Validation of a value, when it is known beforehand that it ends.
+//!
+//! A validator evaluates a schema once for each way that leads to it. [`evaluations`] counts these
+//! without walking them one by one, so a schema that stands for millions of others is not
+//! validated at all. What is validated runs on a thread of its own, whose stack fits the deepest
+//! schema that is let through, and which is left behind if it does not finish in time.
+
+use std::collections::HashMap;
+use std::thread;
+use std::time::Duration;
+
+use boon::{CompileError, Compiler, ErrorKind, SchemaIndex, Schemas, UrlLoader, ValidationError};
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+
+use super::walk::children;
+use super::{TooLarge, Work, subschemas};
+
+/// How many times subschemas may be evaluated.
+const MOST_EVALUATIONS: u64 = 100_000;
+/// How deep evaluations may be nested, and the stack for that, in bytes: boon takes some 10 KB for
+/// each in a debug build.
+const DEEPEST: usize = 300;
+const STACK: usize = 32 * 1024 * 1024;
+/// How many regular expressions a schema may have, and how many bytes each may take when compiled.
+const MOST_PATTERNS: usize = 100;
+const PATTERN_BYTES: usize = 512 * 1024;
+/// How long a validation may take.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What came of a validation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checked {
+    Fits,
+    Violates(Violation),
+    /// The schema cannot be used, for this reason.
+    NotChecked(String),
+}
+
+/// The first thing that is wrong with a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Violation {
+    /// The object itself has a property that the schema does not allow.
+    Unknown { key: String },
+    /// The object itself lacks a property.
+    Missing { key: String },
+    /// Something else, at this place (`config.size.0`; empty for the whole).
+    Unfit { path: String, message: String },
+}
+
+/// Validates `instance`, a JSON object, against a `schema` of a stranger. Does not block the
+/// runtime.
+pub async fn validate(instance: Map<String, Value>, schema: Map<String, Value>) -> Checked {
+    let (sender, checked) = oneshot::channel();
+    let validation = move || {
+        // Nobody waits any more if this fails.
+        let _ = sender.send(check(&instance.into(), &schema));
+    };
+    let started = thread::Builder::new().stack_size(STACK).spawn(validation);
+    if let Err(error) = started {
+        return Checked::NotChecked(error.to_string());
+    }
+    match tokio::time::timeout(TIMEOUT, checked).await {
+        Ok(Ok(checked)) => checked,
+        Ok(Err(_)) => Checked::NotChecked("the validator failed".to_owned()),
+        Err(_) => Checked::NotChecked(format!("it takes more than {} s", TIMEOUT.as_secs())),
+    }
+}
+
+fn check(instance: &Value, schema: &Map<String, Value>) -> Checked {
+    if let Err(why) = refuse_costly(schema) {
+        return Checked::NotChecked(why);
+    }
+    let root = Value::Object(schema.clone());
+    let mut schemas = Schemas::new();
+    let compiled = match compile(root.clone(), &mut schemas) {
+        Ok(compiled) => compiled,
+        Err(error) => return Checked::NotChecked(error.to_string()),
+    };
+    if let Err(why) = evaluations(&root, instance) {
+        return Checked::NotChecked(why.to_string());
+    }
+    let Err(error) = schemas.validate(instance, compiled) else {
+        return Checked::Fits;
+    };
+    let mut errors = Vec::new();
+    leaves(&error, &mut errors);
+    // A name that is wrong explains one that is missing.
+    let first = errors.into_iter().min_by_key(|error| match error.kind {
+        ErrorKind::RefCycle { .. } => 0,
+        ErrorKind::AdditionalProperties { .. } => 1,
+        ErrorKind::Required { .. } => 2,
+        _ => 3,
+    });
+    let first = first.unwrap_or(&error);
+    match &first.kind {
+        ErrorKind::RefCycle { .. } => Checked::NotChecked(first.kind.to_string()),
+        _ => Checked::Violates(violation(first)),
+    }
+}
+
+/// Refuses a schema that costs too much before it is even compiled.
+fn refuse_costly(schema: &Map<String, Value>) -> Result<(), String> {
+    let parts = subschemas(schema, |_, _| String::new(), &mut Work::of_schema());
+    let parts = parts.map_err(|error| error.to_string())?;
+    let patterns = parts.iter().flat_map(|(_, schema)| {
+        let pattern = schema.get("pattern").and_then(Value::as_str);
+        let named = schema.get("patternProperties").and_then(Value::as_object);
+        pattern.into_iter().chain(
+            named
+                .into_iter()
+                .flat_map(|it| it.keys().map(String::as_str)),
+        )
+    });
+    let patterns: Vec<&str> = patterns.collect();
+    if patterns.len() > MOST_PATTERNS {
+        return Err(format!("it has more than {MOST_PATTERNS} patterns"));
+    }
+    let is_costly = |pattern: &&str| {
+        let compiled = regex::RegexBuilder::new(pattern)
+            .size_limit(PATTERN_BYTES)
+            .build();
+        matches!(compiled, Err(regex::Error::CompiledTooBig(_)))
+    };
+    match patterns.iter().any(is_costly) {
+        true => Err("it has a pattern that is too large".to_owned()),
+        false => Ok(()),
+    }
+}
+
+fn compile(schema: Value, schemas: &mut Schemas) -> Result<SchemaIndex, Box<CompileError>> {
+    const URL: &str = "tool:///inputSchema";
+    let mut compiler = Compiler::new();
+    compiler.use_loader(Box::new(Nowhere));
+    compiler.add_resource(URL, schema)?;
+    Ok(compiler.compile(URL, schemas)?)
+}
+
+/// A schema comes from a stranger: nothing outside of it is loaded.
+struct Nowhere;
+
+impl UrlLoader for Nowhere {
+    fn load(&self, _: &str) -> Result<Value, Box<dyn std::error::Error>> {
+        Err("what is not in the schema itself is not fetched".into())
+    }
+}
+
+/// Why a value is not validated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Uncountable {
+    #[error("validation takes more than {MOST_EVALUATIONS} evaluations of its parts")]
+    TooMany,
+    #[error("its parts are nested more than {DEEPEST} deep")]
+    TooDeep,
+    #[error("a reference leads back to itself")]
+    Cycle,
+    #[error("its reference {0:?} is neither a JSON pointer nor an anchor")]
+    Reference(String),
+}
+
+impl From<TooLarge> for Uncountable {
+    fn from(_: TooLarge) -> Self {
+        Self::TooMany
+    }
+}
+
+/// How often a validator evaluates a schema when it validates `instance`: once for each way that
+/// leads to a schema at a value.
+fn evaluations(root: &Value, instance: &Value) -> Result<u64, Uncountable> {
+    let Value::Object(schema) = root else {
+        return Ok(1);
+    };
+    let parts = subschemas(schema, |_, _| String::new(), &mut Work::of_schema())?;
+    let mut anchors = HashMap::new();
+    for (index, (_, part)) in parts.into_iter().enumerate() {
+        let text = |keyword: &str| part.get(keyword).and_then(Value::as_str);
+        if let Some(id) = text("$id").or_else(|| text("id")).filter(|_| index > 0) {
+            // From here on, references are relative to another document.
+            return Err(Uncountable::Reference(id.chars().take(80).collect()));
+        }
+        let names = [text("$anchor"), text("$dynamicAnchor")];
+        anchors.extend(names.into_iter().flatten().map(|name| (name, part)));
+    }
+    let mut count = Count {
+        root,
+        anchors,
+        known: HashMap::new(),
+        work: Work::new(MOST_EVALUATIONS),
+    };
+    count.of(schema, instance, 0)
+}
+
+struct Count<'a> {
+    root: &'a Value,
+    anchors: HashMap<&'a str, &'a Map<String, Value>>,
+    /// The counts of schemas at values, both by their address; none while it is being counted.
+    known: HashMap<(*const Map<String, Value>, *const Value), Option<u64>>,
+    work: Work,
+}
+
+impl<'a> Count<'a> {
+    fn of(
+        &mut self,
+        schema: &'a Map<String, Value>,
+        value: &Value,
+        depth: usize,
+    ) -> Result<u64, Uncountable> {
+        if depth == DEEPEST {
+            return Err(Uncountable::TooDeep);
+        }
+        let place = (std::ptr::from_ref(schema), std::ptr::from_ref(value));
+        match self.known.insert(place, None) {
+            None => {}
+            Some(None) => return Err(Uncountable::Cycle),
+            Some(Some(known)) => {
+                self.known.insert(place, Some(known));
+                return Ok(known);
+            }
+        }
+        self.work.spend(1 + schema.len() as u64)?;
+        let mut sum = 1;
+        let mut add = |count: u64| {
+            sum += count;
+            match sum > MOST_EVALUATIONS {
+                true => Err(Uncountable::TooMany),
+                false => Ok(()),
+            }
+        };
+        for keyword in ["$ref", "$dynamicRef", "$recursiveRef"] {
+            if let Some(reference) = schema.get(keyword).and_then(Value::as_str) {
+                let target = self.target(reference)?;
+                add(self.of(target, value, depth + 1)?)?;
+            }
+        }
+        for (keyword, name, part) in children(schema) {
+            for value in values_at(keyword, name.as_deref(), value) {
+                self.work.spend(1)?;
+                add(self.of(part, value, depth + 1)?)?;
+            }
+        }
+        self.known.insert(place, Some(sum));
+        Ok(sum)
+    }
+
+    /// What a reference leads to. A validator knows more ways to refer than this; a schema that
+    /// uses one is not validated.
+    fn target(&self, reference: &str) -> Result<&'a Map<String, Value>, Uncountable> {
+        let fragment = reference.strip_prefix('#').filter(|it| !it.contains('%'));
+        let target = fragment.and_then(|fragment| match fragment {
+            "" => self.root.as_object(),
+            pointer if pointer.starts_with('/') => self.root.pointer(pointer)?.as_object(),
+            anchor => self.anchors.get(anchor).copied(),
+        });
+        target.ok_or_else(|| Uncountable::Reference(reference.chars().take(80).collect()))
+    }
+}
+
+/// The values that a keyword applies its schema to: the value itself, or what is in it.
+fn values_at<'v>(keyword: &str, name: Option<&str>, value: &'v Value) -> Vec<&'v Value> {
+    match (keyword, value) {
+        ("$defs" | "definitions", _) => Vec::new(),
+        ("properties", Value::Object(fields)) => {
+            name.and_then(|it| fields.get(it)).into_iter().collect()
+        }
+        (
+            "patternProperties"
+            | "additionalProperties"
+            | "unevaluatedProperties"
+            | "propertyNames",
+            Value::Object(fields),
+        ) => fields.values().collect(),
+        (
+            "items" | "additionalItems" | "unevaluatedItems" | "contains" | "prefixItems",
+            Value::Array(elements),
+        ) => elements.iter().collect(),
+        (
+            "properties"
+            | "patternProperties"
+            | "additionalProperties"
+            | "unevaluatedProperties"
+            | "propertyNames"
+            | "items"
+            | "additionalItems"
+            | "unevaluatedItems"
+            | "contains"
+            | "prefixItems",
+            _,
+        ) => Vec::new(),
+        _ => vec![value],
+    }
+}
+
+/// The errors that say something themselves. Of alternatives, each has a complaint of its own, and
+/// none of them says what is wanted.
+fn leaves<'a, 's, 'v>(
+    error: &'a ValidationError<'s, 'v>,
+    found: &mut Vec<&'a ValidationError<'s, 'v>>,
+) {
+    match error.kind {
+        ErrorKind::AnyOf | ErrorKind::OneOf(_) => found.push(error),
+        _ if error.causes.is_empty() => found.push(error),
+        _ => error.causes.iter().for_each(|cause| leaves(cause, found)),
+    }
+}
+
+fn violation(error: &ValidationError<'_, '_>) -> Violation {
+    let path = error.instance_location.to_string();
+    // `/config/size/0`, as a person writes it: `config.size.0`.
+    let path = path.trim_start_matches('/').replace('/', ".");
+    match &error.kind {
+        ErrorKind::AdditionalProperties { got } if path.is_empty() => Violation::Unknown {
+            key: got.first().map_or_else(String::new, ToString::to_string),
+        },
+        ErrorKind::Required { want } if path.is_empty() => Violation::Missing {
+            key: want.first().copied().unwrap_or_default().to_owned(),
+        },
+        kind => Violation::Unfit {
+            path,
+            message: kind.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn checked(schema: &Value, instance: &Value) -> Checked {
+        let object = |it: &Value| it.as_object().unwrap().clone();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let validation = validate(object(instance), object(schema));
+        let runtime = runtime.enable_time().build().unwrap();
+        runtime.block_on(validation)
+    }
+
+    /// `count` references at each of `depth` levels, and an integer in the end.
+    fn bomb(
+        keyword: &str,
+        reference: impl Fn(usize) -> String,
+        count: usize,
+        depth: usize,
+    ) -> Value {
+        let mut defs = Map::new();
+        for number in 0..depth {
+            let parts = vec![json!({"$ref": reference(number + 1)}); count];
+            defs.insert(
+                format!("d{number}"),
+                json!({keyword: parts, "$anchor": format!("d{number}")}),
+            );
+        }
+        defs.insert(
+            format!("d{depth}"),
+            json!({"type": "integer", "$anchor": format!("d{depth}")}),
+        );
+        json!({"properties": {"a": {"$ref": reference(0)}}, "$defs": defs})
+    }
+
+    #[test]
+    fn a_schema_that_stands_for_millions_is_not_evaluated() {
+        for keyword in ["allOf", "anyOf", "oneOf"] {
+            for reference in ["#/$defs/d", "#d"] {
+                let bomb = bomb(keyword, |level| format!("{reference}{level}"), 60, 4);
+                let why = Uncountable::TooMany.to_string();
+                assert_eq!(
+                    checked(&bomb, &json!({"a": 1})),
+                    Checked::NotChecked(why),
+                    "{reference}"
+                );
+                // Where nothing is to be evaluated, it does no harm.
+                assert_eq!(checked(&bomb, &json!({"b": 1})), Checked::Fits);
+            }
+        }
+    }
+
+    #[test]
+    fn a_schema_that_doubles_with_each_level_of_the_value_is_not_evaluated() {
+        let node = json!({"$ref": "#/$defs/node"});
+        let schema = json!({"$ref": "#/$defs/node", "$defs": {"node": {
+            "properties": {"a": {"allOf": [node, node]}}}}});
+        let deep = (0..60).fold(json!({}), |inner, _| json!({"a": inner}));
+        assert!(matches!(checked(&schema, &deep), Checked::NotChecked(_)));
+        let shallow = json!({"a": {"a": {"a": {}}}});
+        assert_eq!(checked(&schema, &shallow), Checked::Fits);
+    }
+
+    #[test]
+    fn a_long_chain_of_references_is_not_evaluated_and_a_short_one_is() {
+        for (length, is_checked) in [(50, true), (5_000, false)] {
+            let chain = bomb("allOf", |level| format!("#/$defs/d{level}"), 1, length);
+            let checked = checked(&chain, &json!({"a": "text"}));
+            assert_eq!(
+                matches!(checked, Checked::Violates(_)),
+                is_checked,
+                "{checked:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_deepest_schema_that_is_evaluated_fits_the_stack() {
+        // Each level takes two evaluations: the reference, and what it leads to.
+        let chain = bomb(
+            "allOf",
+            |level| format!("#/$defs/d{level}"),
+            1,
+            DEEPEST / 2 - 2,
+        );
+        assert!(matches!(
+            checked(&chain, &json!({"a": "text"})),
+            Checked::Violates(_)
+        ));
+    }
+
+    #[test]
+    fn a_reference_that_is_not_followed_is_named() {
+        for (schema, reference) in [
+            (
+                json!({"$ref": "#/$defs/a%20b", "$defs": {"a b": {}}}),
+                "#/$defs/a%20b",
+            ),
+            (json!({"$ref": "x", "$defs": {"x": {"$id": "x"}}}), "x"),
+        ] {
+            let why = Uncountable::Reference(reference.to_owned()).to_string();
+            assert_eq!(checked(&schema, &json!({})), Checked::NotChecked(why));
+        }
+    }
+
+    #[test]
+    fn patterns_that_take_much_memory_are_not_compiled() {
+        let many: Map<String, Value> = (0..=MOST_PATTERNS)
+            .map(|it| (format!("p{it}"), json!({"pattern": "a"})))
+            .collect();
+        for (schema, why) in [
+            (
+                json!({"properties": {"a": {"pattern": "(\\w{100}){50}"}}}),
+                "it has a pattern that is too large",
+            ),
+            (json!({"properties": many}), "it has more than 100 patterns"),
+        ] {
+            assert_eq!(
+                checked(&schema, &json!({})),
+                Checked::NotChecked(why.to_owned())
+            );
+        }
+    }
+}
