@@ -349,6 +349,7 @@ async fn a_tool_may_have_any_name() {
         let server = Mcp::failing("tools/list", move |asked| {
             let mut tool = roll_dice();
             tool["name"] = listed.clone().into();
+            tool["annotations"] = json!({"readOnlyHint": true});
             asked.result(&json!({"tools": [tool]}))
         });
         let call = call(&engine_with(PoolOptions::default()), &server.url).await;

@@ -7,41 +7,77 @@ use serde_json::{Map, Number, Value};
 use super::Tool;
 use super::forms::form;
 use super::numbers::{self, Found};
-use super::schema::{self, Kind};
+use super::pick;
 use super::tokens::{self, Kind as TokenKind, Token};
 use super::words::{split, stem};
+use crate::schema::{self, Kind, Resolved, TooLarge, Work};
 
 /// How deep objects in objects are filled.
 const DEEPEST: usize = 4;
 /// Properties beyond this many are left out, those of objects in objects included: a schema may
 /// refer to itself in each of its properties.
 const MOST_PROPERTIES: usize = 200;
-/// A required property that the question says nothing of.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Unfilled {
-    pub name: String,
-    /// The kind of value, such as `integer`.
-    pub kind: &'static str,
+/// How many tokens are looked at in one step of [`Work`].
+const TOKENS_PER_STEP: usize = 64;
+
+/// Why a tool's arguments cannot be filled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfilled {
+    /// The question does not say a required property, of a kind such as `integer`.
+    Missing { name: String, kind: &'static str },
+    /// The schema takes too much work.
+    TooLarge,
+}
+
+impl From<TooLarge> for Unfilled {
+    fn from(_: TooLarge) -> Self {
+        Self::TooLarge
+    }
 }
 
 /// Fills the arguments of `tool` from `question`: first what is named (`n_dice=5`), then what is
 /// required, then what is left over.
-pub fn fill(question: &str, tool: &Tool<'_>) -> Result<Map<String, Value>, Unfilled> {
-    Reader::new(question, tool).object(tool.input_schema, 0)
+pub fn fill(
+    question: &str,
+    tool: &Tool<'_>,
+    work: &mut Work,
+) -> Result<Map<String, Value>, Unfilled> {
+    let schema = schema::resolve(tool.input_schema, tool.input_schema, work)?;
+    Reader::new(question, tool, work).object(&schema, 0)
 }
 
 /// A property, with its schema resolved.
-pub(super) struct Property {
-    pub(super) name: String,
-    pub(super) schema: Value,
+pub(super) struct Property<'a> {
+    pub(super) name: &'a str,
+    pub(super) schema: Resolved<'a>,
     kind: Kind,
     is_required: bool,
 }
 
+impl<'a> Property<'a> {
+    fn new(name: &'a str, schema: Resolved<'a>, is_required: bool) -> Self {
+        Self {
+            name,
+            kind: schema.kind(),
+            schema,
+            is_required,
+        }
+    }
+
+    fn options(&self) -> Option<&'a [Value]> {
+        self.schema.get("enum")?.as_array().map(Vec::as_slice)
+    }
+
+    fn form(&self) -> Option<fn(&str) -> bool> {
+        form(self.name, self.schema.get("format").and_then(Value::as_str))
+    }
+}
+
 /// The question, and which parts of it have been used.
-pub(super) struct Reader<'a> {
+pub(super) struct Reader<'a, 'w> {
     pub(super) text: &'a str,
     root: &'a Value,
+    work: &'w mut Work,
     pub(super) tokens: Vec<Token<'a>>,
     /// The stem of each word of each token, and the token's index.
     stems: Vec<(String, usize)>,
@@ -55,8 +91,8 @@ pub(super) struct Reader<'a> {
     pub(super) own: HashSet<String>,
 }
 
-impl<'a> Reader<'a> {
-    fn new(question: &'a str, tool: &Tool<'a>) -> Self {
+impl<'a, 'w> Reader<'a, 'w> {
+    fn new(question: &'a str, tool: &Tool<'a>, work: &'w mut Work) -> Self {
         let tokens = tokens::tokens(question);
         let stems = tokens
             .iter()
@@ -64,15 +100,16 @@ impl<'a> Reader<'a> {
             .filter(|(_, token)| token.kind == TokenKind::Word)
             .flat_map(|(at, token)| split(token.text).into_iter().map(move |it| (stem(&it), at)))
             .collect();
-        let own = split(tool.name)
+        let own = [tool.name, tool.description.unwrap_or_default()];
+        let own = own
             .into_iter()
-            .chain(split(tool.description.unwrap_or("")))
-            .map(|word| stem(&word))
-            .collect();
+            .flat_map(|text| split(pick::start(text, pick::DESCRIPTION_BYTES)));
+        let own = own.map(|word| stem(&word)).collect();
         let numbers = numbers::find(&tokens);
         Self {
             text: question,
             root: tool.input_schema,
+            work,
             number_at: numbers
                 .iter()
                 .enumerate()
@@ -87,27 +124,38 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn object(&mut self, schema: &Value, depth: usize) -> Result<Map<String, Value>, Unfilled> {
-        let properties = properties(schema, self.root, self.properties_left);
-        self.properties_left -= properties.len();
+    /// The question is about to be looked through once.
+    fn scan(&mut self) -> Result<(), TooLarge> {
+        self.work
+            .spend(1 + (self.stems.len() / TOKENS_PER_STEP) as u64)
+    }
+
+    fn object(
+        &mut self,
+        schema: &Resolved<'a>,
+        depth: usize,
+    ) -> Result<Map<String, Value>, Unfilled> {
+        let properties = self.properties(schema)?;
         let strings_wanted = properties
             .iter()
             .filter(|it| it.is_required && it.kind == Kind::String)
             .filter(|it| it.schema.get("enum").is_none())
             .count();
+        let is_only_string = strings_wanted == 1;
 
         let mut values: HashMap<&str, Value> = HashMap::new();
         for property in &properties {
+            self.scan()?;
             if let Some(value) = self.named(property) {
-                values.insert(&property.name, value);
+                values.insert(property.name, value);
             }
         }
         // What can be recognised by its form is not for a property that takes anything.
         for property in &properties {
-            if !values.contains_key(property.name.as_str())
-                && let Some(value) = self.recognised(property)
+            if !values.contains_key(property.name)
+                && let Some(value) = self.recognised(property)?
             {
-                values.insert(&property.name, value);
+                values.insert(property.name, value);
             }
         }
         let mut arguments = Map::new();
@@ -116,25 +164,41 @@ impl<'a> Reader<'a> {
                 .iter()
                 .filter(|it| it.is_required == wants_required);
             for property in wanted {
-                let value = match values.remove(property.name.as_str()) {
+                let value = match values.remove(property.name) {
                     Some(value) => Some(value),
                     None if property.kind == Kind::Object => self.nested(property, depth)?,
-                    None => self.left_over(property, strings_wanted == 1),
+                    None => self.left_over(property, is_only_string)?,
                 };
                 let value = match value {
-                    None if property.is_required => Some(default(property)?),
+                    None if property.is_required => Some(self.default(property)?),
                     value => value,
                 };
                 if let Some(value) = value {
-                    arguments.insert(property.name.clone(), value);
+                    arguments.insert(property.name.to_owned(), value);
                 }
             }
         }
         Ok(arguments)
     }
 
+    /// The properties of an object, as many as may still be looked at.
+    fn properties(&mut self, object: &Resolved<'a>) -> Result<Vec<Property<'a>>, TooLarge> {
+        let required = object.required();
+        let mut properties = Vec::new();
+        for (name, schema) in object.properties() {
+            if properties.len() == self.properties_left {
+                break;
+            }
+            self.work.copy(name.len())?;
+            let schema = schema::resolve(schema, self.root, self.work)?;
+            properties.push(Property::new(name, schema, required.contains(name)));
+        }
+        self.properties_left -= properties.len();
+        Ok(properties)
+    }
+
     /// An object in an object: there if anything of it is said, or if it is required.
-    fn nested(&mut self, property: &Property, depth: usize) -> Result<Option<Value>, Unfilled> {
+    fn nested(&mut self, property: &Property<'a>, depth: usize) -> Result<Option<Value>, Unfilled> {
         if depth == DEEPEST {
             return Ok(None);
         }
@@ -144,12 +208,13 @@ impl<'a> Reader<'a> {
                 Ok(Some(Value::Object(object)))
             }
             Ok(_) => Ok(None),
-            Err(unfilled) => {
+            Err(Unfilled::TooLarge) => Err(Unfilled::TooLarge),
+            Err(Unfilled::Missing { name, kind }) => {
                 self.used = used;
                 match property.is_required && property.schema.get("default").is_none() {
-                    true => Err(Unfilled {
-                        name: format!("{}.{}", property.name, unfilled.name),
-                        ..unfilled
+                    true => Err(Unfilled::Missing {
+                        name: format!("{}.{name}", property.name),
+                        kind,
                     }),
                     false => Ok(None),
                 }
@@ -158,10 +223,10 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of `name=value`, `name: value`, or of a name right before a number or a quote.
-    fn named(&mut self, property: &Property) -> Option<Value> {
-        let words = split(&property.name);
+    fn named(&mut self, property: &Property<'a>) -> Option<Value> {
+        let words = split(property.name);
         for at in 0..self.tokens.len() {
-            let Some(length) = self.says_name(at, &property.name, &words) else {
+            let Some(length) = self.says_name(at, property.name, &words) else {
                 continue;
             };
             let next = at + length;
@@ -238,8 +303,8 @@ impl<'a> Reader<'a> {
     }
 
     /// A text that stands for the value of a property, as that value.
-    fn read(&self, text: &str, number: Option<usize>, property: &Property) -> Option<Value> {
-        if let Some(options) = property.schema["enum"].as_array() {
+    fn read(&self, text: &str, number: Option<usize>, property: &Property<'a>) -> Option<Value> {
+        if let Some(options) = property.options() {
             let is_meant = |option: &&Value| match option {
                 Value::String(option) => option.eq_ignore_ascii_case(text),
                 other => serde_json::from_str::<Value>(text).is_ok_and(|it| it == **other),
@@ -263,29 +328,33 @@ impl<'a> Reader<'a> {
     }
 
     /// A value that shows by its form what it is: an option of an enum, a flag, an address.
-    fn recognised(&mut self, property: &Property) -> Option<Value> {
-        if let Some(options) = property.schema["enum"].as_array() {
+    fn recognised(&mut self, property: &Property<'a>) -> Result<Option<Value>, TooLarge> {
+        if let Some(options) = property.options() {
             return self.option(options);
         }
-        match property.kind {
-            Kind::Boolean => self.flag(&property.name),
-            Kind::String => {
-                let looks_right = form(&property.name, &property.schema)?;
-                let at = (0..self.tokens.len())
-                    .find(|&at| !self.used[at] && looks_right(self.tokens[at].text))?;
-                self.used[at] = true;
-                Some(self.tokens[at].text.into())
-            }
+        self.scan()?;
+        Ok(match property.kind {
+            Kind::Boolean => self.flag(property.name),
+            Kind::String => property.form().and_then(|it| self.of_form(it)),
             _ => None,
-        }
+        })
+    }
+
+    fn of_form(&mut self, looks_right: fn(&str) -> bool) -> Option<Value> {
+        let at = (0..self.tokens.len())
+            .find(|&at| !self.used[at] && looks_right(self.tokens[at].text))?;
+        self.used[at] = true;
+        Some(self.tokens[at].text.into())
     }
 
     /// The option of an enum whose words the question says first.
-    fn option(&mut self, options: &[Value]) -> Option<Value> {
+    fn option(&mut self, options: &[Value]) -> Result<Option<Value>, TooLarge> {
         let mut first: Option<(usize, &Value)> = None;
         for option in options {
+            self.scan()?;
             let said = match option {
                 Value::String(text) => {
+                    self.work.copy(text.len())?;
                     let words: Vec<String> = split(text).iter().map(|it| stem(it)).collect();
                     self.says(&words)
                 }
@@ -302,9 +371,10 @@ impl<'a> Reader<'a> {
                 first = Some((at, option));
             }
         }
-        let (at, option) = first?;
-        self.used[at] = true;
-        Some(option.clone())
+        Ok(first.map(|(at, option)| {
+            self.used[at] = true;
+            option.clone()
+        }))
     }
 
     /// True if the question says the name of a flag, false if it says so with a no before it.
@@ -338,20 +408,27 @@ impl<'a> Reader<'a> {
     }
 
     /// The next value of the right kind that nothing else has taken.
-    fn left_over(&mut self, property: &Property, is_only_string: bool) -> Option<Value> {
+    fn left_over(
+        &mut self,
+        property: &Property<'a>,
+        is_only_string: bool,
+    ) -> Result<Option<Value>, TooLarge> {
+        self.scan()?;
         if let Some(constant) = property.schema.get("const") {
-            return property.is_required.then(|| constant.clone());
+            return match property.is_required {
+                true => self.copied(constant).map(Some),
+                false => Ok(None),
+            };
         }
         if property.schema.get("enum").is_some() {
-            return None;
+            return Ok(None);
         }
-        match property.kind {
+        Ok(match property.kind {
             Kind::Integer | Kind::Number => self.number(property).map(Value::Number),
             Kind::String => {
                 let quoted = self.quoted().map(Value::from);
+                let may_guess = property.is_required && property.form().is_none();
                 quoted.or_else(|| {
-                    let may_guess =
-                        property.is_required && form(&property.name, &property.schema).is_none();
                     may_guess
                         .then(|| self.guess(property, is_only_string))
                         .flatten()
@@ -359,16 +436,16 @@ impl<'a> Reader<'a> {
             }
             Kind::Boolean => (property.is_required && property.schema.get("default").is_none())
                 .then_some(false.into()),
-            Kind::Array => self.list(property),
+            Kind::Array => self.list(property)?,
             Kind::Any => self
                 .quoted()
                 .map(Value::from)
                 .or_else(|| self.number(property).map(Value::Number)),
             Kind::Object => None,
-        }
+        })
     }
 
-    fn number(&mut self, property: &Property) -> Option<Number> {
+    fn number(&mut self, property: &Property<'a>) -> Option<Number> {
         let wants_integer = property.kind == Kind::Integer;
         let usable = |found: &&Found| {
             !self.used[found.at] && (!wants_integer || integer(&found.value).is_some())
@@ -396,69 +473,45 @@ impl<'a> Reader<'a> {
     }
 
     /// All that is left of the kind of a list's items.
-    fn list(&mut self, property: &Property) -> Option<Value> {
-        let items = schema::resolve(&property.schema["items"], self.root);
-        let most = property.schema["maxItems"].as_u64().unwrap_or(u64::MAX);
-        let item = Property {
-            name: property.name.clone(),
-            kind: schema::kind(&items),
-            schema: items,
-            is_required: false,
-        };
+    fn list(&mut self, property: &Property<'a>) -> Result<Option<Value>, TooLarge> {
+        let items = property.schema.get("items").unwrap_or(&Value::Null);
+        let items = schema::resolve(items, self.root, self.work)?;
+        let most = property.schema.get("maxItems").and_then(Value::as_u64);
+        let item = Property::new(property.name, items, false);
         let mut list = Vec::new();
-        while (list.len() as u64) < most {
-            let value = match item.schema["enum"].as_array() {
-                Some(options) => self.option(options),
+        while (list.len() as u64) < most.unwrap_or(u64::MAX) {
+            let value = match item.options() {
+                Some(options) => self.option(options)?,
                 None if matches!(item.kind, Kind::Array | Kind::Object | Kind::Boolean) => None,
-                None => self.left_over(&item, false),
+                None => self.left_over(&item, false)?,
             };
             match value {
                 Some(value) => list.push(value),
                 None => break,
             }
         }
-        (!list.is_empty()).then_some(Value::Array(list))
+        Ok((!list.is_empty()).then_some(Value::Array(list)))
+    }
+
+    fn default(&mut self, property: &Property<'a>) -> Result<Value, Unfilled> {
+        match property.schema.get("default") {
+            Some(default) => Ok(self.copied(default)?),
+            None => Err(Unfilled::Missing {
+                name: property.name.to_owned(),
+                kind: property.kind.name(),
+            }),
+        }
+    }
+
+    /// A copy of a value of the schema, which several properties may share.
+    fn copied(&mut self, value: &Value) -> Result<Value, TooLarge> {
+        self.work.copy(value.to_string().len())?;
+        Ok(value.clone())
     }
 
     pub(super) fn is(&self, at: usize, kind: TokenKind) -> bool {
         self.tokens.get(at).is_some_and(|token| token.kind == kind)
     }
-}
-
-fn properties(schema: &Value, root: &Value, most: usize) -> Vec<Property> {
-    let schema = schema::resolve(schema, root);
-    let required: HashSet<&str> = schema["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    schema["properties"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .take(most)
-        .map(|(name, schema)| {
-            let schema = schema::resolve(schema, root);
-            Property {
-                name: name.clone(),
-                kind: schema::kind(&schema),
-                is_required: required.contains(name.as_str()),
-                schema,
-            }
-        })
-        .collect()
-}
-
-fn default(property: &Property) -> Result<Value, Unfilled> {
-    property
-        .schema
-        .get("default")
-        .cloned()
-        .ok_or_else(|| Unfilled {
-            name: property.name.clone(),
-            kind: property.kind.name(),
-        })
 }
 
 /// The number if it is whole: `2.0` is 2.
@@ -483,10 +536,12 @@ mod tests {
             name: "do_it",
             description: None,
             input_schema,
+            is_read_only: false,
         };
-        match fill(question, &tool) {
+        match fill(question, &tool, &mut Work::new(1_000_000)) {
             Ok(arguments) => Value::Object(arguments),
-            Err(unfilled) => format!("{} ({})", unfilled.name, unfilled.kind).into(),
+            Err(Unfilled::Missing { name, kind }) => format!("{name} ({kind})").into(),
+            Err(Unfilled::TooLarge) => "too large".into(),
         }
     }
 
@@ -626,5 +681,28 @@ mod tests {
         let schema = json!({"type": "object", "required": ["at"], "properties": {
             "at": {"type": "object", "required": ["x"], "properties": {"x": {"type": "number"}}}}});
         assert_eq!(filled("do it", &schema), json!("at.x (number)"));
+    }
+
+    #[test]
+    fn a_schema_that_would_take_for_ever_is_too_large() {
+        let options: Vec<String> = (0..100_000).map(|it| format!("option {it}")).collect();
+        let text = "x".repeat(1_000_000);
+        let large = json!({"type": "string", "default": text});
+        let many: Map<String, Value> = (0..200)
+            .map(|it| (format!("p{it}"), json!({"$ref": "#/$defs/large"})))
+            .collect();
+        let names: Vec<&String> = many.keys().collect();
+        for (question, schema) in [
+            (
+                "word ".repeat(20_000),
+                json!({"properties": {"x": {"enum": options}}, "required": ["x"]}),
+            ),
+            (
+                "do it".to_owned(),
+                json!({"properties": many, "required": names, "$defs": {"large": large}}),
+            ),
+        ] {
+            assert_eq!(filled(&question, &schema), "too large");
+        }
     }
 }

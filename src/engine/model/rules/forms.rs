@@ -1,12 +1,10 @@
 //! Texts that show by their form what they are: addresses, dates, paths.
 
-use serde_json::Value;
-
 use super::words::split;
 
 /// How the text of a property looks, where its format or its name tells.
-pub fn form(name: &str, schema: &Value) -> Option<fn(&str) -> bool> {
-    let format = schema["format"].as_str().unwrap_or("");
+pub fn form(name: &str, format: Option<&str>) -> Option<fn(&str) -> bool> {
+    let format = format.unwrap_or_default();
     let name = split(name);
     let is_called = |words: &[&str]| name.iter().any(|word| words.contains(&word.as_str()));
     if matches!(format, "uri" | "url") || is_called(&["url", "uri", "link"]) {

@@ -11,10 +11,10 @@ use super::words::{is_stop_word, split, stem};
 /// Properties that want the question itself.
 const QUESTIONS: &[&str] = &["prompt", "q", "query", "question", "search", "topic"];
 
-impl Reader<'_> {
+impl Reader<'_, '_> {
     /// What an unquoted text most likely is: the question itself where one is wanted, or else a
     /// name, what stands behind the last preposition, the words that are left.
-    pub(super) fn guess(&mut self, property: &Property, is_only_string: bool) -> Option<Value> {
+    pub(super) fn guess(&mut self, property: &Property<'_>, is_only_string: bool) -> Option<Value> {
         if QUESTIONS.contains(&property.name.to_lowercase().as_str()) {
             self.used.fill(true);
             return Some(self.text.trim().into());

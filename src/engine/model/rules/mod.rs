@@ -1,13 +1,13 @@
 //! The built-in model: picks tools by the words of a question, fills arguments from their schemas,
 //! and puts results into a sentence. Pure functions; the same question gives the same answer.
 
+mod action;
 mod arguments;
 mod forms;
 mod guess;
 mod numbers;
 mod phrase;
 mod pick;
-mod schema;
 mod tokens;
 mod words;
 
@@ -15,8 +15,15 @@ use serde_json::{Map, Value};
 
 pub use phrase::{Done, Outcome, phrase};
 
+use crate::schema::Work;
+use action::Requested;
 use arguments::Unfilled;
 use pick::Catalogue;
+
+/// How many steps of [`Work`] one plan may take: some tenths of a second.
+const MOST_WORK: u64 = 2_000_000;
+/// How many bytes of a question are read.
+const QUESTION_BYTES: usize = 256 * 1024;
 
 /// One MCP tool that the model may call.
 pub struct Tool<'a> {
@@ -24,6 +31,8 @@ pub struct Tool<'a> {
     pub description: Option<&'a str>,
     /// The tool's `inputSchema`.
     pub input_schema: &'a Value,
+    /// Whether its server says that it changes nothing (`readOnlyHint`).
+    pub is_read_only: bool,
 }
 
 /// A call that the rules decided on.
@@ -44,8 +53,9 @@ pub enum Plan {
 /// Decides what to do with a question: one call a clause that begins with what a tool does, or else
 /// one for the question as a whole, or a sentence that says why there is none.
 ///
-/// With `must_call` the best tool is called even when no word speaks for it, as long as its
-/// arguments can be filled.
+/// A tool that may change something is called only if the question asks for its action. With
+/// `must_call` the best tool is called even when no word speaks for it, as long as its arguments can
+/// be filled.
 pub fn plan(question: &str, tools: &[Tool<'_>], must_call: bool) -> Plan {
     if tools.is_empty() {
         return Plan::Say(
@@ -53,13 +63,15 @@ pub fn plan(question: &str, tools: &[Tool<'_>], must_call: bool) -> Plan {
                 .to_owned(),
         );
     }
-    let catalogue = Catalogue::new(tools);
+    let question = &question[..question.floor_char_boundary(QUESTION_BYTES)];
+    let work = &mut Work::new(MOST_WORK);
+    let catalogue = Catalogue::new(tools, &Requested::read(question));
     let mut calls = Vec::new();
     let mut unfilled = None;
-    for clause in pick::clauses(question, &catalogue) {
+    for clause in pick::clauses(question, &catalogue, work) {
         // What a clause does not say, the rest of the question may.
-        let filled = arguments::fill(clause.text, &tools[clause.tool])
-            .or_else(|_| arguments::fill(question, &tools[clause.tool]));
+        let filled = arguments::fill(clause.text, &tools[clause.tool], work)
+            .or_else(|_| arguments::fill(question, &tools[clause.tool], work));
         match filled {
             Ok(arguments) => calls.push(Call {
                 tool: clause.tool,
@@ -73,15 +85,28 @@ pub fn plan(question: &str, tools: &[Tool<'_>], must_call: bool) -> Plan {
     }
     let best = match unfilled {
         Some((tool, _)) => Some(tool),
-        None => catalogue.best(question).or(must_call.then_some(0)),
+        None => catalogue
+            .best(question, must_call, work)
+            .or(must_call.then_some(0)),
     };
     let Some(tool) = best else {
-        return Plan::Say(no_match(tools));
+        let not_asked_for = catalogue.best(question, true, work);
+        return Plan::Say(match not_asked_for {
+            Some(tool) => not_requested(tools[tool].name),
+            None => no_match(tools),
+        });
     };
-    match arguments::fill(question, &tools[tool]) {
+    match arguments::fill(question, &tools[tool], work) {
         Ok(arguments) => Plan::Call(vec![Call { tool, arguments }]),
         Err(error) => Plan::Say(no_argument(tools[tool].name, &error)),
     }
+}
+
+fn not_requested(tool: &str) -> String {
+    format!(
+        "I did not call `{tool}`: it may change something, and the question does not ask for that. \
+         Begin the question with what the tool should do, or with its name."
+    )
 }
 
 fn no_match(tools: &[Tool<'_>]) -> String {
@@ -102,11 +127,15 @@ fn no_match(tools: &[Tool<'_>]) -> String {
 }
 
 fn no_argument(tool: &str, unfilled: &Unfilled) -> String {
-    let Unfilled { name, kind } = unfilled;
-    format!(
-        "I would call `{tool}`, but the question does not say what its `{name}` ({kind}) should be. \
-         Put the value in quotes, or write `{name}=...`."
-    )
+    match unfilled {
+        Unfilled::Missing { name, kind } => format!(
+            "I would call `{tool}`, but the question does not say what its `{name}` ({kind}) should be. \
+             Put the value in quotes, or write `{name}=...`."
+        ),
+        Unfilled::TooLarge => {
+            format!("I would call `{tool}`, but its inputSchema is too large for me to fill.")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -201,6 +230,7 @@ mod tests {
                 name,
                 description: Some(description),
                 input_schema,
+                is_read_only: *name == "roll_dice",
             })
             .collect();
         plan(question, &tools, false)
@@ -279,6 +309,50 @@ mod tests {
     }
 
     #[test]
+    fn a_tool_that_may_change_something_is_called_only_if_its_action_is_asked_for() {
+        let schema = json!({"type": "object"});
+        let tool = |name: &'static str, description: &'static str| Tool {
+            name,
+            description: Some(description),
+            input_schema: &schema,
+            is_read_only: false,
+        };
+        let tools = [
+            tool("add_page_break", "Add a page break to a docx of pages."),
+            tool("update_issue", "Update an issue, resolved or unresolved."),
+            tool("get_current_time", "Get the current time of a city."),
+            tool("list_issues", "List the issues."),
+        ];
+        for (question, called) in [
+            ("How many pages has r.docx?", None),
+            ("Show the unresolved issues", Some("list_issues")),
+            ("What's the time in London?", Some("get_current_time")),
+            ("Add a page break", Some("add_page_break")),
+            (
+                "Please update the issue, and add a page break",
+                Some("update_issue"),
+            ),
+            ("Don't add a page break", None),
+            ("What does update_issue do?", Some("list_issues")),
+        ] {
+            let name = match plan(question, &tools, false) {
+                Plan::Call(calls) => Some(tools[calls[0].tool].name),
+                Plan::Say(_) => None,
+            };
+            assert_eq!(name, called, "{question}");
+        }
+        let Plan::Say(why) = plan("How many pages has r.docx?", &tools, false) else {
+            panic!("it was called");
+        };
+        assert!(
+            why.starts_with("I did not call `add_page_break`: it may change something"),
+            "{why}"
+        );
+        let demanded = plan("How many pages has r.docx?", &tools, true);
+        assert!(matches!(demanded, Plan::Call(calls) if calls[0].tool == 0));
+    }
+
+    #[test]
     fn clauses_that_name_a_tool_each_make_a_call_each() {
         for (question, expected) in [
             (
@@ -333,6 +407,7 @@ mod tests {
             name: "ping",
             description: None,
             input_schema: &schema,
+            is_read_only: false,
         }];
         assert!(matches!(plan("Hello", &tools, false), Plan::Say(_)));
         assert!(matches!(plan("Hello", &tools, true), Plan::Call(calls) if calls.len() == 1));
@@ -354,6 +429,7 @@ mod tests {
                 name: "\u{1b}[31m\u{1f3b2}roll",
                 description: Some("\u{0}"),
                 input_schema: schema,
+                is_read_only: false,
             }];
             for question in [
                 "",
@@ -378,6 +454,7 @@ mod tests {
             name: "roll",
             description: None,
             input_schema: &schema,
+            is_read_only: false,
         }];
         let _ = plan("roll 3 dice", &tools, true);
     }
@@ -395,6 +472,7 @@ mod tests {
                 name,
                 description: Some("Roll something"),
                 input_schema: &schema,
+                is_read_only: true,
             })
             .collect();
         // Quadratic work on either would take minutes.

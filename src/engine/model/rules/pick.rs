@@ -3,19 +3,24 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Tool;
+use super::action::{Action, Requested, action};
 use super::words::{split, stem, stems};
+use crate::schema::Work;
 
 /// How much more a word counts in a tool's name than in its description.
 const NAME_WEIGHT: f64 = 4.0;
 /// A question with more clauses than this is read as one.
 const MOST_CLAUSES: usize = 50;
+/// How many bytes of a name, of a description, and of all descriptions of a list are read: what
+/// tells tools apart stands in front, and a server may send any number of words.
+const NAME_BYTES: usize = 256;
+pub(super) const DESCRIPTION_BYTES: usize = 4_000;
+const ALL_DESCRIPTION_BYTES: usize = 2 * 1024 * 1024;
 
 /// The words of all tools, ready to be matched.
 pub struct Catalogue {
     entries: Vec<Entry>,
-    /// In how many tools a stem occurs: the fewer, the more it says.
-    spread: HashMap<String, usize>,
-    /// The tools that a stem occurs in.
+    /// The tools that a stem occurs in: the fewer, the more it says.
     tools_with: HashMap<String, Vec<usize>>,
     by_name: HashMap<String, usize>,
 }
@@ -23,8 +28,9 @@ pub struct Catalogue {
 struct Entry {
     name: HashSet<String>,
     description: HashSet<String>,
-    /// The first word of the name: what the tool does.
-    verb: Option<String>,
+    action: Action,
+    /// Whether it may be called without being asked to act.
+    is_free: bool,
 }
 
 /// A part of the question, and the tool that it is about.
@@ -35,49 +41,70 @@ pub struct Clause<'a> {
 }
 
 impl Catalogue {
-    pub fn new(tools: &[Tool<'_>]) -> Self {
-        let entries: Vec<Entry> = tools
-            .iter()
-            .map(|tool| Entry {
-                name: stems(tool.name).into_iter().collect(),
-                description: stems(tool.description.unwrap_or("")).into_iter().collect(),
-                verb: split(tool.name).first().map(|word| stem(word)),
-            })
-            .collect();
-        let mut spread: HashMap<String, usize> = HashMap::new();
+    /// The words of `tools`. A tool that only reads may always be called, any other one only if
+    /// `requested` asks for its action.
+    pub fn new(tools: &[Tool<'_>], requested: &Requested) -> Self {
+        let mut bytes_left = ALL_DESCRIPTION_BYTES;
+        let mut entry = |tool: &Tool<'_>| {
+            let name = start(tool.name, NAME_BYTES);
+            let description = tool.description.unwrap_or_default();
+            let description = start(description, DESCRIPTION_BYTES.min(bytes_left));
+            bytes_left -= description.len();
+            let action = action(name);
+            Entry {
+                name: stems(name).into_iter().collect(),
+                description: stems(description).into_iter().collect(),
+                is_free: tool.is_read_only || action.reads || requested.asks_for(name, &action),
+                action,
+            }
+        };
+        let entries: Vec<Entry> = tools.iter().map(&mut entry).collect();
         let mut tools_with: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, entry) in entries.iter().enumerate() {
             for stem in entry.name.union(&entry.description) {
-                *spread.entry(stem.clone()).or_default() += 1;
                 tools_with.entry(stem.clone()).or_default().push(index);
             }
         }
         let mut by_name = HashMap::new();
         for (index, tool) in tools.iter().enumerate() {
-            by_name.entry(tool.name.to_lowercase()).or_insert(index);
+            by_name
+                .entry(start(tool.name, NAME_BYTES).to_lowercase())
+                .or_insert(index);
         }
         Self {
             entries,
-            spread,
             tools_with,
             by_name,
         }
     }
 
     /// The tool whose words the text has, if they are enough: its name, a word of its name, or two
-    /// of its description.
-    pub fn best(&self, text: &str) -> Option<usize> {
-        if let Some(tool) = self.named(text) {
+    /// of its description. Of tools that may be called, unless `may_act`.
+    pub fn best(&self, text: &str, may_act: bool, work: &mut Work) -> Option<usize> {
+        let forbidden = forbidden(text);
+        let may_be_called = |tool: usize| {
+            let Entry {
+                action, is_free, ..
+            } = &self.entries[tool];
+            let is_forbidden = action
+                .verb
+                .as_ref()
+                .is_some_and(|it| forbidden.contains(it));
+            !is_forbidden && (may_act || *is_free)
+        };
+        if let Some(tool) = self.named(text).filter(|tool| may_be_called(*tool)) {
             return Some(tool);
         }
         let said: HashSet<String> = stems(text).into_iter().collect();
         let mut scores: HashMap<usize, (f64, usize, usize)> = HashMap::new();
         for stem in &said {
-            let weight = self
-                .spread
-                .get(stem)
-                .map_or(0.0, |spread| 1.0 / *spread as f64);
-            for tool in self.tools_with.get(stem).into_iter().flatten() {
+            let tools = self.tools_with.get(stem).map_or(&[][..], Vec::as_slice);
+            // A long question about many tools is read as far as it goes.
+            if work.spend(1 + tools.len() as u64).is_err() {
+                break;
+            }
+            let weight = 1.0 / tools.len().max(1) as f64;
+            for tool in tools.iter().filter(|tool| may_be_called(**tool)) {
                 let (score, in_name, in_description) = scores.entry(*tool).or_default();
                 if self.entries[*tool].name.contains(stem) {
                     *score += NAME_WEIGHT + weight;
@@ -88,13 +115,8 @@ impl Catalogue {
                 }
             }
         }
-        let forbidden = forbidden(text);
         scores
             .into_iter()
-            .filter(|(tool, _)| {
-                let verb = self.entries[*tool].verb.as_ref();
-                !verb.is_some_and(|verb| forbidden.contains(verb))
-            })
             .filter(|(_, (_, in_name, in_description))| *in_name >= 1 || *in_description >= 2)
             .map(|(tool, (score, in_name, _))| {
                 // Of `read_file` and `read_file_lines`, the shorter is meant by "read the file".
@@ -115,13 +137,18 @@ impl Catalogue {
             .find_map(|word| self.by_name.get(&word).copied())
     }
 
-    /// The best tool, if the text says what it does: the first word of its name.
-    fn led(&self, text: &str) -> Option<usize> {
-        let tool = self.best(text)?;
-        let verb = self.entries[tool].verb.as_ref()?;
+    /// The best tool, if the text says what it does: the verb of its name.
+    fn led(&self, text: &str, work: &mut Work) -> Option<usize> {
+        let tool = self.best(text, false, work)?;
+        let verb = self.entries[tool].action.verb.as_ref()?;
         let says_verb = split(text).iter().any(|word| stem(word) == *verb);
         says_verb.then_some(tool)
     }
+}
+
+/// The first `most` bytes of a text, or a little less.
+pub(super) fn start(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
 }
 
 /// The stems of the words that a no stands before: "don't delete", "do not ever roll".
@@ -146,7 +173,7 @@ fn forbidden(text: &str) -> HashSet<String> {
 
 /// The clauses of a question that say what a tool does. A question without such a clause has none;
 /// it is for [`Catalogue::best`] as a whole.
-pub fn clauses<'a>(question: &'a str, catalogue: &Catalogue) -> Vec<Clause<'a>> {
+pub fn clauses<'a>(question: &'a str, catalogue: &Catalogue, work: &mut Work) -> Vec<Clause<'a>> {
     let sentences = split_at(question, &["then"], &['.', '!', '?', ';', '\n']);
     if sentences.len() > MOST_CLAUSES {
         return Vec::new();
@@ -155,14 +182,14 @@ pub fn clauses<'a>(question: &'a str, catalogue: &Catalogue) -> Vec<Clause<'a>> 
     for sentence in sentences {
         let parts = split_at(sentence, &["and"], &[]);
         let led: Vec<Option<usize>> = match parts.len() {
-            ..=MOST_CLAUSES => parts.iter().map(|part| catalogue.led(part)).collect(),
+            ..=MOST_CLAUSES => parts.iter().map(|part| catalogue.led(part, work)).collect(),
             _ => Vec::new(),
         };
         // "add 2 and 3" stays whole, "roll 2 dice and flip 3 coins" does not.
         if led.len() > 1 && led.iter().all(Option::is_some) {
             let parts = parts.iter().zip(led);
             clauses.extend(parts.filter_map(|(text, tool)| Some(Clause { text, tool: tool? })));
-        } else if let Some(tool) = catalogue.led(sentence) {
+        } else if let Some(tool) = catalogue.led(sentence, work) {
             clauses.push(Clause {
                 text: sentence,
                 tool,
@@ -174,7 +201,7 @@ pub fn clauses<'a>(question: &'a str, catalogue: &Catalogue) -> Vec<Clause<'a>> 
 
 /// Splits a text at whole words and at characters that end a clause, outside of quotes. A `.` ends
 /// one only before white space or the end.
-fn split_at<'a>(text: &'a str, words: &[&str], ends: &[char]) -> Vec<&'a str> {
+pub(super) fn split_at<'a>(text: &'a str, words: &[&str], ends: &[char]) -> Vec<&'a str> {
     let mut parts = Vec::new();
     let mut start = 0;
     let mut is_quoted = false;
