@@ -21,22 +21,29 @@ pub enum KeySource {
 }
 
 impl KeySource {
-    /// Reads a JSON Web Key Set. Its RSA keys that name no algorithm get this one, or else RS256.
-    pub async fn load(
-        place: KeySetPlace,
+    /// Reads a JSON Web Key Set from a file. RSA keys without an algorithm get this one, or RS256.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is not a key set.
+    pub fn read(path: PathBuf, algorithm: Option<Algorithm>) -> Result<Self, Error> {
+        let rsa = KeyFamily::Rsa.pin(algorithm)?;
+        let text = key_file::read_public(&path)?;
+        let keys = jwk::read_set(text.as_bytes(), rsa)
+            .map_err(|source| Error::KeySetFile { path, source })?;
+        Ok(Self::Fixed(Arc::new(keys)))
+    }
+
+    /// Fetches a JSON Web Key Set. RSA keys without an algorithm get this one, or RS256.
+    ///
+    /// # Errors
+    /// If the key set cannot be fetched, or is not one.
+    pub async fn fetch(
+        url: Url,
         algorithm: Option<Algorithm>,
         now: SystemTime,
     ) -> Result<Self, Error> {
         let rsa = KeyFamily::Rsa.pin(algorithm)?;
-        match place {
-            KeySetPlace::File(path) => {
-                let text = key_file::read_public(&path)?;
-                let keys = jwk::read_set(text.as_bytes(), rsa)
-                    .map_err(|source| Error::KeySetFile { path, source })?;
-                Ok(Self::Fixed(Arc::new(keys)))
-            }
-            KeySetPlace::Url(url) => Ok(Self::Published(Jwks::load(url, rsa, now).await?)),
-        }
+        Ok(Self::Published(Jwks::load(url, rsa, now).await?))
     }
 
     /// The keys, if nothing has to be fetched for them.

@@ -104,10 +104,31 @@ enum UpstreamApiArg {
     Chat,
 }
 
-pub async fn gateway(args: GatewayArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
-    let model = args.model(ui)?;
-    let key = args.key()?;
-    let store = args.store()?;
+/// A gateway with the files that it needs.
+pub struct Setup {
+    args: GatewayArgs,
+    model: Model,
+    key: Option<Key>,
+    store: Store,
+}
+
+/// Reads and opens the files that the arguments name. Nothing is served yet.
+pub fn read(args: GatewayArgs, ui: &mut Ui) -> Result<Setup, Error> {
+    Ok(Setup {
+        model: args.model(ui)?,
+        key: args.key()?,
+        store: args.store()?,
+        args,
+    })
+}
+
+pub async fn gateway(setup: Setup, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    let Setup {
+        args,
+        model,
+        key,
+        store,
+    } = setup;
     let (listener, address) = listen::listen(&args.host, args.port).await?;
     if args.no_auth && !address.ip().is_loopback() {
         return Err(Error::OpenGateway { host: args.host });

@@ -55,14 +55,16 @@ impl Command {
             Self::Serve(args) => {
                 let (level, format) = args.log();
                 ui.start_log(level, format);
+                let service = serve::read(*args, ui)?;
                 let runtime = tokio::runtime::Builder::new_multi_thread();
-                block_on(runtime, serve::serve(*args, ui))
+                block_on(runtime, serve::serve(service, ui))
             }
             Self::Gateway(args) => {
                 let (level, format) = args.log();
                 ui.start_log(level, format);
+                let setup = gateway::read(*args, ui)?;
                 let runtime = tokio::runtime::Builder::new_multi_thread();
-                block_on(runtime, gateway::gateway(*args, ui))
+                block_on(runtime, gateway::gateway(setup, ui))
             }
             Self::Token(args) => {
                 ui.start_log(None, LogFormat::default());

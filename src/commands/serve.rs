@@ -12,8 +12,8 @@ use tracing::Level;
 
 use super::StopSignals;
 use super::listen::{self, LogArgs, NameArgs};
-use super::token::VerifierArgs;
-use crate::auth;
+use super::token::{Verification, VerifierArgs};
+use crate::auth::{self, Secret, Verifier};
 use crate::dice::{DiceServer, Roller};
 use crate::error::Error;
 use crate::exit::ExitStatus;
@@ -94,51 +94,81 @@ impl ServeArgs {
         self.log.log()
     }
 
-    /// The dice server, and who stands before it: whoever watches, the guard, the bearer layer.
-    async fn router(
+    /// The dice server behind the watcher, the guard and, with a verifier, the bearer layer.
+    fn router(
         &self,
         server: DiceServer,
+        verifier: Option<Verifier>,
         address: SocketAddr,
         stop: CancellationToken,
-        ui: &mut Ui,
-    ) -> Result<Router, Error> {
+        ui: &Ui,
+    ) -> Router {
         let options = EndpointOptions {
             only_answers: true,
             sessions: self.sessions.then_some(caller as CallerOf),
             stop,
         };
         let mut router = http::at(&self.path, http::endpoint(server, options));
-        if self.auth {
-            let verifier = Arc::new(self.verifier.load(ui).await?);
-            router = auth::protect(router, &self.path, verifier);
+        if let Some(verifier) = verifier {
+            router = auth::protect(router, &self.path, Arc::new(verifier));
         }
         let guard = self.names.guard(address);
-        Ok(listen::watched(
-            guard.protect(http::with_health(router)),
-            ui,
-        ))
+        listen::watched(guard.protect(http::with_health(router)), ui)
+    }
+
+    /// Refuses flags that have no meaning with the others.
+    fn check(&self) -> Result<(), Error> {
+        if self.transport == Transport::Stdio {
+            let demanded = [
+                ("--auth", self.auth),
+                ("--print-token", self.print_token),
+                ("--sessions", self.sessions),
+            ];
+            let demanded = demanded.into_iter().find(|(_, is_given)| *is_given);
+            let demanded = demanded.map(|(flag, _)| flag).or(self.verifier.given());
+            return demanded.map_or(Ok(()), |flag| Err(Error::NeedsHttp { flag }));
+        }
+        let demanded = self.print_token.then_some("--print-token");
+        match demanded.or(self.verifier.given()) {
+            Some(flag) if !self.auth => Err(Error::NeedsAuth { flag }),
+            _ if self.print_token && self.verifier.has_foreign_key() => Err(Error::ForeignKey),
+            _ => Ok(()),
+        }
     }
 }
 
-pub async fn serve(args: ServeArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
-    let roller = args.seed.map_or_else(Roller::default, Roller::seeded);
+/// A server with the files that it needs.
+pub struct Service {
+    args: ServeArgs,
+    /// With `--auth`.
+    verification: Option<Verification>,
+    /// With `--print-token`.
+    token: Option<Secret>,
+}
+
+/// Reads the files that the arguments name. Nothing is served yet.
+pub fn read(args: ServeArgs, ui: &mut Ui) -> Result<Service, Error> {
+    args.check()?;
+    let verification = args.auth.then(|| args.verifier.read(ui)).transpose()?;
+    let token = args.print_token.then(|| args.verifier.mint(ui));
+    Ok(Service {
+        token: token.transpose()?,
+        verification,
+        args,
+    })
+}
+
+pub async fn serve(service: Service, ui: &mut Ui) -> Result<ExitStatus, Error> {
+    let roller = service.args.seed;
+    let roller = roller.map_or_else(Roller::default, Roller::seeded);
     let server = DiceServer::new(roller);
-    match args.transport {
-        Transport::Stdio => serve_stdio(server, &args).await,
-        Transport::Http => serve_http(server, args, ui).await,
+    match service.args.transport {
+        Transport::Stdio => serve_stdio(server).await,
+        Transport::Http => serve_http(server, service, ui).await,
     }
 }
 
-async fn serve_stdio(server: DiceServer, args: &ServeArgs) -> Result<ExitStatus, Error> {
-    let demanded = [
-        ("--auth", args.auth),
-        ("--print-token", args.print_token),
-        ("--sessions", args.sessions),
-    ];
-    let demanded = demanded.into_iter().find(|(_, is_given)| *is_given);
-    if let Some(flag) = demanded.map(|(flag, _)| flag).or(args.verifier.given()) {
-        return Err(Error::NeedsHttp { flag });
-    }
+async fn serve_stdio(server: DiceServer) -> Result<ExitStatus, Error> {
     let serving = async {
         match server.serve(rmcp::transport::stdio()).await {
             Ok(running) => running
@@ -157,28 +187,33 @@ async fn serve_stdio(server: DiceServer, args: &ServeArgs) -> Result<ExitStatus,
     }
 }
 
-async fn serve_http(server: DiceServer, args: ServeArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
-    let demanded = args.print_token.then_some("--print-token");
-    if let Some(flag) = demanded.or(args.verifier.given())
-        && !args.auth
-    {
-        return Err(Error::NeedsAuth { flag });
-    }
-    if args.print_token && args.verifier.has_foreign_key() {
-        return Err(Error::ForeignKey);
-    }
+async fn serve_http(
+    server: DiceServer,
+    service: Service,
+    ui: &mut Ui,
+) -> Result<ExitStatus, Error> {
+    let args = service.args;
+    let verifier = match service.verification {
+        Some(verification) => Some(verification.verifier().await?),
+        None => None,
+    };
     let (listener, address) = listen::listen(&args.host, args.port).await?;
     let stop = CancellationToken::new();
-    let router = args.router(server, address, stop.clone(), ui).await?;
+    let router = args.router(server, verifier, address, stop.clone(), ui);
     // Whoever reads that the server is ready may tell it to stop.
     let signals = StopSignals::new()?;
-    greet(&args, address, ui)?;
+    greet(&args, service.token.as_ref(), address, ui)?;
 
     listen::serve_until(signals, http::MOST_CONNECTIONS, listener, router, stop).await;
     Ok(ExitStatus::Done)
 }
 
-fn greet(args: &ServeArgs, address: SocketAddr, ui: &mut Ui) -> Result<(), Error> {
+fn greet(
+    args: &ServeArgs,
+    token: Option<&Secret>,
+    address: SocketAddr,
+    ui: &mut Ui,
+) -> Result<(), Error> {
     if !args.no_banner {
         let who = if args.auth {
             "those who have a token may call it"
@@ -189,8 +224,7 @@ fn greet(args: &ServeArgs, address: SocketAddr, ui: &mut Ui) -> Result<(), Error
             "Dice Roller: roll_dice(n_dice: int) -> list[int]; {who}"
         ));
     }
-    if args.print_token {
-        let token = args.verifier.mint(ui)?;
+    if let Some(token) = token {
         ui.print(&format!(
             "\n---\n\n🔑 Dice Roller access token:\n\n{}\n\n---\n",
             token.expose()

@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use directories::ProjectDirs;
 use serde_json::Value;
+use url::Url;
 
 use super::args::{self, SecretSource};
 use super::{block_on, until_stopped};
 use crate::auth::{
-    self, Algorithm, Claims, Created, KeySize, KeySource, Policy, Secret, SigningKey, Verifier,
-    VerifyingKey,
+    self, Algorithm, Claims, Created, KeySetPlace, KeySize, KeySource, Policy, Secret, SigningKey,
+    Verifier, VerifyingKey,
 };
 use crate::error::Error;
 use crate::exit::ExitStatus;
@@ -223,27 +224,30 @@ pub struct VerifierArgs {
 }
 
 impl VerifierArgs {
-    /// The verifier that these arguments describe.
-    pub async fn load(&self, ui: &mut Ui) -> Result<Verifier, Error> {
+    /// Reads the files that these arguments name. Nothing is fetched yet.
+    pub fn read(&self, ui: &mut Ui) -> Result<Verification, Error> {
         let policy = Policy {
             issuers: self.issuer.clone(),
             audiences: self.audiences(),
             required_scopes: self.required_scopes.clone(),
             leeway: self.leeway.unwrap_or_default(),
         };
-        Ok(Verifier::new(self.keys(ui).await?, policy))
+        let keys = self.keys(ui)?;
+        Ok(Verification { keys, policy })
     }
 
-    async fn keys(&self, ui: &mut Ui) -> Result<KeySource, Error> {
+    fn keys(&self, ui: &mut Ui) -> Result<TrustedKeys, Error> {
         if let Some(place) = &self.jwks {
-            let now = SystemTime::now();
-            return Ok(KeySource::load(place.parse()?, self.algorithm, now).await?);
+            return Ok(match place.parse()? {
+                KeySetPlace::File(path) => KeySource::read(path, self.algorithm)?.into(),
+                KeySetPlace::Url(url) => TrustedKeys::Published(url, self.algorithm),
+            });
         }
         let key = match &self.public_key {
             Some(path) => VerifyingKey::load(path)?,
             None => self.signing_key(ui)?.verifying_key().clone(),
         };
-        Ok(key.pin(self.algorithm)?.into())
+        Ok(KeySource::from(key.pin(self.algorithm)?).into())
     }
 
     /// A token that the verifier accepts, signed with the key pair for development.
@@ -295,6 +299,36 @@ impl VerifierArgs {
             key_dir: self.key_dir.clone(),
         };
         key.load(ui)
+    }
+}
+
+/// What tokens are verified with, before a key set at a URL has been fetched.
+pub struct Verification {
+    keys: TrustedKeys,
+    policy: Policy,
+}
+
+enum TrustedKeys {
+    Read(KeySource),
+    Published(Url, Option<Algorithm>),
+}
+
+impl From<KeySource> for TrustedKeys {
+    fn from(keys: KeySource) -> Self {
+        Self::Read(keys)
+    }
+}
+
+impl Verification {
+    /// The verifier, with the keys that are published at a URL.
+    pub async fn verifier(self) -> Result<Verifier, Error> {
+        let keys = match self.keys {
+            TrustedKeys::Read(keys) => keys,
+            TrustedKeys::Published(url, algorithm) => {
+                KeySource::fetch(url, algorithm, SystemTime::now()).await?
+            }
+        };
+        Ok(Verifier::new(keys, self.policy))
     }
 }
 
@@ -363,22 +397,23 @@ fn inspect(args: InspectArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
 }
 
 fn verify(mut args: VerifyArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
-    // Before there is a runtime, whose signal handlers would wait while stdin is read.
+    // Before there is a runtime, whose signal handlers would wait while files are read.
     let token = args.token.take().unwrap_or(SecretSource::Stdin);
     let token = token.read("the token")?;
+    let verification = args.verifier.read(ui)?;
     let runtime = tokio::runtime::Builder::new_current_thread();
     block_on(
         runtime,
-        until_stopped(verify_with(&args.verifier, &token, ui)),
+        until_stopped(verify_with(verification, &token, ui)),
     )
 }
 
 async fn verify_with(
-    verifier: &VerifierArgs,
+    verification: Verification,
     token: &Secret,
     ui: &mut Ui,
 ) -> Result<ExitStatus, Error> {
-    let verifier = verifier.load(ui).await?;
+    let verifier = verification.verifier().await?;
     let verified = verifier.verify(token.expose(), SystemTime::now()).await?;
     let subject = verified.subject.as_deref().unwrap_or("nobody");
     ui.print(&format!(
