@@ -8,6 +8,7 @@ use crate::auth::{self, FetchError, KeySetRefusal};
 use crate::engine::StoreError;
 use crate::engine::model::ScriptError;
 use crate::exit::ExitStatus;
+use crate::file;
 use crate::mcp;
 use crate::responses;
 
@@ -83,14 +84,10 @@ pub enum Error {
     WhoseCredentials,
     #[error("there is no connector {id:?}")]
     UnknownConnector { id: String },
-    #[error("{} cannot be read", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    File(#[from] file::Error),
     #[error("{} cannot be written", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("{} is not text", path.display())]
-    NotText { path: PathBuf },
-    #[error("{} is larger than {limit} bytes", path.display())]
-    TooLarge { path: PathBuf, limit: u64 },
     #[error("{} is not JSON", path.display())]
     NotJson {
         path: PathBuf,
@@ -199,6 +196,7 @@ impl Error {
         match self {
             Self::Responses(error) => status_of(error),
             Self::Auth(error) => status_of_auth(error),
+            Self::File(error) => status_of_file(error),
             Self::NoApiKey => ExitStatus::Refused,
             Self::EmptySecret(_)
             | Self::UnusableSecret(_)
@@ -235,10 +233,7 @@ impl Error {
             | Self::OnlyAtOpenAi
             | Self::NoRecordedList { .. }
             | Self::NotJson { .. }
-            | Self::Script { .. }
-            | Self::Read { .. }
-            | Self::NotText { .. }
-            | Self::TooLarge { .. } => ExitStatus::Usage,
+            | Self::Script { .. } => ExitStatus::Usage,
             Self::Rejected(_)
             | Self::NoHome
             | Self::Write { .. }
@@ -335,7 +330,6 @@ impl Error {
             Self::NoRecordedList { .. } => {
                 "save a response that has an mcp_list_tools of it, such as with `ask --json`"
             }
-            Self::NotText { .. } => "it must be UTF-8",
             Self::NoHome => "set HOME, or name a folder with --key-dir",
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 "another program listens there; take another port, or -p 0 for a free one"
@@ -349,27 +343,22 @@ impl Error {
                 ));
             }
             Self::Auth(error) => return hint_of_auth(error).map(str::to_owned),
+            Self::File(error) => return hint_of_file(error).map(str::to_owned),
             Self::Rejected(auth::Rejection::Audience { .. }) => {
                 "a token is for the audiences that it was minted for: `token --audience NAME`"
             }
             Self::Rejected(auth::Rejection::Signature) => {
                 "it was signed with another key, or changed since"
             }
-            Self::Script {
-                source: ScriptError::NotJson(_) | ScriptError::NotAScript(_),
-                ..
-            } => {
+            Self::Script { .. } => {
                 "a script is a JSON list of steps such as {\"calls\": [{\"name\": ..., \"arguments\": {...}}]} and {\"say\": \"...\"}"
             }
             Self::Rejected(_)
             | Self::Header(_)
-            | Self::Script { .. }
-            | Self::Read { .. }
             | Self::Write { .. }
             | Self::Store { .. }
             | Self::McpConfig { .. }
             | Self::NotJson { .. }
-            | Self::TooLarge { .. }
             | Self::Listen { .. }
             | Self::UnknownHost { .. }
             | Self::Stdio(_)
@@ -457,12 +446,7 @@ fn status_of_auth(error: &auth::Error) -> ExitStatus {
             | FetchError::NotUsable(_) => ExitStatus::BrokenAnswer,
             FetchError::Setup(_) => ExitStatus::Internal,
         },
-        auth::Error::Read { .. }
-        | auth::Error::Write { .. }
-        | auth::Error::NotAFile { .. }
-        | auth::Error::TooLarge { .. }
-        | auth::Error::Exists { .. }
-        | auth::Error::Loose { .. }
+        auth::Error::File(_)
         | auth::Error::KeyFile { .. }
         | auth::Error::Key(_)
         | auth::Error::KeySetFile { .. }
@@ -474,9 +458,33 @@ fn status_of_auth(error: &auth::Error) -> ExitStatus {
     }
 }
 
+fn status_of_file(error: &file::Error) -> ExitStatus {
+    match error {
+        file::Error::Read { .. } | file::Error::TooLarge { .. } | file::Error::NotText { .. } => {
+            ExitStatus::Usage
+        }
+        file::Error::Loose { .. }
+        | file::Error::Write { .. }
+        | file::Error::NotAFile { .. }
+        | file::Error::Exists { .. } => ExitStatus::Internal,
+    }
+}
+
+fn hint_of_file(error: &file::Error) -> Option<&'static str> {
+    match error {
+        file::Error::NotText { .. } => Some("it must be UTF-8"),
+        file::Error::Exists { .. } => Some("pass --force to replace it"),
+        file::Error::Read { .. }
+        | file::Error::TooLarge { .. }
+        | file::Error::Loose { .. }
+        | file::Error::Write { .. }
+        | file::Error::NotAFile { .. } => None,
+    }
+}
+
 fn hint_of_auth(error: &auth::Error) -> Option<&'static str> {
     match error {
-        auth::Error::Exists { .. } => Some("pass --force to replace it"),
+        auth::Error::File(error) => hint_of_file(error),
         auth::Error::Misfit { .. } => Some("without --algorithm the key decides"),
         auth::Error::KeySetUrl => Some("write it with https://, or save the key set into a file"),
         auth::Error::KeySetFetch { source, .. } => match source {
@@ -497,12 +505,7 @@ fn hint_of_auth(error: &auth::Error) -> Option<&'static str> {
             source: KeySetRefusal::NotAKeySet,
             ..
         } => Some("a key in PEM is named with --public-key"),
-        auth::Error::Read { .. }
-        | auth::Error::Write { .. }
-        | auth::Error::NotAFile { .. }
-        | auth::Error::TooLarge { .. }
-        | auth::Error::Loose { .. }
-        | auth::Error::KeyFile { .. }
+        auth::Error::KeyFile { .. }
         | auth::Error::Key(_)
         | auth::Error::KeySetFile { .. }
         | auth::Error::Generate

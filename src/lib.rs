@@ -22,6 +22,7 @@ pub mod address;
 pub mod auth;
 pub mod budget;
 pub mod dice;
+pub mod file;
 pub mod http;
 pub mod outgoing;
 pub mod schema;

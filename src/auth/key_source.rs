@@ -9,7 +9,8 @@ use url::Url;
 
 use crate::address;
 use crate::auth::jwks::Jwks;
-use crate::auth::{Algorithm, Error, KeyFamily, Keys, PinnedKey, jwk, key_file};
+use crate::auth::{Algorithm, Error, KeyFamily, Keys, MAX_KEY_FILE, PinnedKey, jwk};
+use crate::file;
 
 /// Where the trusted keys come from.
 #[derive(Debug)]
@@ -27,9 +28,9 @@ impl KeySource {
     /// If the file cannot be read, or is not a key set.
     pub fn read(path: PathBuf, algorithm: Option<Algorithm>) -> Result<Self, Error> {
         let rsa = KeyFamily::Rsa.pin(algorithm)?;
-        let text = key_file::read_public(&path)?;
-        let keys = jwk::read_set(text.as_bytes(), rsa)
-            .map_err(|source| Error::KeySetFile { path, source })?;
+        let text = file::read(&path, MAX_KEY_FILE)?;
+        let keys =
+            jwk::read_set(&text, rsa).map_err(|source| Error::KeySetFile { path, source })?;
         Ok(Self::Fixed(Arc::new(keys)))
     }
 

@@ -20,6 +20,7 @@ use crate::auth::test_keys::{OURS, THEIRS};
 use crate::auth::{
     Created, DEV_KEY_FILE, Error, KeyRefusal, KeySize, SigningKey, VerifyingKey, der as der_reader,
 };
+use crate::file;
 
 fn pem(tag: &str, der: &[u8]) -> String {
     pem::encode(&pem::Pem::new(tag, der))
@@ -475,7 +476,7 @@ fn a_saved_key_is_replaced_only_when_forced() {
 
     assert!(matches!(
         THEIRS.save(&path, false),
-        Err(Error::Exists { .. })
+        Err(Error::File(file::Error::Exists { .. }))
     ));
     assert!(same_as_ours(
         SigningKey::load(&path).unwrap().verifying_key()

@@ -1,7 +1,8 @@
 //! Who may call: developer key pairs, the tokens they sign, the bearer layer that demands them.
 
-use std::io;
 use std::path::PathBuf;
+
+use crate::file;
 
 mod algorithm;
 mod bearer;
@@ -10,7 +11,6 @@ mod caller;
 mod der;
 mod jwk;
 mod jwks;
-mod key_file;
 mod key_pem;
 mod key_source;
 mod keys;
@@ -55,27 +55,16 @@ pub use token::{Claims, Inspection, inspect};
 pub use verifier::Verifier;
 pub use verifying_key::{PinnedKey, VerifyingKey};
 
+/// The most bytes of a file with keys. A private key of 16384 bits is 13 KiB of PEM.
+const MAX_KEY_FILE: u64 = 64 * 1024;
+
 /// Why there is no key, or no token.
 ///
 /// A token that was refused is not an error of ours: see [`Rejection`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{} cannot be read", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("{} cannot be written", path.display())]
-    Write { path: PathBuf, source: io::Error },
-    #[error("{} is not a regular file", path.display())]
-    NotAFile { path: PathBuf },
-    #[error("{} is too large for a key file: more than 64 KiB", path.display())]
-    TooLarge { path: PathBuf },
-    #[error("{} exists already", path.display())]
-    Exists { path: PathBuf },
-    /// ssh refuses such a key as well.
-    #[error(
-        "the private key {0} is open to other users (mode {mode:04o}): run `chmod 600 {0}`",
-        path.display()
-    )]
-    Loose { path: PathBuf, mode: u32 },
+    #[error(transparent)]
+    File(#[from] file::Error),
     #[error("{} cannot be used as a key", path.display())]
     KeyFile { path: PathBuf, source: KeyRefusal },
     #[error("the key cannot be used")]

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::auth::{Error, key_file};
+use crate::file;
 
 /// A token, a private key or a header's value: wiped when dropped, never shown by accident.
 #[derive(Clone)]
@@ -21,11 +21,11 @@ impl Secret {
 
     /// Writes the text to a file that only its owner can read, whole or not at all.
     /// Without `force`, a file that is there already is left alone.
-    pub fn save(&self, path: &Path, force: bool) -> Result<(), Error> {
+    pub fn save(&self, path: &Path, force: bool) -> Result<(), file::Error> {
         if force {
-            key_file::replace(path, self.expose())
+            file::replace(path, self.expose())
         } else {
-            key_file::create(path, self.expose())
+            file::create(path, self.expose())
         }
     }
 }

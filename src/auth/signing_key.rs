@@ -9,12 +9,14 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{self, KeyPair};
 use aws_lc_rs::signature::KeyPair as _;
 use jsonwebtoken::EncodingKey;
+use secrecy::zeroize::Zeroizing;
 use serde_json::{Value, json};
 
 use crate::auth::rsa_public_key::RsaPublicKey;
 use crate::auth::{
-    Error, KeyRefusal, Secret, VerifyingKey, der, key_file, key_pem, rsa_public_key,
+    Error, KeyRefusal, MAX_KEY_FILE, Secret, VerifyingKey, der, key_pem, rsa_public_key,
 };
+use crate::file;
 
 /// The name of the developer key pair in its folder.
 pub const DEV_KEY_FILE: &str = "dev-key.pem";
@@ -43,7 +45,8 @@ impl SigningKey {
 
     /// Reads a private key in PEM, PKCS#8 or PKCS#1, from a file that nobody else can read.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let text = key_file::read_private(path)?;
+        let bytes = file::read_private(path, MAX_KEY_FILE)?;
+        let text = Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned());
         Self::parse(&text).map_err(|source| Error::KeyFile {
             path: path.into(),
             source,
@@ -54,14 +57,15 @@ impl SigningKey {
     pub fn load_or_create(folder: &Path) -> Result<(Self, Created), Error> {
         let path = folder.join(DEV_KEY_FILE);
         match Self::load(&path) {
-            Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(Error::File(file::Error::Read { source, .. }))
+                if source.kind() == io::ErrorKind::NotFound => {}
             found => return Ok((found?, Created::No)),
         }
         let key = Self::generate(KeySize::default())?;
         match key.save(&path, false) {
             Ok(()) => Ok((key, Created::Yes)),
             // Another process was faster, and both must sign with the same key.
-            Err(Error::Exists { .. }) => Ok((Self::load(&path)?, Created::No)),
+            Err(Error::File(file::Error::Exists { .. })) => Ok((Self::load(&path)?, Created::No)),
             Err(error) => Err(error),
         }
     }
@@ -70,9 +74,9 @@ impl SigningKey {
     /// Without `force`, a file that is there already is left alone.
     pub fn save(&self, path: &Path, force: bool) -> Result<(), Error> {
         if let Some(folder) = path.parent() {
-            key_file::create_folder(folder)?;
+            file::create_folder(folder)?;
         }
-        self.private_pem.save(path, force)
+        Ok(self.private_pem.save(path, force)?)
     }
 
     /// The private key as PKCS#8.

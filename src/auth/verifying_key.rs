@@ -10,7 +10,8 @@ use aws_lc_rs::signature::{
 use jsonwebtoken::DecodingKey;
 
 use crate::auth::rsa_public_key::RsaPublicKey;
-use crate::auth::{Algorithm, Error, KeyFamily, KeyRefusal, key_file, key_pem};
+use crate::auth::{Algorithm, Error, KeyFamily, KeyRefusal, MAX_KEY_FILE, key_pem};
+use crate::file;
 
 /// A public key: RSA of 2048 to 8192 bits, EC P-256 or P-384, or Ed25519.
 #[derive(Clone)]
@@ -22,8 +23,8 @@ pub struct VerifyingKey {
 impl VerifyingKey {
     /// Reads a public key in PEM, as `SubjectPublicKeyInfo`; an RSA key as PKCS#1 as well.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let text = key_file::read_public(path)?;
-        Self::parse(&text).map_err(|source| Error::KeyFile {
+        let bytes = file::read(path, MAX_KEY_FILE)?;
+        Self::parse(&String::from_utf8_lossy(&bytes)).map_err(|source| Error::KeyFile {
             path: path.into(),
             source,
         })

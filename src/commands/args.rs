@@ -1,8 +1,7 @@
 //! Texts of the command line that become types, and small files that it names.
 
 use std::convert::Infallible;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -12,9 +11,15 @@ use url::Url;
 use crate::auth::Secret;
 use crate::engine::model::{Model, Script};
 use crate::error::Error;
+use crate::file;
 
 /// The most bytes that are read of a file with a secret, or of headers.
 const MAX_SMALL_FILE: u64 = 64 * 1024;
+/// The most bytes that are read of an `mcp.json`, which can be a stranger's: parsing one takes up to
+/// 40 times as much memory.
+const MAX_CONFIG: u64 = 1024 * 1024;
+/// The most bytes that are read of a script; parsing one takes up to 100 times as much memory.
+const MAX_SCRIPT: u64 = 4 * 1024 * 1024;
 /// The most bytes that are read of any other file, or of stdin.
 const MAX_TEXT: u64 = 16 * 1024 * 1024;
 
@@ -48,11 +53,7 @@ impl SecretSource {
         let text = match self {
             Self::Text(secret) => secret.clone(),
             Self::File(path) => Secret::from(read_small(path)?),
-            Self::Stdin => Secret::from(read_text(
-                io::stdin().lock(),
-                Path::new("stdin"),
-                MAX_SMALL_FILE,
-            )?),
+            Self::Stdin => Secret::from(read_stdin_to(MAX_SMALL_FILE)?),
         };
         let token = text.expose().trim();
         let token = token.strip_prefix("Bearer ").unwrap_or(token);
@@ -77,44 +78,32 @@ pub fn http_url(text: &str, flag: &'static str) -> Result<Url, Error> {
 
 /// A text file with a secret, or with headers.
 pub fn read_small(path: &Path) -> Result<String, Error> {
-    read_text(open(path)?, path, MAX_SMALL_FILE)
+    text(&file::read(path, MAX_SMALL_FILE)?, path)
 }
 
-/// A text file, such as a configuration.
+/// An `mcp.json`.
+pub fn read_config(path: &Path) -> Result<String, Error> {
+    text(&file::read(path, MAX_CONFIG)?, path)
+}
+
+/// Any other text file.
 pub fn read_text_file(path: &Path) -> Result<String, Error> {
-    read_text(open(path)?, path, MAX_TEXT)
+    text(&file::read(path, MAX_TEXT)?, path)
 }
 
 /// All of stdin.
 pub fn read_stdin() -> Result<String, Error> {
-    read_text(io::stdin().lock(), Path::new("stdin"), MAX_TEXT)
+    read_stdin_to(MAX_TEXT)
 }
 
-fn open(path: &Path) -> Result<File, Error> {
-    File::open(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
-    })
+fn read_stdin_to(limit: u64) -> Result<String, Error> {
+    let path = Path::new("stdin");
+    text(&file::read_from(io::stdin().lock(), path, limit)?, path)
 }
 
-fn read_text(source: impl Read, path: &Path, limit: u64) -> Result<String, Error> {
-    let mut bytes = Vec::new();
-    source
-        .take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|source| Error::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-    if bytes.len() as u64 > limit {
-        return Err(Error::TooLarge {
-            path: path.to_owned(),
-            limit,
-        });
-    }
-    String::from_utf8(bytes).map_err(|_| Error::NotText {
-        path: path.to_owned(),
-    })
+fn text(bytes: &[u8], path: &Path) -> Result<String, Error> {
+    let text = std::str::from_utf8(bytes).map_err(|_| file::Error::NotText { path: path.into() });
+    Ok(text?.to_owned())
 }
 
 /// A word as a shell reads it: in quotes, if it has characters that mean something there.
@@ -148,7 +137,8 @@ pub fn key_json(text: &str) -> Result<(String, Value), String> {
 
 /// The model of `script:FILE`.
 pub fn script(path: &str) -> Result<Model, Error> {
-    let script = Script::load(path.as_ref());
+    let path = Path::new(path);
+    let script = Script::parse(&text(&file::read(path, MAX_SCRIPT)?, path)?);
     script.map(Model::Script).map_err(|source| Error::Script {
         path: path.into(),
         source,

@@ -7,19 +7,20 @@ use url::Url;
 
 use super::approve::ApprovalPolicy;
 use super::args::{self, SecretSource};
-use super::bundled::Bundled;
+use super::bundled::{self, Bundled};
 use super::fields::FieldArgs;
 use super::print_request::{self, PrintAs};
 use super::servers::{McpServerArgs, Servers};
 use super::state;
 use crate::address;
+use crate::auth::Secret;
 use crate::engine::Engine;
 use crate::engine::model::{Model, Upstream, UpstreamApi};
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::responses::{
-    self, Client, Conversation, CreateResponse, Event, EventKind, Input, Item, Limits, Response,
-    Retries, ToolEntry,
+    self, Client, Conversation, CreateResponse, Event, EventKind, Input, Item, Limits, MCPTool,
+    Response, Retries, ToolEntry,
 };
 use crate::route::Route;
 use crate::ui::{Format, Ui};
@@ -145,10 +146,21 @@ enum FormatArg {
 pub struct Question {
     args: AskArgs,
     servers: Servers,
+    /// Nothing with `--print-request`.
+    answerer: Option<Answerer>,
+    /// The tool entry of the bundled server, if it is used; its URL is known when it runs.
+    bundled: Option<MCPTool>,
     /// The request, but for what is said and to whom.
     template: CreateResponse,
     conversation: Conversation,
     prompt: Option<String>,
+}
+
+/// Who answers.
+enum Answerer {
+    BuiltIn(Model),
+    /// The endpoint, for the holder of this key.
+    Endpoint(Secret),
 }
 
 /// Reads what the arguments name: files, stdin, the environment. Nothing is asked yet.
@@ -165,15 +177,22 @@ pub fn read(args: AskArgs, ui: &mut Ui) -> Result<Question, Error> {
     let servers = args.server.read()?;
     args.check(&servers)?;
     let template = args.request()?;
+    let bundled = args.bundled(&servers)?;
     let conversation = args.conversation()?;
     let prompt = args.prompt(!conversation.pending.is_empty())?;
     for note in args.notes(&servers) {
         ui.note(&note);
     }
     ui.set_checks(servers.checks.clone());
+    let answerer = match args.print_request {
+        Some(_) => None,
+        None => Some(args.answerer()?),
+    };
     Ok(Question {
         args,
         servers,
+        answerer,
+        bundled,
         template,
         conversation,
         prompt,
@@ -185,8 +204,8 @@ pub async fn ask(mut question: Question, ui: &mut Ui) -> Result<ExitStatus, Erro
     if let Some(language) = question.args.print_request {
         return question.print(language, ui).await;
     }
-    let route = question.args.route(&mut question.servers, ui)?;
-    let bundled = question.args.bundled(&mut question.servers).await?;
+    let route = question.route(ui)?;
+    let bundled = question.start_bundled().await?;
     question.take_entries()?;
     let answered = question.converse(&route, ui).await;
     route.close().await;
@@ -198,6 +217,32 @@ pub async fn ask(mut question: Question, ui: &mut Ui) -> Result<ExitStatus, Erro
 }
 
 impl Question {
+    fn route(&mut self, ui: &Ui) -> Result<Route, Error> {
+        let commands = std::mem::take(&mut self.servers.commands);
+        let model = match self.answerer.take().ok_or(Error::NoApiKey)? {
+            Answerer::BuiltIn(model) => model,
+            Answerer::Endpoint(key) => {
+                let client = self.args.client(&key, ui)?;
+                if !self.args.bridge {
+                    return Ok(Route::Http(client));
+                }
+                Model::Upstream(Upstream::new(client, UpstreamApi::Responses))
+            }
+        };
+        Ok(Route::InProcess(Engine::new(model, commands)))
+    }
+
+    /// Starts the bundled server, if it is used, and names it in the request.
+    async fn start_bundled(&mut self) -> Result<Option<Bundled>, Error> {
+        let Some(mut entry) = self.bundled.take() else {
+            return Ok(None);
+        };
+        let (bundled, url) = Bundled::start().await?;
+        entry.server_url = Some(url.to_string());
+        self.servers.entries.push(ToolEntry::Mcp(Box::new(entry)));
+        Ok(Some(bundled))
+    }
+
     /// Prints the request in place of sending it.
     async fn print(mut self, language: PrintAs, ui: &mut Ui) -> Result<ExitStatus, Error> {
         self.take_entries()?;
@@ -360,29 +405,19 @@ impl AskArgs {
         self.local || self.bridge
     }
 
-    fn route(&self, servers: &mut Servers, ui: &Ui) -> Result<Route, Error> {
-        let commands = std::mem::take(&mut servers.commands);
+    /// Who answers, with the script or the key that is in a file.
+    fn answerer(&self) -> Result<Answerer, Error> {
         if self.local {
-            let engine = Engine::new(self.local_model()?, commands);
-            return Ok(Route::InProcess(engine));
+            return Ok(Answerer::BuiltIn(self.local_model()?));
         }
-        let client = self.client(ui)?;
-        Ok(if self.bridge {
-            let model = Model::Upstream(Upstream::new(client, UpstreamApi::Responses));
-            Route::InProcess(Engine::new(model, commands))
-        } else {
-            Route::Http(client)
-        })
+        let api_key = self.api_key.as_ref().ok_or(Error::NoApiKey)?;
+        match api_key.read("OPENAI_API_KEY") {
+            Err(Error::EmptySecret(_)) => Err(Error::NoApiKey),
+            read => Ok(Answerer::Endpoint(read?)),
+        }
     }
 
-    fn client(&self, ui: &Ui) -> Result<Client, Error> {
-        let api_key = self.api_key.as_ref().ok_or(Error::NoApiKey)?;
-        let api_key = api_key
-            .read("OPENAI_API_KEY")
-            .map_err(|error| match error {
-                Error::EmptySecret(_) => Error::NoApiKey,
-                other => other,
-            })?;
+    fn client(&self, api_key: &Secret, ui: &Ui) -> Result<Client, Error> {
         let limits = Limits {
             idle_timeout: self.idle_timeout,
             max_bytes: self.max_bytes,
@@ -394,7 +429,7 @@ impl AskArgs {
         let on_retry = ui.on_retry();
         Ok(Client::new(
             &self.base_url()?,
-            &api_key,
+            api_key,
             limits,
             retries,
             on_retry,
@@ -477,14 +512,12 @@ impl AskArgs {
         })
     }
 
-    /// The bundled dice server, which runs until it is stopped: with --local, if no server is named.
-    async fn bundled(&self, servers: &mut Servers) -> Result<Option<Bundled>, Error> {
-        if !self.local || !servers.entries.is_empty() {
-            return Ok(None);
-        }
-        let (bundled, entry) = Bundled::start(&self.server).await?;
-        servers.entries.push(entry);
-        Ok(Some(bundled))
+    /// The entry of the bundled dice server, which is used with --local if no server is named.
+    fn bundled(&self, servers: &Servers) -> Result<Option<MCPTool>, Error> {
+        let is_used = self.local && servers.entries.is_empty();
+        is_used
+            .then(|| self.server.entry_without_url(bundled::LABEL))
+            .transpose()
     }
 
     fn notes(&self, servers: &Servers) -> Vec<String> {

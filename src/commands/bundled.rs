@@ -7,11 +7,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::servers::McpServerArgs;
 use crate::dice::DiceServer;
 use crate::error::Error;
 use crate::http;
-use crate::responses::ToolEntry;
+
+/// Its label, if the user gives it no other.
+pub const LABEL: &str = "dice_server";
 
 /// The running server.
 pub struct Bundled {
@@ -20,14 +21,14 @@ pub struct Bundled {
 }
 
 impl Bundled {
-    pub async fn start(server: &McpServerArgs) -> Result<(Self, ToolEntry), Error> {
+    /// Starts it on a free port, and returns its URL.
+    pub async fn start() -> Result<(Self, Url), Error> {
         let address: SocketAddr = ([127, 0, 0, 1], 0).into();
         let listen = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let url =
             Url::parse(&format!("http://{address}/mcp")).expect("a socket address makes a URL");
-        let entry = server.entry_of(&url, "dice_server")?;
 
         let stop = CancellationToken::new();
         let options = http::EndpointOptions {
@@ -38,7 +39,7 @@ impl Bundled {
         let router = http::at("/mcp", http::endpoint(DiceServer::default(), options));
         let router = http::Guard::default().protect(router);
         let serving = tokio::spawn(http::serve(listener, router, stop.clone()));
-        Ok((Self { stop, serving }, entry))
+        Ok((Self { stop, serving }, url))
     }
 
     /// Nobody waits for its answers any more, so neither does it.

@@ -126,16 +126,15 @@ impl McpServerArgs {
         Ok(servers)
     }
 
-    /// The entry for a server that the arguments do not name: the bundled one. What they say of a
+    /// The entry of a server that the arguments do not name: the bundled one. What they say of a
     /// server goes for it as well.
-    pub fn entry_of(&self, url: &Url, label: &str) -> Result<ToolEntry, Error> {
+    pub fn entry_without_url(&self, label: &str) -> Result<MCPTool, Error> {
         let mut entry = MCPTool {
             server_label: self
                 .server_label
                 .as_ref()
                 .filter(|label| !label.0.is_empty())
                 .map_or_else(|| label.to_owned(), |label| label.0.clone()),
-            server_url: Some(url.to_string()),
             ..MCPTool::default()
         };
         self.fill(&mut entry);
@@ -143,7 +142,7 @@ impl McpServerArgs {
         if entry.require_approval.is_none() {
             entry.require_approval = Some(RequireApproval::never());
         }
-        Ok(ToolEntry::Mcp(Box::new(entry)))
+        Ok(entry)
     }
 
     /// Whether stdin holds the token.
@@ -190,7 +189,7 @@ impl McpServerArgs {
             path: path.to_owned(),
             source,
         };
-        let config = Config::read(&args::read_text_file(path)?).map_err(unusable)?;
+        let config = Config::read(&args::read_config(path)?).map_err(unusable)?;
         if config.has_inputs {
             servers.notes.push(format!(
                 "the inputs of {} are not asked for; a server that needs one cannot be used",

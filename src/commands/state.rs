@@ -1,6 +1,5 @@
 //! The last conversation, in a file that only its owner can read.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -9,13 +8,16 @@ use directories::ProjectDirs;
 use super::args;
 use crate::auth::Secret;
 use crate::error::Error;
+use crate::file;
 use crate::responses::Conversation;
 
 /// The conversation of the last `ask`.
 pub fn load() -> Result<Conversation, Error> {
     let path = path()?;
     let text = match args::read_text_file(&path) {
-        Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+        Err(Error::File(file::Error::Read { source, .. }))
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
             return Err(Error::NoConversation);
         }
         text => text?,
@@ -27,10 +29,7 @@ pub fn load() -> Result<Conversation, Error> {
 pub fn save(conversation: &Conversation) -> Result<(), Error> {
     let path = path()?;
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|source| Error::Write {
-            path: folder.to_owned(),
-            source,
-        })?;
+        file::create_folder(folder)?;
     }
     let text = serde_json::to_string(conversation).map_err(|error| Error::Write {
         path: path.clone(),

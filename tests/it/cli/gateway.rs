@@ -637,7 +637,7 @@ fn a_gateway_for_everybody_is_for_this_machine_alone() {
         (
             vec!["--model", "script:/nowhere.json"],
             2,
-            "/nowhere.json is not a script",
+            "/nowhere.json cannot be read",
         ),
         (
             vec!["--store", "/nowhere/responses.redb"],

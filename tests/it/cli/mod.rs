@@ -6,6 +6,7 @@ mod background;
 mod bridge;
 mod check;
 mod faults;
+mod files;
 mod gateway;
 mod hosted;
 mod mcp_config;

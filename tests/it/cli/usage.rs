@@ -24,7 +24,32 @@ fn bad_input_is_named_with_its_exit_status_and_without_its_secrets() {
         (
             &["ask", "--local", "-m", "script:/nowhere", "Hello"],
             2,
-            "is not a script that can be played",
+            "/nowhere cannot be read",
+        ),
+        (
+            &["ask", "--local", "-m", "script:/dev/zero", "Hello"],
+            2,
+            "/dev/zero is larger than 4194304 bytes",
+        ),
+        (
+            &["ask", "--local", "--mcp-config", "/dev/zero", "Hello"],
+            2,
+            "/dev/zero is larger than 1048576 bytes",
+        ),
+        (
+            &["gateway", "--no-auth", "-m", "script:/dev/zero"],
+            2,
+            "/dev/zero is larger than 4194304 bytes",
+        ),
+        (
+            &["serve", "--auth", "--jwks", "/dev/zero"],
+            1,
+            "/dev/zero is larger than 65536 bytes",
+        ),
+        (
+            &["gateway", "--no-auth", "--store", "/dev/zero"],
+            1,
+            "/dev/zero cannot be used as a store",
         ),
         (
             &["ask", "--local", "--tunnel-id", "t", "Hello"],

@@ -3,8 +3,6 @@
 mod play;
 mod step;
 
-use std::path::Path;
-
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -64,8 +62,6 @@ pub struct Script {
 /// Why a script cannot be played.
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptError {
-    #[error("the script cannot be read")]
-    Unreadable(#[source] std::io::Error),
     #[error("the script is not JSON")]
     NotJson(#[source] jsonc_parser::errors::ParseError),
     #[error("the script is not a list of steps")]
@@ -73,11 +69,13 @@ pub enum ScriptError {
 }
 
 impl Script {
-    /// Reads a script file. An empty one is a script without steps.
-    pub fn load(path: &Path) -> Result<Self, ScriptError> {
-        let text = std::fs::read_to_string(path).map_err(ScriptError::Unreadable)?;
+    /// Reads the text of a script. An empty one is a script without steps.
+    ///
+    /// # Errors
+    /// If the text is not JSON, or not a list of steps.
+    pub fn parse(text: &str) -> Result<Self, ScriptError> {
         let steps: Value =
-            jsonc_parser::parse_to_serde_value(&text, &jsonc_parser::ParseOptions::default())
+            jsonc_parser::parse_to_serde_value(text, &jsonc_parser::ParseOptions::default())
                 .map_err(ScriptError::NotJson)?;
         let script: Option<Self> =
             serde_json::from_value(steps).map_err(ScriptError::NotAScript)?;
@@ -233,17 +231,15 @@ mod tests {
 
     #[test]
     fn a_script_may_have_comments_and_no_steps() {
-        let load = |text: &str| {
-            let file = tempfile::NamedTempFile::new().unwrap();
-            std::fs::write(file.path(), text).unwrap();
-            Script::load(file.path())
-        };
-        let script = load("[\n  // First.\n  {\"say\": \"Hello.\"}\n]\n").unwrap();
+        let script = Script::parse("[\n  // First.\n  {\"say\": \"Hello.\"}\n]\n").unwrap();
         assert_eq!(said(&script, &json!([])).as_deref(), Some("Hello."));
         for empty in ["", "null", "[]"] {
-            assert!(playing(&load(empty).unwrap(), &json!([])).is_none());
+            assert!(playing(&Script::parse(empty).unwrap(), &json!([])).is_none());
         }
-        assert!(matches!(load("[{"), Err(ScriptError::NotJson(_))));
-        assert!(matches!(load("{}"), Err(ScriptError::NotAScript(_))));
+        assert!(matches!(Script::parse("[{"), Err(ScriptError::NotJson(_))));
+        assert!(matches!(
+            Script::parse("{}"),
+            Err(ScriptError::NotAScript(_))
+        ));
     }
 }

@@ -1,33 +1,81 @@
-//! Files with secrets in them: read within bounds, written whole and for their owner alone.
+//! Files: read within bounds, written whole and for their owner alone.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use secrecy::zeroize::Zeroizing;
 use tempfile::NamedTempFile;
 
-use crate::auth::Error;
-
-/// A private key of 16384 bits is 13 KiB of PEM.
-const MAX_BYTES: u64 = 64 * 1024;
-
-/// Reads a file that anybody may read.
-pub(super) fn read_public(path: &Path) -> Result<String, Error> {
-    let bytes = read_bounded(open(path)?, path)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+/// Why a file was not read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{} cannot be read", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is larger than {limit} bytes", path.display())]
+    TooLarge { path: PathBuf, limit: u64 },
+    #[error("{} is not text", path.display())]
+    NotText { path: PathBuf },
+    /// ssh refuses such a key as well.
+    #[error(
+        "the private key {0} is open to other users (mode {mode:04o}): run `chmod 600 {0}`",
+        path.display()
+    )]
+    Loose { path: PathBuf, mode: u32 },
+    #[error("{} cannot be written", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("{} is not a regular file", path.display())]
+    NotAFile { path: PathBuf },
+    #[error("{} exists already", path.display())]
+    Exists { path: PathBuf },
 }
 
-/// Reads a file that only its owner may read, and refuses it when others could have.
-pub(super) fn read_private(path: &Path) -> Result<Zeroizing<String>, Error> {
+/// Reads all of `source`, which has at most `limit` bytes; errors name `path`.
+///
+/// # Errors
+/// If `source` fails, or goes on after `limit` bytes.
+pub fn read_from(source: impl Read, path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    source
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|source| Error::Read {
+            path: path.into(),
+            source,
+        })?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::TooLarge {
+            path: path.into(),
+            limit,
+        });
+    }
+    Ok(bytes)
+}
+
+/// Reads a file of at most `limit` bytes. It may be a FIFO, such as that of `<(command)` in a
+/// shell, which waits for whoever writes to it: call this before signals are caught.
+///
+/// # Errors
+/// If the file cannot be read, or is larger.
+pub fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, Error> {
+    read_from(open(path)?, path, limit)
+}
+
+/// Reads a file as [`read`] does, and refuses one that other users could read.
+///
+/// # Errors
+/// If other users have access to the file, or as [`read`].
+pub fn read_private(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, Error> {
     let file = open(path)?;
     refuse_loose(&file, path)?;
-    let bytes = read_bounded(file, path)?;
-    Ok(Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
+    read_from(file, path, limit)
 }
 
 /// Writes a new file with mode 0600; one that is there already is left alone.
-pub(super) fn create(path: &Path, text: &str) -> Result<(), Error> {
+///
+/// # Errors
+/// If the file exists, or cannot be written.
+pub fn create(path: &Path, text: &str) -> Result<(), Error> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => Error::Exists { path: path.into() },
         _ => Error::Write {
@@ -42,7 +90,10 @@ pub(super) fn create(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 /// Writes a file with mode 0600 in place of the one that may be there.
-pub(super) fn replace(path: &Path, text: &str) -> Result<(), Error> {
+///
+/// # Errors
+/// If a link, a folder or a device has the name, or the file cannot be written.
+pub fn replace(path: &Path, text: &str) -> Result<(), Error> {
     // The new file takes the name of the old one, which must not happen to a device or a link.
     if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(Error::NotAFile { path: path.into() });
@@ -58,7 +109,10 @@ pub(super) fn replace(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 /// Makes a folder, and those above it, with mode 0700; folders that are there are left alone.
-pub(super) fn create_folder(path: &Path) -> Result<(), Error> {
+///
+/// # Errors
+/// If a folder cannot be made.
+pub fn create_folder(path: &Path) -> Result<(), Error> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
@@ -77,29 +131,10 @@ pub(super) fn create_folder(path: &Path) -> Result<(), Error> {
 }
 
 fn open(path: &Path) -> Result<File, Error> {
-    let failed = |source| Error::Read {
+    File::open(path).map_err(|source| Error::Read {
         path: path.into(),
         source,
-    };
-    // Looked at before it is opened: opening a FIFO waits until somebody writes to it.
-    if !fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(Error::NotAFile { path: path.into() });
-    }
-    File::open(path).map_err(failed)
-}
-
-fn read_bounded(file: File, path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|source| Error::Read {
-            path: path.into(),
-            source,
-        })?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(Error::TooLarge { path: path.into() });
-    }
-    Ok(bytes)
+    })
 }
 
 /// A complete file under another name in the same folder, so that giving it its name is atomic.
@@ -127,7 +162,7 @@ mod unix {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     use std::path::Path;
 
-    use crate::auth::Error;
+    use super::Error;
 
     pub(super) fn mode(mode: u32) -> Permissions {
         Permissions::from_mode(mode)
@@ -164,7 +199,7 @@ mod elsewhere {
     use std::io;
     use std::path::Path;
 
-    use crate::auth::Error;
+    use super::Error;
 
     pub(super) fn refuse_loose(_: &File, _: &Path) -> Result<(), Error> {
         Ok(())
@@ -267,32 +302,38 @@ mod tests {
     }
 
     #[test]
-    fn only_a_regular_file_is_read() {
+    fn a_fifo_is_read_and_what_has_no_end_is_too_large() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
-        assert!(
-            Command::new("mkfifo")
-                .arg(&fifo)
-                .status()
-                .unwrap()
-                .success()
-        );
-
-        for path in [folder.path(), Path::new("/dev/zero"), fifo.as_path()] {
-            assert!(matches!(read_public(path), Err(Error::NotAFile { .. })));
-            assert!(matches!(read_private(path), Err(Error::NotAFile { .. })));
+        let mkfifo = Command::new("mkfifo").arg("-m600").arg(&fifo).status();
+        assert!(mkfifo.unwrap().success());
+        for is_private in [false, true] {
+            let writer = std::thread::spawn({
+                let fifo = fifo.clone();
+                move || fs::write(fifo, "key")
+            });
+            let bytes = match is_private {
+                true => read_private(&fifo, 3),
+                false => read(&fifo, 3),
+            };
+            assert_eq!(**bytes.unwrap(), *b"key");
+            writer.join().unwrap().unwrap();
         }
-        let missing = folder.path().join("missing");
-        assert!(matches!(read_public(&missing), Err(Error::Read { .. })));
+
+        let endless = read(Path::new("/dev/zero"), 1000);
+        assert!(matches!(endless, Err(Error::TooLarge { limit: 1000, .. })));
+        for path in [folder.path(), &folder.path().join("missing")] {
+            assert!(matches!(read(path, 10), Err(Error::Read { .. })));
+        }
     }
 
     #[test]
-    fn a_file_is_read_up_to_64_kib() {
+    fn a_file_is_read_up_to_the_limit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key.pem");
-        for (size, read) in [(MAX_BYTES as usize, true), (MAX_BYTES as usize + 1, false)] {
+        for (size, is_read) in [(100, true), (101, false)] {
             fs::write(&path, vec![b'x'; size]).unwrap();
-            assert_eq!(read_public(&path).is_ok(), read, "{size} bytes");
+            assert_eq!(read(&path, 100).is_ok(), is_read, "{size} bytes");
         }
     }
 
@@ -304,7 +345,7 @@ mod tests {
         fs::write(&path, "key").unwrap();
         symlink(&path, &link).unwrap();
 
-        for (mode, read) in [
+        for (mode, is_read) in [
             (0o600, true),
             (0o400, true),
             (0o640, false),
@@ -314,12 +355,12 @@ mod tests {
         ] {
             fs::set_permissions(&path, unix::mode(mode)).unwrap();
             for path in [&path, &link] {
-                assert_eq!(read_private(path).is_ok(), read, "{mode:o}");
-                assert!(read_public(path).is_ok());
+                assert_eq!(read_private(path, 10).is_ok(), is_read, "{mode:o}");
+                assert!(read(path, 10).is_ok());
             }
         }
         assert_eq!(
-            read_private(&path).unwrap_err().to_string(),
+            read_private(&path, 10).unwrap_err().to_string(),
             format!(
                 "the private key {0} is open to other users (mode 0620): run `chmod 600 {0}`",
                 path.display()
