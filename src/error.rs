@@ -115,7 +115,7 @@ pub enum Error {
 
     #[error("`{server_label}.{name}` needs approval and there is no terminal to ask")]
     NobodyToAsk { server_label: String, name: String },
-    #[error("no call was approved")]
+    #[error("a tool call was denied, and no other call succeeded")]
     NothingApproved,
     #[error("no MCP server is named")]
     NoServer,

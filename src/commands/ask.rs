@@ -301,7 +301,7 @@ impl Question {
     /// Asks, and asks again with the approvals, until a response needs none.
     async fn converse(&mut self, route: &Route, ui: &mut Ui) -> Result<ExitStatus, Error> {
         let mut was_denied = false;
-        let mut has_called = false;
+        let mut has_result = false;
         for _ in 0..MOST_ROUNDS {
             let (input, denied) = self.input(ui).await?;
             was_denied |= denied;
@@ -324,14 +324,14 @@ impl Question {
                     return Err(error);
                 }
             };
-            has_called |= response
+            has_result |= response
                 .output()
                 .iter()
-                .any(|item| matches!(item, Item::McpCall(_)));
+                .any(|item| matches!(item, Item::McpCall(call) if call.has_succeeded()));
             self.conversation.add(&request, &response);
             self.keep(ui);
             if self.conversation.pending.is_empty() {
-                return match was_denied && !has_called {
+                return match was_denied && !has_result {
                     true => Err(Error::NothingApproved),
                     false => Ok(ExitStatus::Done),
                 };

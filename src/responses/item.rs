@@ -226,6 +226,14 @@ pub struct McpCall {
     pub rest: Map<String, Value>,
 }
 
+impl McpCall {
+    /// Whether the call brought a result.
+    pub fn has_succeeded(&self) -> bool {
+        let has_failed = matches!(self.status.as_deref(), Some("failed" | "incomplete"));
+        self.error.is_none() && !has_failed
+    }
+}
+
 /// Why a call gave no output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -1,6 +1,7 @@
 //! The binary: exit status, stdout and stderr of each run.
 
 mod abuse;
+mod approvals;
 mod ask;
 mod background;
 mod bridge;
