@@ -157,6 +157,8 @@ pub enum Error {
     },
     /// The client for an MCP server could not be made.
     #[error(transparent)]
+    #[error("data that is not Base64 was not saved: {0}")]
+    NotBase64(String),
     McpClient(mcp::Error),
     #[error("after {0} rounds of approvals there is no end to them")]
     EndlessApprovals(usize),
@@ -246,7 +248,7 @@ impl Error {
             | Self::Runtime(_) => ExitStatus::Internal,
             Self::ReaderLeft => ExitStatus::Done,
             Self::NobodyToAsk { .. } | Self::NothingApproved => ExitStatus::NotApproved,
-            Self::EndlessApprovals(_) => ExitStatus::BrokenAnswer,
+            Self::EndlessApprovals(_) | Self::NotBase64(_) => ExitStatus::BrokenAnswer,
             Self::Call { .. } => ExitStatus::McpServer,
             Self::ToolFailed { .. } => ExitStatus::ToolError,
             Self::Interrupted => ExitStatus::Interrupted,
@@ -375,6 +377,7 @@ impl Error {
             | Self::Terminated => return None,
         };
         Some(hint.to_owned())
+            | Self::NotBase64(_)
     }
 }
 

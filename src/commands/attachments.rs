@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{DecodeError, Engine as _};
 use rmcp::model::ContentBlock;
 
 use crate::error::Error;
@@ -24,21 +25,21 @@ pub fn prepare(folder: &Path) -> Result<(), Error> {
     })
 }
 
-/// Saves what the blocks carry as `TOOL-NUMBER.EXTENSION`, and returns the file of each block that
-/// has one. No file is overwritten, and no name is the server's to choose.
-pub fn save(
-    blocks: &[ContentBlock],
-    tool: &str,
-    folder: &Path,
-) -> Result<Vec<Option<PathBuf>>, Error> {
+/// What became of the blocks of a result.
+#[derive(Default)]
+pub struct Saved {
+    /// The file of each block that has one.
+    pub files: Vec<Option<PathBuf>>,
+    /// The blocks whose data is not Base64, and why it is not.
+    pub damaged: Vec<String>,
+}
+
+/// Saves what the blocks carry as `TOOL-NUMBER.EXTENSION`. No file is overwritten, and the server
+/// chooses no name.
+pub fn save(blocks: &[ContentBlock], tool: &str, folder: &Path) -> Result<Saved, Error> {
     let stem = stem(tool);
     let mut number = 1;
-    let mut save = |attachment: Attachment<'_>| {
-        // What is not Base64 is told of in the result, and there is nothing to save.
-        let Ok(bytes) = STANDARD.decode(attachment.base64) else {
-            return Ok(None);
-        };
-        let extension = extension(attachment.mime_type.unwrap_or_default());
+    let mut write = |bytes: &[u8], extension: &str| {
         let (mut file, path) = loop {
             let path = folder.join(format!("{stem}-{number}.{extension}"));
             number += 1;
@@ -49,15 +50,45 @@ pub fn save(
                 Ok(file) => break (file, path),
             }
         };
-        match file.write_all(&bytes) {
-            Ok(()) => Ok(Some(path)),
+        match file.write_all(bytes) {
+            Ok(()) => Ok(path),
             Err(source) => Err(Error::Write { path, source }),
         }
     };
-    let attachments = blocks.iter().map(Attachment::of);
-    attachments
-        .map(|it| it.map_or(Ok(None), &mut save))
-        .collect()
+    let mut saved = Saved::default();
+    for (index, block) in blocks.iter().enumerate() {
+        let attachment = Attachment::of(block);
+        let file = match attachment.map(|it| (it.mime_type, decode(it.base64))) {
+            None => None,
+            Some((mime_type, Ok(bytes))) => {
+                Some(write(&bytes, extension(mime_type.unwrap_or_default()))?)
+            }
+            Some((mime_type, Err(error))) => {
+                let mime_type = mime_type.unwrap_or("data");
+                let why = error.to_string();
+                let why = why.trim_end_matches('.');
+                let damaged = format!("content[{index}] ({mime_type}): {why}");
+                saved.damaged.push(damaged);
+                None
+            }
+        };
+        saved.files.push(file);
+    }
+    Ok(saved)
+}
+
+/// Reads Base64 in either of its alphabets (RFC 4648 sections 4 and 5), with or without padding
+/// and line breaks: none of these changes what the data is.
+fn decode(text: &str) -> Result<Vec<u8>, DecodeError> {
+    const EITHER: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let alphabet = match text.contains(['-', '_']) {
+        true => &alphabet::URL_SAFE,
+        false => &alphabet::STANDARD,
+    };
+    let is_line_end = |it: &u8| matches!(it, b'\r' | b'\n');
+    let digits: Vec<u8> = text.bytes().filter(|it| !is_line_end(it)).collect();
+    GeneralPurpose::new(alphabet, EITHER).decode(digits)
 }
 
 /// The tool's name as a part of a file's name on any system.
@@ -121,6 +152,7 @@ mod tests {
         let saved = save(&blocks, "../etc/a", folder.path()).unwrap();
 
         let names: Vec<Option<&str>> = saved
+            .files
             .iter()
             .map(|it| it.as_ref()?.file_name()?.to_str())
             .collect();
@@ -138,6 +170,28 @@ mod tests {
         let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
         assert_eq!(read("___etc_a-1.png"), b"mine");
         assert_eq!(read("___etc_a-2.png"), [1, 2]);
+        assert_eq!(
+            saved.damaged,
+            ["content[4] (image/png): Invalid symbol 32, offset 3"]
+        );
+    }
+
+    #[test]
+    fn base64_of_every_kind_is_read_and_nothing_else() {
+        for text in ["+/8=", "+/8", "-_8=", "-_8", "+/\r\n8=\n"] {
+            assert_eq!(decode(text).as_deref(), Ok(&[0xfb, 0xff][..]), "{text:?}");
+        }
+        assert_eq!(decode(""), Ok(Vec::new()));
+        for text in [
+            "+_8=",
+            "-/8",
+            "+/8 ",
+            "A",
+            "+/9=",
+            "data:image/png;base64,AQ==",
+        ] {
+            assert!(decode(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

@@ -212,15 +212,19 @@ impl Call {
 
         let folder = self.output_dir.as_deref();
         let saved = folder.map(|it| attachments::save(&result.content, name, it));
-        // A file that could not be written takes nothing away from the rest of the result.
-        let files = saved.iter().flatten().flatten();
-        let files: Vec<Option<PathBuf>> = files.cloned().collect();
-        ui.result(&result, &files)?;
-        saved.transpose()?;
+        // The result is printed whatever became of its files.
+        let files = saved.as_ref().and_then(|it| it.as_ref().ok());
+        let files = files.map_or(&[][..], |it| &it.files);
+        ui.result(&result, files)?;
+        let message = ui::result_text(&result, files);
+        let damaged = saved.transpose()?.unwrap_or_default().damaged;
+        let damaged = (!damaged.is_empty()).then(|| Error::NotBase64(damaged.join("; ")));
         if result.is_error != Some(true) {
-            return Ok(ExitStatus::Done);
+            return damaged.map_or(Ok(ExitStatus::Done), Err);
         }
-        let message = ui::result_text(&result, &files);
+        if let Some(damaged) = damaged {
+            ui.note(&damaged.to_string());
+        }
         Err(Error::ToolFailed {
             server_label,
             name: name.clone(),

@@ -428,3 +428,28 @@ fn on_a_terminal_nothing_of_a_server_drives_it() {
         );
     }
 }
+
+#[test]
+fn data_that_is_not_base64_is_named_and_the_rest_is_saved() {
+    let server = server(
+        json!([{"name": "chart", "inputSchema": {}}]),
+        json!({"content": [
+            {"type": "image", "mimeType": "image/png", "data": "not Base64"},
+            {"type": "image", "mimeType": "image/png", "data": "_-8"},
+        ]}),
+    );
+    let folder = TempDir::new().unwrap();
+    let args = ["chart", "--output-dir", folder.path().to_str().unwrap()];
+    let run = call(&server.url, &args);
+    assert_eq!(run.exit, Some(5), "{run}");
+    let file = folder.path().join("chart-1.png");
+    let told = format!(
+        "image/png, 7 bytes\nimage/png, 2 bytes: {}\n",
+        file.display()
+    );
+    assert_eq!(run.stdout, told);
+    assert_eq!(std::fs::read(file).unwrap(), [0xff, 0xef]);
+    let why = "error: data that is not Base64 was not saved: \
+        content[0] (image/png): Invalid symbol 32, offset 3\n";
+    assert!(run.stderr.ends_with(why), "{run}");
+}
