@@ -110,6 +110,8 @@ pub enum Error {
     /// Whoever reads the output, such as `head`, has had enough. That is no failure.
     #[error("nobody reads the output any more")]
     ReaderLeft,
+    #[error("the clock of this machine is set to a time before 1970 or after 9999")]
+    Clock,
     #[error("the asynchronous runtime could not be started")]
     Runtime(#[source] io::Error),
 
@@ -155,10 +157,10 @@ pub enum Error {
         name: String,
         message: String,
     },
-    /// The client for an MCP server could not be made.
-    #[error(transparent)]
     #[error("data that is not Base64 was not saved: {0}")]
     NotBase64(String),
+    /// The client for an MCP server could not be made.
+    #[error(transparent)]
     McpClient(mcp::Error),
     #[error("after {0} rounds of approvals there is no end to them")]
     EndlessApprovals(usize),
@@ -245,6 +247,7 @@ impl Error {
             | Self::Stdio(_)
             | Self::McpClient(_)
             | Self::Output(_)
+            | Self::Clock
             | Self::Runtime(_) => ExitStatus::Internal,
             Self::ReaderLeft => ExitStatus::Done,
             Self::NobodyToAsk { .. } | Self::NothingApproved => ExitStatus::NotApproved,
@@ -367,17 +370,18 @@ impl Error {
             | Self::McpClient(_)
             | Self::Output(_)
             | Self::ReaderLeft
+            | Self::Clock
             | Self::Runtime(_)
             | Self::NothingApproved
             | Self::NotAnObject(_)
             | Self::Arguments(_)
             | Self::ToolFailed { .. }
             | Self::EndlessApprovals(_)
+            | Self::NotBase64(_)
             | Self::Interrupted
             | Self::Terminated => return None,
         };
         Some(hint.to_owned())
-            | Self::NotBase64(_)
     }
 }
 

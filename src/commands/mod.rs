@@ -7,6 +7,7 @@ mod ask;
 mod attachments;
 mod bundled;
 mod check;
+mod clock;
 mod completions;
 mod fields;
 mod gateway;
@@ -17,6 +18,8 @@ mod servers;
 mod state;
 mod token;
 mod tools;
+
+use std::time::SystemTime;
 
 use crate::error::Error;
 use crate::exit::ExitStatus;
@@ -86,6 +89,7 @@ fn block_on<T>(
     mut runtime: tokio::runtime::Builder,
     verb: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
+    clock::check(SystemTime::now())?;
     let runtime = runtime.enable_all().build().map_err(Error::Runtime)?;
     let ended = runtime.block_on(verb);
     // A thread that reads stdin cannot be woken, and is not waited for.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::args::{self, SecretSource};
-use super::{block_on, until_stopped};
+use super::{block_on, clock, until_stopped};
 use crate::auth::{
     self, Algorithm, Claims, Created, KeySetPlace, KeySize, KeySource, Policy, Secret, SigningKey,
     Verifier, VerifyingKey,
@@ -428,7 +428,7 @@ fn time_of(seconds: f64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
-/// `2026-11-22T12:00:00Z (in 59m 12s)`.
+/// `2026-11-22T12:00:00Z (in 59m 12s)`; a time that has no such form is left to its distance.
 fn told(time: SystemTime, now: SystemTime) -> String {
     let whole =
         |it: Duration| humantime::format_duration(Duration::from_secs(it.as_secs())).to_string();
@@ -436,5 +436,8 @@ fn told(time: SystemTime, now: SystemTime) -> String {
         Ok(ahead) => format!("in {}", whole(ahead)),
         Err(ago) => format!("{} ago", whole(ago.duration())),
     };
-    format!("{} ({distance})", humantime::format_rfc3339_seconds(time))
+    match clock::is_expressible(time) {
+        true => format!("{} ({distance})", humantime::format_rfc3339_seconds(time)),
+        false => distance,
+    }
 }

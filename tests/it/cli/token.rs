@@ -417,3 +417,27 @@ fn one_source_of_keys_is_named() {
     let run = McpCli::new(&args).env("MCP_CLI_KEY_DIR", "keys").run();
     assert!(run.stderr.contains("a cannot be read"), "{run}");
 }
+
+#[test]
+fn a_time_beyond_the_year_9999_is_told_by_its_distance() {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    let token = |expires: &str| {
+        let claims = URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{expires}}}"));
+        format!(
+            "{}.{claims}.AAAA",
+            URL_SAFE_NO_PAD.encode("{\"alg\":\"RS256\"}")
+        )
+    };
+    for (expires, told) in [
+        ("1e15", "note: expires in "),
+        ("253402300800", "note: expires in "),
+        ("253402300799", "note: expires 9999-12-31T23:59:59Z (in "),
+        ("1", "note: expires 1970-01-01T00:00:01Z ("),
+    ] {
+        let run = Home::new().run(&["token", "inspect", &token(expires)]);
+        assert_eq!(run.exit, Some(0), "{expires}: {run}");
+        assert!(run.stderr.contains(told), "{expires}: {run}");
+    }
+}

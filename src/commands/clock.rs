@@ -1,0 +1,41 @@
+//! The clock of this machine, which HTTP and TLS put into what they send.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::error::Error;
+
+/// The first second of the year 10000, which no date of HTTP or RFC 3339 can express.
+const TOO_LATE: Duration = Duration::from_secs(253_402_300_800);
+
+/// Refuses a time that the libraries for HTTP and TLS panic at.
+pub fn check(now: SystemTime) -> Result<(), Error> {
+    match is_expressible(now) {
+        true => Ok(()),
+        false => Err(Error::Clock),
+    }
+}
+
+/// Whether the time has a year of four digits, from 1970 on.
+pub fn is_expressible(time: SystemTime) -> bool {
+    let since_1970 = time.duration_since(UNIX_EPOCH);
+    since_1970.is_ok_and(|since_1970| since_1970 < TOO_LATE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_refused_before_1970_and_after_9999() {
+        assert!(check(UNIX_EPOCH).is_ok());
+        assert!(check(SystemTime::now()).is_ok());
+        for time in [
+            UNIX_EPOCH - Duration::from_secs(1),
+            UNIX_EPOCH - Duration::from_nanos(1),
+            UNIX_EPOCH + TOO_LATE,
+        ] {
+            let refused = check(time).unwrap_err();
+            assert!(matches!(refused, Error::Clock), "{time:?}");
+        }
+    }
+}
