@@ -63,6 +63,17 @@ pub enum Error {
     LocalContinue,
     #[error("`{server_label}.{name}` waits for approval, and no server of that name is given")]
     PendingElsewhere { server_label: String, name: String },
+    #[error(
+        "`{server_label}.{name}` waits for approval at {asked}, and {server_label} is another server now: {named}"
+    )]
+    PendingAtAnother {
+        server_label: String,
+        name: String,
+        asked: String,
+        named: String,
+    },
+    #[error("`{server_label}.{name}` waits for approval, and it is not known at which server")]
+    PendingUnknown { server_label: String, name: String },
     #[error("two secrets are to be read from stdin")]
     TwoOnStdin,
     #[error("more than one of --server-url, --connector-id and --tunnel-id is given")]
@@ -218,6 +229,8 @@ impl Error {
             | Self::LocalPrevious
             | Self::LocalContinue
             | Self::PendingElsewhere { .. }
+            | Self::PendingAtAnother { .. }
+            | Self::PendingUnknown { .. }
             | Self::TwoOnStdin
             | Self::SeveralTargets
             | Self::TwoCredentials
@@ -301,6 +314,12 @@ impl Error {
                 "leave --local and --bridge out, or begin a new conversation without -c"
             }
             Self::PendingElsewhere { .. } => "name the same server as before, and its label",
+            Self::PendingAtAnother { .. } => {
+                "name the server that waits, in the same way, or ask again without -c"
+            }
+            Self::PendingUnknown { .. } => {
+                "an older mcp-cli kept this conversation; ask again without -c"
+            }
             Self::TwoOnStdin => "read one of them from a file, with @FILE",
             Self::SeveralTargets => "name one; other servers can come from --mcp-config",
             Self::TwoCredentials => "leave one of them out",

@@ -9,9 +9,10 @@ use super::approve::ApprovalPolicy;
 use super::args::{self, SecretSource};
 use super::bundled::{self, Bundled};
 use super::fields::FieldArgs;
+use super::identity::{self, Identities, Mode};
 use super::print_request::{self, PrintAs};
 use super::servers::{McpServerArgs, Servers};
-use super::state;
+use super::state::{self, Kept};
 use crate::address;
 use crate::auth::Secret;
 use crate::engine::Engine;
@@ -150,9 +151,12 @@ pub struct Question {
     answerer: Option<Answerer>,
     /// The tool entry of the bundled server, if it is used; its URL is known when it runs.
     bundled: Option<MCPTool>,
+    /// The servers of this request.
+    identities: Identities,
     /// The request, but for what is said and to whom.
     template: CreateResponse,
-    conversation: Conversation,
+    /// What is gone on from, with the servers of all requests so far.
+    kept: Kept,
     prompt: Option<String>,
 }
 
@@ -178,11 +182,21 @@ pub fn read(args: AskArgs, ui: &mut Ui) -> Result<Question, Error> {
     args.check(&servers)?;
     let template = args.request()?;
     let bundled = args.bundled(&servers)?;
-    let conversation = args.conversation()?;
-    let prompt = args.prompt(!conversation.pending.is_empty())?;
+    let identities = identity::identities(&servers, bundled.as_ref(), args.mode());
+    let mut kept = args.kept()?;
+    let changed = identity::go_on(&mut kept.conversation, &kept.servers, &identities)?;
+    let prompt = args.prompt(!kept.conversation.pending.is_empty())?;
     for note in args.notes(&servers) {
         ui.note(&note);
     }
+    for label in changed {
+        if kept.servers.contains_key(&label) {
+            ui.note(&format!(
+                "{label} is another server than before; its tools are listed again"
+            ));
+        }
+    }
+    kept.servers.extend(identities.clone());
     ui.set_checks(servers.checks.clone());
     let answerer = match args.print_request {
         Some(_) => None,
@@ -193,8 +207,9 @@ pub fn read(args: AskArgs, ui: &mut Ui) -> Result<Question, Error> {
         servers,
         answerer,
         bundled,
+        identities,
         template,
-        conversation,
+        kept,
         prompt,
     })
 }
@@ -206,7 +221,7 @@ pub async fn ask(mut question: Question, ui: &mut Ui) -> Result<ExitStatus, Erro
     }
     let route = question.route(ui)?;
     let bundled = question.start_bundled().await?;
-    question.take_entries()?;
+    question.take_entries();
     let answered = question.converse(&route, ui).await;
     route.close().await;
     if let Some(bundled) = bundled {
@@ -245,31 +260,18 @@ impl Question {
 
     /// Prints the request in place of sending it.
     async fn print(mut self, language: PrintAs, ui: &mut Ui) -> Result<ExitStatus, Error> {
-        self.take_entries()?;
+        self.take_entries();
         let (input, _) = self.input(ui).await?;
-        let request = self.conversation.request(&self.template, input);
+        let request = self.kept.conversation.request(&self.template, input);
         let url = responses::endpoint(&self.args.base_url()?);
         ui.print(&print_request::print(&request, &url, language))?;
         Ok(ExitStatus::Done)
     }
 
-    /// Puts the servers into the request. A call that waits for approval must be of one of them.
-    fn take_entries(&mut self) -> Result<(), Error> {
+    /// Puts the servers into the request.
+    fn take_entries(&mut self) {
         let entries = std::mem::take(&mut self.servers.entries);
         self.template.tools = Some(entries).filter(|entries| !entries.is_empty());
-        let labels: Vec<&str> = self
-            .template
-            .mcp_tools()
-            .map(|it| it.server_label.as_str())
-            .collect();
-        let mut pending = self.conversation.pending.iter();
-        match pending.find(|call| !labels.contains(&call.server_label.as_str())) {
-            None => Ok(()),
-            Some(call) => Err(Error::PendingElsewhere {
-                server_label: call.server_label.clone(),
-                name: call.name.clone(),
-            }),
-        }
     }
 
     /// What is said next: the answers to what waits for approval, then the question. The second
@@ -277,11 +279,17 @@ impl Question {
     async fn input(&mut self, ui: &mut Ui) -> Result<(Input, bool), Error> {
         let mut was_denied = false;
         let mut answers = Vec::new();
-        for call in std::mem::take(&mut self.conversation.pending) {
+        for call in std::mem::take(&mut self.kept.conversation.pending) {
+            if !self.identities.contains_key(&call.server_label) {
+                return Err(Error::PendingElsewhere {
+                    server_label: call.server_label,
+                    name: call.name,
+                });
+            }
             let approve = self
                 .args
                 .approve
-                .decide(&call, &self.conversation.lists, ui)
+                .decide(&call, &self.kept.conversation.lists, ui)
                 .await?;
             was_denied |= !approve;
             answers.push(responses::answer(&call, approve));
@@ -305,7 +313,7 @@ impl Question {
         for _ in 0..MOST_ROUNDS {
             let (input, denied) = self.input(ui).await?;
             was_denied |= denied;
-            let request = self.conversation.request(&self.template, input);
+            let request = self.kept.conversation.request(&self.template, input);
             let mut done = Vec::new();
             let response = match self.respond(route, &request, &mut done, ui).await {
                 Ok(response) => response,
@@ -313,10 +321,10 @@ impl Question {
                 Err(error) => {
                     let has_more = match &error {
                         Error::Responses(responses::Error::NotCompleted { response, .. }) => {
-                            self.conversation.add(&request, response);
+                            self.kept.conversation.add(&request, response);
                             true
                         }
-                        _ => self.conversation.add_broken_off(&request, done),
+                        _ => self.kept.conversation.add_broken_off(&request, done),
                     };
                     if has_more {
                         self.keep(ui);
@@ -328,9 +336,9 @@ impl Question {
                 .output()
                 .iter()
                 .any(|item| matches!(item, Item::McpCall(call) if call.has_succeeded()));
-            self.conversation.add(&request, &response);
+            self.kept.conversation.add(&request, &response);
             self.keep(ui);
-            if self.conversation.pending.is_empty() {
+            if self.kept.conversation.pending.is_empty() {
                 return match was_denied && !has_result {
                     true => Err(Error::NothingApproved),
                     false => Ok(ExitStatus::Done),
@@ -368,7 +376,7 @@ impl Question {
     /// Keeps the conversation for `--continue`. The answer has been given, so that it cannot be
     /// kept is a note and no failure.
     fn keep(&self, ui: &mut Ui) {
-        if let Err(error) = state::save(&self.conversation) {
+        if let Err(error) = state::save(&self.kept) {
             ui.note(&format!("this conversation cannot be continued: {error}"));
         }
     }
@@ -494,21 +502,34 @@ impl AskArgs {
         }
     }
 
+    /// Who calls the MCP servers.
+    fn mode(&self) -> Mode {
+        match (self.local, self.bridge) {
+            (true, _) => Mode::Local,
+            (false, true) => Mode::Bridge,
+            (false, false) => Mode::Hosted,
+        }
+    }
+
     /// The conversation that the question goes on with.
-    fn conversation(&self) -> Result<Conversation, Error> {
+    fn kept(&self) -> Result<Kept, Error> {
         if self.fields.r#continue {
-            let conversation = state::load()?;
-            return match conversation.previous_response_id {
+            let kept = state::load()?;
+            return match kept.conversation.previous_response_id {
                 Some(_) if self.calls_from_here() => Err(Error::LocalContinue),
-                _ => Ok(conversation),
+                _ => Ok(kept),
             };
         }
         if self.calls_from_here() && self.fields.previous_response_id.is_some() {
             return Err(Error::LocalPrevious);
         }
-        Ok(Conversation {
+        let conversation = Conversation {
             previous_response_id: self.fields.previous_response_id.clone(),
             ..Conversation::default()
+        };
+        Ok(Kept {
+            conversation,
+            ..Kept::default()
         })
     }
 

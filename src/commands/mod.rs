@@ -11,6 +11,7 @@ mod clock;
 mod completions;
 mod fields;
 mod gateway;
+mod identity;
 mod listen;
 mod print_request;
 mod serve;

@@ -4,15 +4,27 @@ use std::io;
 use std::path::PathBuf;
 
 use directories::ProjectDirs;
+use serde::{Deserialize, Serialize};
 
 use super::args;
+use super::identity::Identities;
 use crate::auth::Secret;
 use crate::error::Error;
 use crate::file;
 use crate::responses::Conversation;
 
+/// What `--continue` goes on from.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    #[serde(flatten)]
+    pub conversation: Conversation,
+    /// The servers that it was held with. A file of before has none.
+    #[serde(default, skip_serializing_if = "Identities::is_empty")]
+    pub servers: Identities,
+}
+
 /// The conversation of the last `ask`.
-pub fn load() -> Result<Conversation, Error> {
+pub fn load() -> Result<Kept, Error> {
     let path = path()?;
     let text = match args::read_text_file(&path) {
         Err(Error::File(file::Error::Read { source, .. }))
@@ -26,12 +38,12 @@ pub fn load() -> Result<Conversation, Error> {
 }
 
 /// Keeps the conversation in place of the one before.
-pub fn save(conversation: &Conversation) -> Result<(), Error> {
+pub fn save(kept: &Kept) -> Result<(), Error> {
     let path = path()?;
     if let Some(folder) = path.parent() {
         file::create_folder(folder)?;
     }
-    let text = serde_json::to_string(conversation).map_err(|error| Error::Write {
+    let text = serde_json::to_string(kept).map_err(|error| Error::Write {
         path: path.clone(),
         source: error.into(),
     })?;

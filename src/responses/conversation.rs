@@ -45,6 +45,16 @@ impl Conversation {
         request
     }
 
+    /// Forgets the tools of a server, so that they are listed again. Returns whether any were known.
+    pub fn forget_tools(&mut self, server_label: &str) -> bool {
+        let known = self.lists.len();
+        self.lists.retain(|list| list.server_label != server_label);
+        let is_list =
+            |it: &Item| matches!(it, Item::McpListTools(list) if list.server_label == server_label);
+        self.items.retain(|item| !is_list(item));
+        self.lists.len() < known
+    }
+
     /// Takes in what was asked and what was answered.
     pub fn add(&mut self, request: &CreateResponse, response: &Response) {
         let output = response.output();

@@ -69,3 +69,102 @@ fn a_denied_call_beside_one_that_fails_is_exit_7() {
         assert_eq!(run.stderr.contains(told), exit == 7, "{other}: {run}");
     }
 }
+
+/// The lines of a state file that an mcp-cli of before wrote.
+fn without_servers(home: &Home) {
+    let file = home
+        .0
+        .path()
+        .join(".local/state/mcp-cli/last-conversation.json");
+    let kept = std::fs::read_to_string(&file).unwrap();
+    let mut kept: Value = serde_json::from_str(&kept).unwrap();
+    assert!(kept.as_object_mut().unwrap().remove("servers").is_some());
+    std::fs::write(file, kept.to_string()).unwrap();
+}
+
+#[test]
+fn a_call_that_waits_is_made_at_the_server_that_asked_and_at_no_other() {
+    let (server_a, server_b) = (server(&["look"]), server(&["look"]));
+    let home = Home::playing(&json!([{"name": "look"}]));
+    let label = ["--server-label", "dice_server"];
+    let at = |mcp: &Mcp, query: &str| format!("{}?key={query}canary", mcp.url);
+    let (a, b) = (at(&server_a, "1"), at(&server_b, "1"));
+    let run = home.ask(&[&label[..], &["--server-url", &a, "Go"]].concat());
+    assert_eq!(run.exit, Some(7), "{run}");
+
+    let config = json!({"mcpServers": {"dice_server": {"command": "echo"}}});
+    let config_path = home.0.path().join("mcp.json");
+    std::fs::write(&config_path, config.to_string()).unwrap();
+    let config = config_path.to_str().unwrap();
+    for (args, named) in [
+        (&["--server-url", &b][..], server_b.url.as_str()),
+        (
+            &["--server-url", &at(&server_a, "2")],
+            "with other parameters",
+        ),
+        (&["--mcp-config", config], "now: echo (called with --local)"),
+        // The bundled server has the same label.
+        (&[], "now: the bundled dice server"),
+    ] {
+        let run = home.ask(&[&label[..], &["-c", "--approve", "all"], args].concat());
+        assert_eq!(run.exit, Some(2), "{args:?}: {run}");
+        let asked = format!(
+            "error: `dice_server.look` waits for approval at {} (called with --local), \
+             and dice_server is another server now: ",
+            server_a.url
+        );
+        assert!(run.stderr.contains(&asked), "{args:?}: {run}");
+        assert!(run.stderr.contains(named), "{args:?}: {run}");
+        assert!(!run.stderr.contains("canary"), "{args:?}: {run}");
+    }
+    let calls = |mcp: &Mcp| mcp.asked("tools/call").len();
+    assert_eq!((calls(&server_a), calls(&server_b)), (0, 0));
+
+    let go_on = [&label[..], &["-c", "--approve", "all", "--server-url", &a]].concat();
+    let run = home.ask(&go_on);
+    assert_eq!(
+        (run.exit, run.stdout.as_str()),
+        (Some(0), "said\n"),
+        "{run}"
+    );
+    assert_eq!((calls(&server_a), calls(&server_b)), (1, 0));
+}
+
+#[test]
+fn a_conversation_that_names_no_servers_goes_on_where_nothing_waits() {
+    let server = server(&["look"]);
+    let home = Home::playing(&json!([{"name": "look"}]));
+    let args = ["--server-url", &server.url, "--server-label", "s"];
+    assert_eq!(home.ask(&[&args[..], &["Go"]].concat()).exit, Some(7));
+    without_servers(&home);
+    let run = home.ask(&[&args[..], &["-c", "--approve", "all"]].concat());
+    assert_eq!(run.exit, Some(2), "{run}");
+    let told = "`s.look` waits for approval, and it is not known at which server";
+    assert!(run.stderr.contains(told), "{run}");
+    assert!(server.asked("tools/call").is_empty());
+
+    let approved = ["--approve", "all", "Go"];
+    assert_eq!(home.ask(&[&args[..], &approved].concat()).exit, Some(0));
+    without_servers(&home);
+    let run = home.ask(&[&args[..], &["-c", "Go on"]].concat());
+    assert_eq!(run.exit, Some(0), "{run}");
+    assert!(run.stderr.contains("s offers look"), "{run}");
+}
+
+#[test]
+fn the_tools_of_another_server_are_listed_again() {
+    let (server_a, server_b) = (server(&["look"]), server(&["look", "listen"]));
+    let home = Home::playing(&json!([{"name": "look"}]));
+    let ask = |server: &Mcp, args: &[&str]| {
+        let to = ["--server-label", "s", "--server-url", &server.url];
+        home.ask(&[&to[..], &["--approve", "all"], args].concat())
+    };
+    assert_eq!(ask(&server_a, &["Go"]).exit, Some(0));
+    let run = ask(&server_b, &["-c", "Go on"]);
+    assert_eq!(run.exit, Some(0), "{run}");
+    assert!(
+        run.stderr.contains("note: s is another server than before"),
+        "{run}"
+    );
+    assert!(run.stderr.contains("s offers look, listen"), "{run}");
+}
