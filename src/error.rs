@@ -128,6 +128,13 @@ pub enum Error {
 
     #[error("`{server_label}.{name}` needs approval and there is no terminal to ask")]
     NobodyToAsk { server_label: String, name: String },
+    #[error("--approve names the tool {name:?}, and no server of this request has it")]
+    ApproveUnknown {
+        name: String,
+        nearest: Option<String>,
+    },
+    #[error("--approve names the tool {name:?}, and more than one server can have it: {servers}")]
+    ApproveAmbiguous { name: String, servers: String },
     #[error("a tool call was denied, and no other call succeeded")]
     NothingApproved,
     #[error("no MCP server is named")]
@@ -230,6 +237,8 @@ impl Error {
             | Self::LocalContinue
             | Self::PendingElsewhere { .. }
             | Self::PendingAtAnother { .. }
+            | Self::ApproveUnknown { .. }
+            | Self::ApproveAmbiguous { .. }
             | Self::PendingUnknown { .. }
             | Self::TwoOnStdin
             | Self::SeveralTargets
@@ -314,6 +323,12 @@ impl Error {
                 "leave --local and --bridge out, or begin a new conversation without -c"
             }
             Self::PendingElsewhere { .. } => "name the same server as before, and its label",
+            Self::ApproveUnknown { nearest, .. } => {
+                return nearest.as_deref().map(did_you_mean).or_else(|| {
+                    Some("write the name as the server lists it: TOOL or LABEL/TOOL".to_owned())
+                });
+            }
+            Self::ApproveAmbiguous { .. } => "write the one that is meant as LABEL/TOOL",
             Self::PendingAtAnother { .. } => {
                 "name the server that waits, in the same way, or ask again without -c"
             }

@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::responses::{
     self, Client, Conversation, CreateResponse, Event, EventKind, Input, Item, Limits, MCPTool,
-    Response, Retries, ToolEntry,
+    McpListTools, Response, Retries, ToolEntry,
 };
 use crate::route::Route;
 use crate::ui::{Format, Ui};
@@ -80,7 +80,8 @@ pub struct AskArgs {
     )]
     api_key: Option<SecretSource>,
 
-    /// Who answers when a call needs approval: ask, all, none, read-only, or the tools to approve
+    /// Who answers when a call needs approval: ask, all, none, read-only, or the tools to approve, as
+    /// TOOL or LABEL/TOOL; a bare TOOL must be one that only one server has
     #[arg(long, value_name = "WHO", default_value = "ask")]
     approve: ApprovalPolicy,
 
@@ -279,6 +280,7 @@ impl Question {
     async fn input(&mut self, ui: &mut Ui) -> Result<(Input, bool), Error> {
         let mut was_denied = false;
         let mut answers = Vec::new();
+        let lists: Vec<&McpListTools> = self.kept.conversation.lists.iter().collect();
         for call in std::mem::take(&mut self.kept.conversation.pending) {
             if !self.identities.contains_key(&call.server_label) {
                 return Err(Error::PendingElsewhere {
@@ -289,7 +291,7 @@ impl Question {
             let approve = self
                 .args
                 .approve
-                .decide(&call, &self.kept.conversation.lists, ui)
+                .decide(&call, &self.identities, &lists, ui)
                 .await?;
             was_denied |= !approve;
             answers.push(responses::answer(&call, approve));
@@ -310,6 +312,7 @@ impl Question {
     async fn converse(&mut self, route: &Route, ui: &mut Ui) -> Result<ExitStatus, Error> {
         let mut was_denied = false;
         let mut has_result = false;
+        self.check_approve(&[])?;
         for _ in 0..MOST_ROUNDS {
             let (input, denied) = self.input(ui).await?;
             was_denied |= denied;
@@ -317,6 +320,10 @@ impl Question {
             let mut done = Vec::new();
             let response = match self.respond(route, &request, &mut done, ui).await {
                 Ok(response) => response,
+                // A name that --approve gets wrong is put right, and the question asked again.
+                Err(error @ (Error::ApproveUnknown { .. } | Error::ApproveAmbiguous { .. })) => {
+                    return Err(error);
+                }
                 // What is incomplete can be continued as well, and so can what broke off.
                 Err(error) => {
                     let has_more = match &error {
@@ -338,6 +345,7 @@ impl Question {
                 .any(|item| matches!(item, Item::McpCall(call) if call.has_succeeded()));
             self.kept.conversation.add(&request, &response);
             self.keep(ui);
+            self.check_approve(&[])?;
             if self.kept.conversation.pending.is_empty() {
                 return match was_denied && !has_result {
                     true => Err(Error::NothingApproved),
@@ -346,6 +354,17 @@ impl Question {
             }
         }
         Err(Error::EndlessApprovals(MOST_ROUNDS))
+    }
+
+    /// Refuses a name of `--approve` that is in doubt, as soon as the tools of all servers are known.
+    fn check_approve(&self, done: &[Item]) -> Result<(), Error> {
+        let before = &self.kept.conversation.lists;
+        let done = done.iter().filter_map(|item| match item {
+            Item::McpListTools(list) => Some(list),
+            _ => None,
+        });
+        let lists: Vec<&McpListTools> = before.iter().chain(done).collect();
+        self.args.approve.check(&self.identities, &lists)
     }
 
     /// Sends one request and shows its answer as it comes; `done` gets the items that it has told.
@@ -361,10 +380,15 @@ impl Question {
             ui.wait("waiting for the answer");
             let events = route.create_stream(request).await?;
             let show = |event: &Event| {
-                if let EventKind::OutputItemDone { item, .. } = event.kind() {
-                    done.push(item.clone());
+                ui.event(event)?;
+                let EventKind::OutputItemDone { item, .. } = event.kind() else {
+                    return Ok(());
+                };
+                done.push(item.clone());
+                match item {
+                    Item::McpListTools(_) => self.check_approve(done),
+                    _ => Ok(()),
                 }
-                ui.event(event)
             };
             responses::read_to_end(events, show).await
         };

@@ -31,6 +31,7 @@ use crate::responses::{Event, EventKind, McpApprovalRequest, OnRetry, Response};
 
 pub use approval::Decision;
 pub use content::{Attachment, result_text};
+pub use sanitize::is_plain_name;
 
 use lines::Lines;
 use markdown::Markdown;

@@ -30,6 +30,13 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
+/// Whether the name is made of the characters that names of tools are made of, and of no others
+/// that only look like them: `[A-Za-z0-9_.-]`.
+pub fn is_plain_name(name: &str) -> bool {
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | '.' | '-');
+    !name.is_empty() && name.chars().all(is_plain)
+}
+
 /// Whether a terminal shows the character, and does nothing else.
 pub fn is_harmless(character: char) -> bool {
     match character {

@@ -168,3 +168,48 @@ fn the_tools_of_another_server_are_listed_again() {
     );
     assert!(run.stderr.contains("s offers look, listen"), "{run}");
 }
+
+#[test]
+fn a_name_of_approve_is_for_the_one_tool_that_it_means() {
+    let (good, evil) = (server(&["look", "roll"]), server(&["look", "r\u{43e}ll"]));
+    let config = json!({"mcpServers": {"good": {"url": good.url}, "evil": {"url": evil.url}}});
+    let refused = "--approve names the tool";
+    for (label, name, approve, exit, told) in [
+        ("good", "look", "good/look", 0, "good.look {} approved"),
+        ("good", "roll", "roll", 0, "good.roll {} approved"),
+        ("evil", "look", "good/look", 7, "evil.look {} denied"),
+        ("evil", "look", "look", 2, refused),
+        ("evil", "r\u{43e}ll", "roll", 7, "denied"),
+        ("good", "look", "good/look,missing", 2, refused),
+        ("good", "look", "evil/roll", 2, refused),
+    ] {
+        let calls = json!([{"server_label": label, "name": name}]);
+        let home = Home::playing(&calls);
+        let path = home.0.path().join("mcp.json");
+        std::fs::write(&path, config.to_string()).unwrap();
+        let path = path.to_str().unwrap();
+        let called = || good.asked("tools/call").len() + evil.asked("tools/call").len();
+        let before = called();
+        let run = home.ask(&["--mcp-config", path, "--approve", approve, "Go"]);
+        assert_eq!(run.exit, Some(exit), "{label}/{name} {approve}: {run}");
+        assert!(run.stderr.contains(told), "{label}/{name} {approve}: {run}");
+        let is_called = called() > before;
+        assert_eq!(is_called, exit == 0, "{label}/{name} {approve}");
+    }
+}
+
+#[test]
+fn a_name_that_approve_gets_wrong_is_refused_where_no_call_needs_approval_too() {
+    let server = server(&["look"]);
+    let home = Home::playing(&json!([{"name": "look"}]));
+    let mut args = vec!["--server-url", &server.url, "--require-approval", "never"];
+    args.extend(["--approve", "lok", "Go"]);
+    for stream in [true, false] {
+        if !stream {
+            args.push("--no-stream");
+        }
+        let run = home.ask(&args);
+        assert_eq!(run.exit, Some(2), "{run}");
+        assert!(run.stderr.contains("hint: did you mean `look`?"), "{run}");
+    }
+}

@@ -365,9 +365,10 @@ fn the_policy_approves_by_name_by_hint_and_by_word() {
         ("all", 0),
         ("read-only", 0),
         ("roll_dice", 0),
-        ("flip_coin,roll_dice", 0),
+        ("roll_dice,server_127_0_0_1/roll_dice", 0),
         ("none", 7),
-        ("flip_coin", 7),
+        ("flip_coin", 2),
+        ("flip_coin,roll_dice", 2),
     ] {
         let run = McpCli::new(&[
             "ask",
