@@ -61,19 +61,19 @@ pub enum Error {
     LocalPrevious,
     #[error("the last conversation is one that an API keeps, and this machine has none of it")]
     LocalContinue,
-    #[error("`{server_label}.{name}` waits for approval, and no server of that name is given")]
-    PendingElsewhere { server_label: String, name: String },
+    #[error("`{call}` waits for approval, and no server of that name is given")]
+    PendingElsewhere { call: String },
     #[error(
-        "`{server_label}.{name}` waits for approval at {asked}, and {server_label} is another server now: {named}"
+        "`{call}` waits for approval at {asked}, and {server_label} is another server now: {named}"
     )]
     PendingAtAnother {
+        call: String,
         server_label: String,
-        name: String,
         asked: String,
         named: String,
     },
-    #[error("`{server_label}.{name}` waits for approval, and it is not known at which server")]
-    PendingUnknown { server_label: String, name: String },
+    #[error("`{call}` waits for approval, and it is not known at which server")]
+    PendingUnknown { call: String },
     #[error("two secrets are to be read from stdin")]
     TwoOnStdin,
     #[error("more than one of --server-url, --connector-id and --tunnel-id is given")]
@@ -126,8 +126,12 @@ pub enum Error {
     #[error("the asynchronous runtime could not be started")]
     Runtime(#[source] io::Error),
 
-    #[error("`{server_label}.{name}` needs approval and there is no terminal to ask")]
-    NobodyToAsk { server_label: String, name: String },
+    #[error("`{call}` needs approval and there is no terminal to ask")]
+    NobodyToAsk {
+        call: String,
+        /// What `--approve` takes for it, if that can be typed.
+        approve: Option<String>,
+    },
     #[error("--approve names the tool {name:?}, and no server of this request has it")]
     ApproveUnknown {
         name: String,
@@ -376,9 +380,10 @@ impl Error {
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "ports below 1024 are the system's; take another port"
             }
-            Self::NobodyToAsk { name, .. } => {
+            Self::NobodyToAsk { approve, .. } => {
+                let named = approve.as_deref().unwrap_or("LABEL/TOOL");
                 return Some(format!(
-                    "pass `--approve all`, `--approve none` or `--approve {name}`, now or with -c and the same server"
+                    "pass `--approve all`, `--approve none` or `--approve {named}`, now or with -c and the same server"
                 ));
             }
             Self::Auth(error) => return hint_of_auth(error).map(str::to_owned),

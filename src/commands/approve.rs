@@ -63,13 +63,19 @@ impl ApprovalPolicy {
         lists: &[&McpListTools],
         ui: &mut Ui,
     ) -> Result<bool, Error> {
+        let (label, name) = (&call.server_label, &call.name);
+        let shown = ui::tool_name(label, name);
+        let Some(server) = servers.get(label) else {
+            return Err(Error::PendingElsewhere { call: shown });
+        };
         let approve = match self {
-            Self::Ask if ui.can_ask() => return ui.ask_approval(call).await,
+            Self::Ask if ui.can_ask() => return ui.ask_approval(call, &server.shown).await,
             Self::Ask => {
                 ui.decided(call, Decision::Open);
+                let is_plain = ui::is_plain_name(label) && ui::is_plain_name(name);
                 return Err(Error::NobodyToAsk {
-                    server_label: call.server_label.clone(),
-                    name: call.name.clone(),
+                    call: shown,
+                    approve: is_plain.then(|| format!("{label}/{name}")),
                 });
             }
             Self::All => true,
@@ -79,7 +85,7 @@ impl ApprovalPolicy {
                 let meant = names.iter().map(|name| meant(name, servers, lists));
                 // A name in doubt is refused, whatever the others say.
                 let meant: Vec<(&str, &str)> = meant.collect::<Result<_, _>>()?;
-                meant.contains(&(&call.server_label, &call.name))
+                meant.contains(&(label, name))
             }
         };
         let decision = if approve {

@@ -282,12 +282,6 @@ impl Question {
         let mut answers = Vec::new();
         let lists: Vec<&McpListTools> = self.kept.conversation.lists.iter().collect();
         for call in std::mem::take(&mut self.kept.conversation.pending) {
-            if !self.identities.contains_key(&call.server_label) {
-                return Err(Error::PendingElsewhere {
-                    server_label: call.server_label,
-                    name: call.name,
-                });
-            }
             let approve = self
                 .args
                 .approve

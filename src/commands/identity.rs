@@ -13,6 +13,7 @@ use crate::address;
 use crate::error::Error;
 use crate::mcp;
 use crate::responses::{Conversation, MCPTool, ToolEntry};
+use crate::ui;
 
 /// The servers of a request, by their labels.
 pub type Identities = BTreeMap<String, Identity>;
@@ -117,10 +118,11 @@ pub fn go_on(
     now: &Identities,
 ) -> Result<Vec<String>, Error> {
     for call in &conversation.pending {
-        let (server_label, name) = (call.server_label.clone(), call.name.clone());
+        let server_label = call.server_label.clone();
+        let call = ui::tool_name(&server_label, &call.name);
         match (before.get(&server_label), now.get(&server_label)) {
-            (_, None) => return Err(Error::PendingElsewhere { server_label, name }),
-            (None, Some(_)) => return Err(Error::PendingUnknown { server_label, name }),
+            (_, None) => return Err(Error::PendingElsewhere { call }),
+            (None, Some(_)) => return Err(Error::PendingUnknown { call }),
             (Some(before), Some(now)) if before != now => {
                 let (asked, named) = (before.to_string(), now.to_string());
                 let named = match asked == named {
@@ -128,8 +130,8 @@ pub fn go_on(
                     false => named,
                 };
                 return Err(Error::PendingAtAnother {
+                    call,
                     server_label,
-                    name,
                     asked,
                     named,
                 });

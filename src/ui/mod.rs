@@ -31,7 +31,7 @@ use crate::responses::{Event, EventKind, McpApprovalRequest, OnRetry, Response};
 
 pub use approval::Decision;
 pub use content::{Attachment, result_text};
-pub use sanitize::is_plain_name;
+pub use sanitize::{is_plain_name, tool_name};
 
 use lines::Lines;
 use markdown::Markdown;
@@ -178,6 +178,14 @@ impl Ui {
         write_out(&format!("{text}\n"))
     }
 
+    /// JSON that somebody else wrote: exactly that in a pipe, and in escapes on a terminal.
+    fn print_json(&mut self, text: &str) -> Result<(), Error> {
+        match io::stdout().is_terminal() {
+            true => self.print(&sanitize::json(text)),
+            false => self.print(text),
+        }
+    }
+
     /// What a check found out.
     pub fn report(&mut self, report: &Report, format: ReportFormat) -> Result<(), Error> {
         self.lines.stop_progress();
@@ -238,7 +246,7 @@ impl Ui {
     pub fn event(&mut self, event: &Event) -> Result<(), Error> {
         match self.format {
             Format::Text => self.show(event),
-            Format::Jsonl => self.print(&jsonl::line(event)),
+            Format::Jsonl => self.print_json(&jsonl::line(event)),
             Format::Json => match event.kind() {
                 EventKind::Completed { response }
                 | EventKind::Failed { response }
@@ -276,7 +284,7 @@ impl Ui {
         self.lines.stop_progress();
         self.end_line()?;
         match self.last.take() {
-            Some(response) => self.print(&jsonl::document(&response)),
+            Some(response) => self.print_json(&jsonl::document(&response)),
             None => Ok(()),
         }
     }
@@ -335,20 +343,27 @@ impl Ui {
         io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 
-    /// Asks the person at the terminal whether a call may be made; the default is no.
+    /// Asks the person at the terminal whether a call may be made at `address`; the default is no.
     ///
     /// The question is asked on a thread of its own, so that a signal can still end the program.
-    pub async fn ask_approval(&mut self, request: &McpApprovalRequest) -> Result<bool, Error> {
+    pub async fn ask_approval(
+        &mut self,
+        request: &McpApprovalRequest,
+        address: &str,
+    ) -> Result<bool, Error> {
         self.lines.stop_progress();
         self.flush_answer()?;
-        let request = request.clone();
-        let asked = tokio::task::spawn_blocking(move || approval::ask(&request));
+        let (request, address) = (request.clone(), address.to_owned());
+        let asked = tokio::task::spawn_blocking(move || approval::ask(&request, &address));
         asked.await.unwrap_or(Err(Error::Interrupted))
     }
 
     /// Tells what became of a call that needed approval.
     pub fn decided(&mut self, request: &McpApprovalRequest, decision: Decision) {
-        self.step(&approval::told(request, decision));
+        if self.has_notes() {
+            let line = approval::told(request, decision, self.options.verbose > 0);
+            self.lines.write(&format!("{DIM}{line}{DIM:#}"));
+        }
     }
 
     /// Tells how the verb failed.

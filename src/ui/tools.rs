@@ -47,7 +47,7 @@ impl Ui {
     }
 
     fn document(&mut self, value: &impl Serialize) -> Result<(), Error> {
-        self.print_foreign(&format!("{:#}", serde_json::json!(value)))
+        self.print_json(&format!("{:#}", serde_json::json!(value)))
     }
 
     /// What a server says: exactly that in a pipe, and nothing that drives a terminal on one.

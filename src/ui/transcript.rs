@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::failure;
-use super::sanitize::one_line;
+use super::sanitize::{name, one_line, tool_name};
 use crate::responses::{Event, EventKind, Item, McpCall, McpListTools, Response};
 
 /// What an event shows.
@@ -123,12 +123,11 @@ fn waiting(item: &Item) -> Option<Shown> {
     match item {
         Item::McpListTools(list) => Some(Shown::Waiting(format!(
             "listing the tools of {}",
-            one_line(&list.server_label)
+            name(&list.server_label)
         ))),
         Item::McpCall(call) => Some(Shown::Waiting(format!(
-            "calling {}.{}",
-            one_line(&call.server_label),
-            one_line(&call.name)
+            "calling {}",
+            tool_name(&call.server_label, &call.name)
         ))),
         _ => Some(for_the_model()),
     }
@@ -139,12 +138,12 @@ fn for_the_model() -> Shown {
 }
 
 fn listed(list: &McpListTools, took: Option<Duration>) -> String {
-    let label = one_line(&list.server_label);
+    let label = name(&list.server_label);
     let took = Took(took);
     if let Some(error) = &list.error {
         return format!("{label} gave no list of tools: {}{took}", one_line(error));
     }
-    let names: Vec<String> = list.tools.iter().map(|tool| one_line(&tool.name)).collect();
+    let names: Vec<_> = list.tools.iter().map(|tool| name(&tool.name)).collect();
     match names.as_slice() {
         [] => format!("{label} offers no tools{took}"),
         names => format!("{label} offers {}{took}", names.join(", ")),
@@ -152,20 +151,20 @@ fn listed(list: &McpListTools, took: Option<Duration>) -> String {
 }
 
 fn called(call: &McpCall, took: Option<Duration>) -> String {
-    let label = one_line(&call.server_label);
-    let name = one_line(&call.name);
+    let tool = tool_name(&call.server_label, &call.name);
     let arguments = one_line(&call.arguments);
     let took = Took(took);
     match (&call.error, &call.output) {
         (Some(error), _) => {
             let error = one_line(&error.text());
-            format!("{label}.{name} {arguments} failed: {error}{took}")
+            format!("{tool} {arguments} failed: {error}{took}")
         }
         (None, Some(output)) => {
-            let output = one_line(output);
-            format!("{label}.{name} {arguments} -> {output}{took}")
+            // What makes a sign an emoji is not seen on a terminal, and would stand there as an escape.
+            let output = one_line(&output.replace('\u{fe0f}', ""));
+            format!("{tool} {arguments} -> {output}{took}")
         }
-        (None, None) => format!("{label}.{name} {arguments}{took}"),
+        (None, None) => format!("{tool} {arguments}{took}"),
     }
 }
 

@@ -7,8 +7,6 @@ mod json;
 mod junit;
 mod text;
 
-use std::fmt::Write;
-
 use serde_json::{Value, json};
 
 use super::sanitize;
@@ -63,21 +61,9 @@ fn whole(complaint: &Complaint) -> String {
     }
 }
 
-/// JSON over several lines. What could drive a terminal is written as `\uXXXX`, which is the same
-/// JSON: nothing is lost.
+/// JSON over several lines, which cannot drive a terminal.
 fn document(value: &Value) -> String {
-    let mut document = String::new();
-    for character in format!("{value:#}").chars() {
-        if sanitize::is_harmless(character) {
-            document.push(character);
-            continue;
-        }
-        for unit in character.encode_utf16(&mut [0; 2]) {
-            // Writing to a `String` does not fail.
-            let _ = write!(document, "\\u{unit:04x}");
-        }
-    }
-    document
+    sanitize::json(&format!("{value:#}")).into_owned()
 }
 
 /// A report with each outcome, and text in it that no form may pass on as it is.

@@ -354,7 +354,7 @@ fn a_call_nobody_can_approve_is_not_made() {
     dice offers roll_dice (N ms)
     dice.roll_dice {"n_dice":3} needs approval
     error: `dice.roll_dice` needs approval and there is no terminal to ask
-    hint: pass `--approve all`, `--approve none` or `--approve roll_dice`, now or with -c and the same server
+    hint: pass `--approve all`, `--approve none` or `--approve dice/roll_dice`, now or with -c and the same server
     "#);
 }
 

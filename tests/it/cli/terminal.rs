@@ -5,20 +5,22 @@ use std::process::{Command, Stdio};
 use rexpect::session::{PtySession, spawn_command};
 use tempfile::TempDir;
 
-use crate::support::{Answer, Api, Faulty, KEY, Server, Step, dice_server};
+use crate::support::{Answer, Api, Desk, Faulty, KEY, Server, Step, dice_server};
 
 const SECONDS: u64 = 1000;
 
-/// The binary on a real pseudo-terminal, with a home folder of its own.
+/// The binary on a real pseudo-terminal of 24 by 80, with a home folder of its own.
 fn terminal(home: &TempDir, args: &[&str]) -> PtySession {
+    terminal_of(80, home, args)
+}
+
+/// The same with so many columns.
+fn terminal_of(columns: u16, home: &TempDir, args: &[&str]) -> PtySession {
     // The shell tells the id of the process that it becomes.
+    let line = format!("stty rows 24 cols {columns}; echo pid $$ end; exec \"$0\" \"$@\"");
     let mut command = Command::new("/bin/sh");
     command
-        .args([
-            "-c",
-            "echo pid $$ end; exec \"$0\" \"$@\"",
-            env!("CARGO_BIN_EXE_mcp-cli"),
-        ])
+        .args(["-c", &line, env!("CARGO_BIN_EXE_mcp-cli")])
         .args(args)
         .env_clear()
         .env("HOME", home.path())
@@ -54,7 +56,8 @@ fn a_person_is_shown_the_whole_call_and_may_say_yes() {
     terminal
         .exp_string("The model wants to call dice.roll_dice {\"n_dice\":3}")
         .unwrap();
-    terminal.exp_string("(y/N)").unwrap();
+    let question = format!("Let it call dice.roll_dice at {}? (y/N)", server.url);
+    terminal.exp_string(&question).unwrap();
     terminal.send_line("y").unwrap();
     terminal
         .exp_string("You rolled 3 dice and got the following results: ")
@@ -84,7 +87,9 @@ fn the_arguments_of_a_call_are_complete_and_cannot_drive_the_terminal() {
         {"type": "mcp_approval_request", "id": "mcpr_1", "name": "wipe", "server_label": "s",
          "arguments": arguments["text"]}]});
     let api = Api::start([Answer::json(200, &held)]);
-    let mut terminal = terminal(&home, &["ask", "--base-url", &api.base_url, "Go"]);
+    let args = ["ask", "--base-url", &api.base_url, "--server-label", "s"];
+    let args = [&args[..], &["--server-url", "https://s.example/mcp", "Go"]].concat();
+    let mut terminal = terminal(&home, &args);
     terminal
         .exp_string("The model wants to call s.wipe \\u{1b}[2J\\u{202e}evil\\r")
         .unwrap();
@@ -168,7 +173,12 @@ fn what_a_model_says_cannot_drive_the_terminal_and_is_rendered() {
         {"type": "message", "id": "msg_1", "role": "assistant",
          "content": [{"type": "output_text", "text": text}]}]});
     let home = TempDir::new().unwrap();
-    for (option, rendered) in [("--quiet", true), ("--no-markdown", false)] {
+    for (option, rendered) in [
+        ("--quiet", true),
+        ("--no-markdown", false),
+        ("--format=jsonl", false),
+        ("--json", false),
+    ] {
         let api = Api::start([Answer::json(200, &said)]);
         let mut terminal = terminal(&home, &["ask", "--base-url", &api.base_url, option, "Go"]);
         let shown = terminal.exp_eof().unwrap();
@@ -218,4 +228,98 @@ fn a_full_disk_is_exit_1_and_a_reader_that_leaves_is_no_panic() {
     let stderr = String::from_utf8(left.stderr).unwrap();
     assert_eq!(stderr, "", "a reader that has enough is no failure");
     assert!(left.stdout.starts_with(b"{\"type\":\"response.created\""));
+}
+
+/// What a model that calls `wipe` with these arguments shows, up to the question.
+fn asked_about(columns: u16, name: &str, arguments: &str) -> (PtySession, String) {
+    let held = serde_json::json!({"id": "resp_1", "object": "response", "status": "completed", "output": [
+        {"type": "mcp_approval_request", "id": "mcpr_1", "name": name, "server_label": "s",
+         "arguments": arguments}]});
+    let api = Api::start([Answer::json(200, &held)]);
+    let home = TempDir::new().unwrap();
+    let args = [
+        "ask",
+        "-q",
+        "--base-url",
+        &api.base_url,
+        "--server-label",
+        "s",
+    ];
+    let server = [
+        "--server-url",
+        "https://me:pw@s.example/mcp?key=canary",
+        "Go",
+    ];
+    let mut terminal = terminal_of(columns, &home, &[&args[..], &server].concat());
+    terminal.exp_string("The model wants to call ").unwrap();
+    let shown = terminal.exp_string("(y/N").unwrap();
+    (terminal, shown)
+}
+
+#[test]
+fn a_long_call_fits_the_screen_and_is_shown_whole_to_who_asks_for_it() {
+    let arguments = format!(
+        "{{\"a\": \"{}evil{}\", \"z\": \"last\"}}",
+        "x".repeat(4000),
+        "\u{2800}y".repeat(4000)
+    );
+    for columns in [80, 40] {
+        let (mut terminal, shown) = asked_about(columns, "wi\u{200b}pe", &arguments);
+        let is_on_screen = shown.chars().count() < 23 * usize::from(columns);
+        assert!(is_on_screen, "{columns}: {shown}");
+        for seen in [
+            "s.\"wi\\u{200b}pe\" {\"a\": \"xxx",
+            " characters left out] ",
+            "\"z\": \"last\"}\r\nLet it call s.\"wi\\u{200b}pe\" at https://s.example/mcp? ",
+        ] {
+            assert!(shown.contains(seen), "{columns}: {seen} is not in {shown}");
+        }
+        assert!(!shown.contains(['\u{200b}', '\u{2800}']), "{shown}");
+        terminal.send_line("v").unwrap();
+        let whole = terminal.exp_string("(y/N").unwrap();
+        assert!(whole.contains("xevil\\u{2800}y"), "{whole}");
+        terminal.send_line("maybe").unwrap();
+        terminal.exp_string("Answer y or n.").unwrap();
+        terminal.send_control('c').unwrap();
+        terminal.exp_eof().unwrap();
+        assert_eq!(exit_status(&terminal), 130);
+    }
+}
+
+#[test]
+fn ctrl_u_and_ctrl_w_take_back_what_was_typed_and_ctrl_d_is_a_no() {
+    for (typed, taken_back) in [("y", 'u'), ("yes", 'w')] {
+        let (server, home) = (dice_server(), TempDir::new().unwrap());
+        let mut terminal = terminal(&home, &ask(&server, "Roll 3 dice"));
+        terminal.exp_string("(y/N)").unwrap();
+        terminal.send(typed).unwrap();
+        terminal.send_control(taken_back).unwrap();
+        terminal.send_line("").unwrap();
+        terminal.exp_eof().unwrap();
+        assert_eq!(exit_status(&terminal), 7);
+    }
+    let (server, home) = (dice_server(), TempDir::new().unwrap());
+    let mut terminal = terminal(&home, &ask(&server, "Roll 3 dice"));
+    terminal.exp_string("(y/N)").unwrap();
+    terminal.send_control('d').unwrap();
+    terminal.exp_eof().unwrap();
+    assert_eq!(exit_status(&terminal), 7);
+}
+
+#[test]
+fn what_was_typed_before_the_question_is_no_answer_to_it() {
+    let (desk, home) = (Desk::start(), TempDir::new().unwrap());
+    desk.hold_lists();
+    let mut terminal = terminal(
+        &home,
+        &["ask", "--local", "--server-url", &desk.url, "Ring the bell"],
+    );
+    desk.wait_for_list();
+    terminal.send_line("y").unwrap();
+    desk.release();
+    terminal.exp_string("(y/N)").unwrap();
+    terminal.send_line("n").unwrap();
+    terminal.exp_eof().unwrap();
+    assert_eq!(exit_status(&terminal), 7);
+    assert_eq!(desk.called(), 0);
 }
