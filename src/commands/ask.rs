@@ -12,6 +12,7 @@ use super::fields::FieldArgs;
 use super::identity::{self, Identities, Mode};
 use super::print_request::{self, PrintAs};
 use super::servers::{McpServerArgs, Servers};
+use super::signals::{CLIENT_GRACE, StopSignals};
 use super::state::{self, Kept};
 use crate::address;
 use crate::auth::Secret;
@@ -220,14 +221,19 @@ pub async fn ask(mut question: Question, ui: &mut Ui) -> Result<ExitStatus, Erro
     if let Some(language) = question.args.print_request {
         return question.print(language, ui).await;
     }
+    let signals = StopSignals::new(CLIENT_GRACE)?;
     let route = question.route(ui)?;
     let bundled = question.start_bundled().await?;
     question.take_entries();
-    let answered = question.converse(&route, ui).await;
-    route.close().await;
-    if let Some(bundled) = bundled {
-        bundled.stop().await;
-    }
+    let close = async |_: &Result<ExitStatus, Error>| {
+        route.close().await;
+        if let Some(bundled) = bundled {
+            bundled.stop().await;
+        }
+    };
+    let answered = signals
+        .until_stopped(question.converse(&route, ui), close)
+        .await;
     ui.end_of_answer()?;
     answered
 }

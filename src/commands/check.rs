@@ -6,10 +6,10 @@ use std::time::Duration;
 use rmcp::model::JsonObject;
 use serde_json::Value;
 
-use super::StopSignals;
 use super::args;
 use super::arguments::Arguments;
 use super::servers::{McpServerArgs, Servers};
+use super::signals::{CLIENT_GRACE, StopSignals};
 use crate::check::{self, CALL_LIMIT, Call, Report, Subject, against};
 use crate::engine::Engine;
 use crate::engine::model::Model;
@@ -140,14 +140,11 @@ pub fn read(args: CheckArgs, ui: &mut Ui) -> Result<Checkup, Error> {
 
 /// Takes the steps, and prints what came of them, server by server.
 pub async fn check(checkup: Checkup, ui: &mut Ui) -> Result<ExitStatus, Error> {
-    let mut signals = StopSignals::new()?;
-    let checked = tokio::select! {
-        reports = check_all(&checkup.engine, checkup.subjects, ui) => reports,
-        stopped = signals.next() => Err(stopped),
-    };
+    let signals = StopSignals::new(CLIENT_GRACE)?;
+    let checking = check_all(&checkup.engine, checkup.subjects, ui);
     // Servers that were started are ended, whatever happened.
-    checkup.engine.close().await;
-    let mut reports = checked?;
+    let close = async |_: &Result<Vec<Report>, Error>| checkup.engine.close().await;
+    let mut reports = signals.until_stopped(checking, close).await?;
     check::compare_names(&mut reports);
     for report in &reports {
         ui.report(report, checkup.format)?;

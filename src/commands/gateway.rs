@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::StopSignals;
 use super::args::{self, SecretSource};
 use super::listen::{self, LogArgs, NameArgs};
+use super::signals::{SERVER_GRACE, StopSignals};
 use crate::auth::Secret;
 use crate::engine::model::{Model, Upstream, UpstreamApi};
 use crate::engine::{Bounds, Engine, Store};
@@ -143,10 +143,13 @@ pub async fn gateway(setup: Setup, ui: &mut Ui) -> Result<ExitStatus, Error> {
     let guard = guard.answering(gateway::MAX_BODY, gateway::refuse);
     let router = listen::watched(guard.protect(http::with_health(router)), ui);
     // Whoever reads that the gateway is ready may tell it to stop.
-    let signals = StopSignals::new()?;
+    let mut signals = StopSignals::new(SERVER_GRACE)?;
     args.greet(address, key.as_ref(), ui)?;
-    listen::serve_until(signals, MOST_CONNECTIONS, listener, router, stop).await;
-    served.close().await;
+    listen::serve_until(&mut signals, MOST_CONNECTIONS, listener, router, stop).await;
+    tokio::select! {
+        () = served.close() => {}
+        _ = signals.next() => {}
+    }
     Ok(ExitStatus::Done)
 }
 

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::StopSignals;
+use super::signals::StopSignals;
 use crate::error::Error;
 use crate::http::{self, AllowedHost, AllowedOrigin, Guard, Seen, Watcher};
 use crate::ui::{LogFormat, Ui};
@@ -139,7 +139,7 @@ fn log(seen: &Seen) {
 /// Serves until a signal comes, which cancels `stop`. What runs may finish then; a second signal
 /// ends that as well.
 pub async fn serve_until(
-    mut signals: StopSignals,
+    signals: &mut StopSignals,
     most_connections: usize,
     listener: TcpListener,
     router: Router,

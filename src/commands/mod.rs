@@ -16,6 +16,7 @@ mod listen;
 mod print_request;
 mod serve;
 mod servers;
+mod signals;
 mod state;
 mod token;
 mod tools;
@@ -48,7 +49,7 @@ impl Command {
                 // Before there is a runtime, whose signal handlers would wait while stdin is read.
                 let question = ask::read(*args, ui)?;
                 let runtime = tokio::runtime::Builder::new_current_thread();
-                block_on(runtime, until_stopped(ask::ask(question, ui)))
+                block_on(runtime, ask::ask(question, ui))
             }
             Self::Check(args) => {
                 ui.start_log(None, LogFormat::default());
@@ -96,53 +97,4 @@ fn block_on<T>(
     // A thread that reads stdin cannot be woken, and is not waited for.
     runtime.shutdown_background();
     ended
-}
-
-/// The verb, or the signal that stopped it. Dropping the verb cancels what it waits for.
-async fn until_stopped(
-    verb: impl Future<Output = Result<ExitStatus, Error>>,
-) -> Result<ExitStatus, Error> {
-    let mut signals = StopSignals::new()?;
-    tokio::select! {
-        ended = verb => ended,
-        stopped = signals.next() => Err(stopped),
-    }
-}
-
-/// Ctrl-C and SIGTERM, from the moment that this is made.
-struct StopSignals {
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl StopSignals {
-    fn new() -> Result<Self, Error> {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-
-            Ok(Self {
-                interrupt: signal(SignalKind::interrupt()).map_err(Error::Runtime)?,
-                terminate: signal(SignalKind::terminate()).map_err(Error::Runtime)?,
-            })
-        }
-        #[cfg(not(unix))]
-        Ok(Self {})
-    }
-
-    /// Waits for the next one and says which.
-    async fn next(&mut self) -> Error {
-        #[cfg(unix)]
-        return tokio::select! {
-            _ = self.interrupt.recv() => Error::Interrupted,
-            _ = self.terminate.recv() => Error::Terminated,
-        };
-        #[cfg(not(unix))]
-        {
-            let _ = tokio::signal::ctrl_c().await;
-            Error::Interrupted
-        }
-    }
 }

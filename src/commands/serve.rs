@@ -10,8 +10,8 @@ use rmcp::service::{QuitReason, ServerInitializeError};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::StopSignals;
 use super::listen::{self, LogArgs, NameArgs};
+use super::signals::{SERVER_GRACE, StopSignals};
 use super::token::{Verification, VerifierArgs};
 use crate::auth::{self, Secret, Verifier};
 use crate::dice::{DiceServer, Roller};
@@ -180,7 +180,7 @@ async fn serve_stdio(server: DiceServer) -> Result<ExitStatus, Error> {
             Err(error) => Err(Error::Stdio(error.into())),
         }
     };
-    let mut signals = StopSignals::new()?;
+    let mut signals = StopSignals::new(SERVER_GRACE)?;
     tokio::select! {
         ended = serving => ended.map(|_| ExitStatus::Done),
         _ = signals.next() => Ok(ExitStatus::Done),
@@ -201,10 +201,10 @@ async fn serve_http(
     let stop = CancellationToken::new();
     let router = args.router(server, verifier, address, stop.clone(), ui);
     // Whoever reads that the server is ready may tell it to stop.
-    let signals = StopSignals::new()?;
+    let mut signals = StopSignals::new(SERVER_GRACE)?;
     greet(&args, service.token.as_ref(), address, ui)?;
 
-    listen::serve_until(signals, http::MOST_CONNECTIONS, listener, router, stop).await;
+    listen::serve_until(&mut signals, http::MOST_CONNECTIONS, listener, router, stop).await;
     Ok(ExitStatus::Done)
 }
 

@@ -8,7 +8,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::args::{self, SecretSource};
-use super::{block_on, clock, until_stopped};
+use super::signals::{CLIENT_GRACE, StopSignals};
+use super::{block_on, clock};
 use crate::auth::{
     self, Algorithm, Claims, Created, KeySetPlace, KeySize, KeySource, Policy, Secret, SigningKey,
     Verifier, VerifyingKey,
@@ -402,10 +403,7 @@ fn verify(mut args: VerifyArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
     let token = token.read("the token")?;
     let verification = args.verifier.read(ui)?;
     let runtime = tokio::runtime::Builder::new_current_thread();
-    block_on(
-        runtime,
-        until_stopped(verify_with(verification, &token, ui)),
-    )
+    block_on(runtime, verify_with(verification, &token, ui))
 }
 
 async fn verify_with(
@@ -413,8 +411,12 @@ async fn verify_with(
     token: &Secret,
     ui: &mut Ui,
 ) -> Result<ExitStatus, Error> {
-    let verifier = verification.verifier().await?;
-    let verified = verifier.verify(token.expose(), SystemTime::now()).await?;
+    let signals = StopSignals::new(CLIENT_GRACE)?;
+    let verifying = async {
+        let verifier = verification.verifier().await?;
+        Ok(verifier.verify(token.expose(), SystemTime::now()).await?)
+    };
+    let verified = signals.until_stopped(verifying, async |_| {}).await?;
     let subject = verified.subject.as_deref().unwrap_or("nobody");
     ui.print(&format!(
         "valid: for {subject}, expires {}",

@@ -6,11 +6,11 @@ use std::time::Duration;
 use rmcp::model::{JsonObject, Tool};
 use serde_json::Value;
 
-use super::StopSignals;
 use super::args;
 use super::arguments::{self, Arguments};
 use super::attachments;
 use super::servers::McpServerArgs;
+use super::signals::{CLIENT_GRACE, StopSignals};
 use crate::engine::tools::{self, Server};
 use crate::error::Error;
 use crate::exit::ExitStatus;
@@ -149,16 +149,14 @@ pub async fn tools(task: Task, ui: &mut Ui) -> Result<ExitStatus, Error> {
         options.call_timeout = call.timeout;
     }
     let clients = ClientPool::new(options);
-    let mut signals = StopSignals::new()?;
-    let ended = tokio::select! {
-        ended = task.run(&clients, ui) => ended,
-        stopped = signals.next() => {
+    let signals = StopSignals::new(CLIENT_GRACE)?;
+    let close = async |ended: &Result<ExitStatus, Error>| {
+        if matches!(ended, Err(Error::Interrupted | Error::Terminated)) {
             tokio::time::sleep(TIME_TO_CANCEL).await;
-            Err(stopped)
         }
+        clients.close().await;
     };
-    clients.close().await;
-    ended
+    signals.until_stopped(task.run(&clients, ui), close).await
 }
 
 impl Task {

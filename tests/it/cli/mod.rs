@@ -13,6 +13,7 @@ mod hosted;
 mod mcp_config;
 mod serve;
 mod sessions;
+mod signals;
 mod terminal;
 mod token;
 mod tools;
