@@ -32,7 +32,7 @@ pub enum Error {
     #[error("{0} has characters that no HTTP header can carry")]
     UnusableSecret(&'static str),
     #[error(transparent)]
-    Header(#[from] responses::UnusableHeader),
+    Header(#[from] mcp::UnusableHeader),
     #[error("there is no question to ask")]
     NoPrompt,
     #[error("there is no conversation to continue")]

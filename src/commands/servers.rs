@@ -351,7 +351,7 @@ impl McpServerArgs {
         }
         lines.extend_from_slice(&self.headers);
         for line in &lines {
-            let (name, value) = responses::read_header(line.expose())?;
+            let (name, value) = mcp::read_header(line.expose())?;
             let headers = entry
                 .headers
                 .get_or_insert_with(|| Value::Object(Map::new()));
@@ -398,7 +398,7 @@ fn shown_headers(headers: &HeaderMap) -> Result<Option<Value>, Error> {
     let mut shown = Map::new();
     for (name, value) in headers {
         let line = format!("{name}: {}", value.to_str().unwrap_or("\0"));
-        let (name, value) = responses::read_header(&line)?;
+        let (name, value) = mcp::read_header(&line)?;
         shown.insert(name.to_owned(), value.into());
     }
     Ok((!shown.is_empty()).then_some(Value::Object(shown)))

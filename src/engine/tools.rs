@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use http::header::{self, AUTHORIZATION};
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use rmcp::model::{CallToolResult, ContentBlock, Tool};
 use serde_json::{Map, Value, json};
@@ -46,11 +46,8 @@ impl Server {
                 )));
             }
         };
-        let headers = read_headers(entry.headers.as_ref()).ok_or_else(|| {
-            refuse(format!(
-                "The 'headers' of MCP server '{label}' are not names and values of HTTP headers that can be set."
-            ))
-        })?;
+        let headers = read_headers(entry.headers.as_ref())
+            .map_err(|why| refuse(format!("The 'headers' of MCP server '{label}' {why}.")))?;
         if let Some(token) = &entry.authorization {
             if HeaderValue::from_str(token).is_err() {
                 return Err(refuse(format!(
@@ -106,37 +103,31 @@ impl Server {
     }
 }
 
-/// Headers of the connection and of the message as a whole are for whoever sends it.
-const OF_THE_CONNECTION: [HeaderName; 9] = [
-    header::CONNECTION,
-    header::CONTENT_ENCODING,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    header::HOST,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
-fn read_headers(headers: Option<&Value>) -> Option<HeaderMap> {
+/// The headers of a tool entry, or why they cannot be sent. No value is repeated: it can be a secret.
+fn read_headers(headers: Option<&Value>) -> Result<HeaderMap, String> {
+    let headers = match headers {
+        None | Some(Value::Null) => return Ok(HeaderMap::new()),
+        Some(Value::Object(headers)) => headers,
+        Some(_) => return Err("are not an object".to_owned()),
+    };
     let mut read = HeaderMap::new();
-    match headers {
-        None | Some(Value::Null) => {}
-        Some(Value::Object(headers)) => {
-            for (name, value) in headers {
-                let mut value = HeaderValue::from_str(value.as_str()?).ok()?;
-                value.set_sensitive(true);
-                let name = HeaderName::try_from(name).ok()?;
-                if OF_THE_CONNECTION.contains(&name) {
-                    return None;
-                }
-                read.append(name, value);
-            }
+    for (name, value) in headers {
+        let parsed = HeaderName::try_from(name).map_err(|_| {
+            // What is not a name may be a whole line, value included.
+            "have a name that no HTTP header can have".to_owned()
+        })?;
+        if mcp::is_reserved(&parsed) {
+            return Err(format!(
+                "set {name}, which the MCP client sets itself: leave it out"
+            ));
         }
-        Some(_) => return None,
+        let value = value.as_str().and_then(|it| HeaderValue::from_str(it).ok());
+        let mut value =
+            value.ok_or_else(|| format!("have a value of {name} that no HTTP header can carry"))?;
+        value.set_sensitive(true);
+        read.append(parsed, value);
     }
-    Some(read)
+    Ok(read)
 }
 
 /// Whether `allowed_tools` of a tool entry lets the model see this tool.
@@ -313,6 +304,30 @@ mod tests {
                 peek,
                 "{require_approval}"
             );
+        }
+    }
+
+    #[test]
+    fn a_reserved_header_is_refused_by_its_name_and_no_value_is_repeated() {
+        for (headers, message) in [
+            (
+                json!({"Accept": "canary"}),
+                "The 'headers' of MCP server 'dice' set Accept, which the MCP client sets itself: leave it out.",
+            ),
+            (
+                json!({"X-Key": "canary\n"}),
+                "The 'headers' of MCP server 'dice' have a value of X-Key that no HTTP header can carry.",
+            ),
+            (
+                json!({"X-Key: canary": ""}),
+                "The 'headers' of MCP server 'dice' have a name that no HTTP header can have.",
+            ),
+        ] {
+            let entry = json!({"server_url": "http://a/", "headers": headers});
+            let Err(Error::Refused { error, .. }) = server(entry) else {
+                panic!("{headers} was accepted");
+            };
+            assert_eq!(error.message, message);
         }
     }
 

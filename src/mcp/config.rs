@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::header::is_reserved;
 use super::server::{Command, Endpoint, Server};
 use crate::auth::Secret;
 
@@ -30,6 +31,8 @@ pub enum ConfigError {
     Url { server: String },
     #[error("server {server:?} has a header that HTTP cannot carry: {name}")]
     Header { server: String, name: String },
+    #[error("server {server:?} sets the header {name}, which the client sets itself")]
+    ReservedHeader { server: String, name: String },
     #[error(
         "server {server:?} needs the input {input} of VS Code, and nobody is asked for it here"
     )]
@@ -170,6 +173,12 @@ impl Reader<'_> {
                     name,
                 });
             };
+            if is_reserved(&parsed) {
+                return Err(ConfigError::ReservedHeader {
+                    server: self.name.to_owned(),
+                    name,
+                });
+            }
             value.set_sensitive(true);
             headers.insert(parsed, value);
         }
@@ -348,6 +357,11 @@ mod tests {
                 r#"{"mcpServers": {"a": {"url": "http://a/", "headers": {"X": "canary\n"}}}}"#,
                 "a",
                 "cannot carry: X",
+            ),
+            (
+                r#"{"mcpServers": {"a": {"url": "http://a/", "headers": {"Mcp-Session-Id": "canary"}}}}"#,
+                "a",
+                "sets the header Mcp-Session-Id",
             ),
         ] {
             let error = server(text, name).unwrap_err().to_string();

@@ -3,6 +3,7 @@
 mod client;
 mod config;
 mod error;
+mod header;
 mod http;
 mod pool;
 mod probe;
@@ -12,6 +13,7 @@ mod server;
 pub use client::{Redirects, ToolList};
 pub use config::{Config, ConfigError};
 pub use error::Error;
+pub use header::{UnusableHeader, is_reserved, read_header};
 pub use pool::{ClientPool, PoolOptions};
 pub use probe::{Answer, Heard, Probe, Request, Silence, TlsFault};
 pub use reach::{Forbidden, Reach};

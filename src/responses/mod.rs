@@ -5,7 +5,6 @@ mod client;
 mod conversation;
 mod error;
 mod event;
-mod header;
 mod indexes;
 mod item;
 mod request;
@@ -25,7 +24,6 @@ pub use client::{Client, endpoint};
 pub use conversation::{Conversation, answer, forget};
 pub use error::{ApiError, Error, FailedDependency, ListFailure};
 pub use event::{Event, EventKind};
-pub use header::{UnusableHeader, read_header};
 pub use item::{
     Content, Item, McpApprovalRequest, McpApprovalResponse, McpCall, McpCallError, McpListTools,
     McpListToolsTool, Message,
