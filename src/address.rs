@@ -5,14 +5,30 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
-/// Whether the URL's host is this machine, by its name or its address.
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
+/// Whether the host is this machine, by a name of RFC 6761 section 6.3 (`localhost` and all below it,
+/// fully qualified or not) or by a loopback address.
+pub fn is_loopback_host<S: AsRef<str>>(host: &Host<S>) -> bool {
+    match host {
+        Host::Domain(name) => {
+            let name = name.as_ref().to_ascii_lowercase();
+            let name = name.strip_suffix('.').unwrap_or(&name);
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.to_canonical().is_loopback(),
     }
+}
+
+/// Whether a connection to the URL stays on this machine. One to the unspecified address does
+/// (`0.0.0.0`, `::`): the system connects to loopback.
+pub fn is_loopback(url: &Url) -> bool {
+    let is_unspecified = |host: &Host<&str>| match host {
+        Host::Domain(_) => false,
+        Host::Ipv4(address) => address.is_unspecified(),
+        Host::Ipv6(address) => address.to_canonical().is_unspecified(),
+    };
+    url.host()
+        .is_some_and(|host| is_loopback_host(&host) || is_unspecified(&host))
 }
 
 /// Whether only this machine, or its own network, can reach the URL.
@@ -150,8 +166,23 @@ mod tests {
             ("http://dice.localhost/", true, true),
             ("http://127.3.2.1/", true, true),
             ("http://[::1]/", true, true),
-            ("http://[::ffff:127.0.0.1]/", true, false),
-            ("http://0.0.0.0:8000/", true, false),
+            ("http://LocalHost:8000/", true, true),
+            ("http://localhost.:8000/", true, true),
+            ("http://dice.localhost./", true, true),
+            ("http://127.1/", true, true),
+            ("http://2130706433/", true, true),
+            ("http://0x7f.1/", true, true),
+            ("http://0177.0.0.1/", true, true),
+            ("http://127.0.0.1./", true, true),
+            ("http://[::ffff:127.0.0.1]/", true, true),
+            ("http://[::ffff:7f00:1]/", true, true),
+            ("http://0.0.0.0:8000/", true, true),
+            ("http://0/", true, true),
+            ("http://[::]/", true, true),
+            ("http://[::ffff:0.0.0.0]/", true, true),
+            ("http://localhost..:8000/", false, false),
+            ("http://localhost.example/", false, false),
+            ("http://notlocalhost/", true, false),
             ("http://10.1.2.3/", true, false),
             ("http://172.16.0.1/", true, false),
             ("http://192.168.1.5/", true, false),

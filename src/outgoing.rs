@@ -11,8 +11,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The HTTP client for `url`, to be finished by whoever knows which redirects are safe there.
 ///
-/// This machine is spoken to directly: a proxy has another loopback, and no business with what is
-/// said on ours.
+/// Requests to this machine never go through a proxy, whatever `NO_PROXY` says: a proxy has another
+/// loopback, and would see the token. No client of this program follows a redirect to another
+/// origin, so that a request stays on the side of the proxy where it began.
 pub fn client_for(url: &Url) -> reqwest::ClientBuilder {
     let client = reqwest::Client::builder()
         .user_agent(concat!("mcp-cli/", env!("CARGO_PKG_VERSION")))

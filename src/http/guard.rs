@@ -1,6 +1,5 @@
 //! The guard: `Host` and `Origin` before anything else, then the size that is announced.
 
-use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -12,10 +11,12 @@ use http::header::{CONTENT_LENGTH, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
+use url::Host;
 
 use super::answer::{closing, refusal};
 use super::body::Unreadable;
 use super::headers::one;
+use crate::address::is_loopback_host;
 
 /// The most bytes of a request's body. A call has some hundred; what a body of a few megabytes takes
 /// once it is parsed, and times the number of connections, no machine has.
@@ -45,7 +46,7 @@ impl Default for Guard {
 /// A host, and a port if only that one is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedHost {
-    host: String,
+    host: Host,
     port: Option<u16>,
 }
 
@@ -162,7 +163,7 @@ impl Guard {
         if target.is_some_and(|target| target != Some((host.clone(), port))) {
             return Err("the Host header is not the host of the request target");
         }
-        Ok(is_loopback(&host) || self.hosts.iter().any(|it| it.allows(&host, port)))
+        Ok(is_loopback_host(&host) || self.hosts.iter().any(|it| it.allows(&host, port)))
     }
 
     fn allows_origin(&self, headers: &HeaderMap) -> bool {
@@ -175,8 +176,8 @@ impl Guard {
 }
 
 impl AllowedHost {
-    fn allows(&self, host: &str, port: Option<u16>) -> bool {
-        self.host == host && (self.port.is_none() || self.port == port)
+    fn allows(&self, host: &Host, port: Option<u16>) -> bool {
+        self.host == *host && (self.port.is_none() || self.port == port)
     }
 }
 
@@ -199,7 +200,8 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
         ])
 }
 
-fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
+/// The host as the URL standard reads it, so that an address has one spelling, and the port.
+fn host_and_port(text: &str) -> Option<(Host, Option<u16>)> {
     let authority: Authority = text.parse().ok()?;
     let host = authority.host();
     // What is left of the host and a colon is a port, or not a number that is one.
@@ -209,12 +211,9 @@ fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
         Some(port) => Some(port.parse().ok()?),
         None => return None,
     };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    (!host.is_empty()).then(|| (host.to_ascii_lowercase(), port))
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
+    // Brackets hold an IPv6 address, and nothing else does (RFC 3986 section 3.2.2).
+    let host = Host::parse(host).ok()?;
+    Some((host, port))
 }
 
 #[cfg(test)]
@@ -246,6 +245,11 @@ mod tests {
             ("127.0.0.1:8000", None),
             ("127.9.9.9", None),
             ("[::1]:8000", None),
+            ("localhost.:8000", None),
+            ("dice.localhost", None),
+            ("dice.localhost.:8000", None),
+            ("127.1", None),
+            ("[::ffff:127.0.0.1]:8000", None),
             ("my.example", None),
             ("MY.EXAMPLE:443", None),
             ("other:8443", None),
@@ -256,7 +260,14 @@ mod tests {
             ("my.example.", Some(403)),
             ("192.168.0.1", Some(403)),
             ("0.0.0.0", Some(403)),
+            ("[::]", Some(403)),
+            ("[::ffff:192.168.0.1]", Some(403)),
             ("", Some(400)),
+            ("[127.0.0.1]", Some(400)),
+            ("[localhost]", Some(400)),
+            ("[::1", Some(400)),
+            ("::1", Some(400)),
+            ("[::1]x", Some(400)),
             ("user@localhost", Some(400)),
             ("localhost:port", Some(400)),
             ("localhost:99999", Some(400)),

@@ -10,6 +10,7 @@ mod faults;
 mod files;
 mod gateway;
 mod hosted;
+mod loopback;
 mod mcp_config;
 mod serve;
 mod sessions;
