@@ -56,9 +56,14 @@ pub struct GatewayArgs {
     #[arg(long)]
     no_auth: bool,
 
-    /// Call MCP servers in private networks too; this machine's are called without it
+    /// Call MCP servers in private networks too
     #[arg(long)]
     allow_private: bool,
+
+    /// Call MCP servers on this machine too; the default when the gateway listens on loopback.
+    /// Beyond it, clients elsewhere could post to every service that runs here
+    #[arg(long)]
+    allow_loopback: bool,
 
     /// Where responses are kept: `memory`, or a file that outlives the gateway
     #[arg(long, value_name = "memory|FILE", default_value = "memory")]
@@ -135,7 +140,7 @@ pub async fn gateway(setup: Setup, ui: &mut Ui) -> Result<ExitStatus, Error> {
     }
 
     let stop = CancellationToken::new();
-    let engine = Engine::shared(model, ClientPool::new(args.pool()), store);
+    let engine = Engine::shared(model, ClientPool::new(args.pool(address)), store);
     let demanded = key.as_ref().map(|key| ApiKey::new(key.secret()));
     let served = Gateway::new(engine, stop.clone());
     let router = gateway::router(served.clone(), demanded);
@@ -204,10 +209,12 @@ impl GatewayArgs {
     }
 
     /// The gateway connects to where its clients say, and so not to everywhere.
-    fn pool(&self) -> PoolOptions {
+    fn pool(&self, listening: SocketAddr) -> PoolOptions {
         PoolOptions {
             reach: Reach::Guarded {
                 allow_private: self.allow_private,
+                // Clients on this machine reach its services anyway.
+                allow_loopback: self.allow_loopback || listening.ip().is_loopback(),
             },
             ..PoolOptions::default()
         }

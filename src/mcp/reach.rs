@@ -1,6 +1,6 @@
 //! `Reach`: where connections to MCP servers may go, checked when they are made.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
@@ -18,10 +18,15 @@ pub enum Reach {
     Anywhere,
     /// Not where a stranger could ask for what only this machine can reach.
     ///
-    /// Public addresses and loopback are connected to, private networks with `allow_private`, and
-    /// link-local addresses and the metadata of clouds never. No proxy is used, for it would look
-    /// up the name elsewhere.
-    Guarded { allow_private: bool },
+    /// Public addresses are allowed, private networks with `allow_private`, this machine with
+    /// `allow_loopback`, and link-local addresses and the metadata services of clouds never. No
+    /// proxy is used, for it would look up the name elsewhere.
+    Guarded {
+        allow_private: bool,
+        /// Loopback, and every other address of this machine: what listens there may trust whoever
+        /// comes from here.
+        allow_loopback: bool,
+    },
 }
 
 /// Why a place is not connected to.
@@ -29,6 +34,8 @@ pub enum Reach {
 pub enum Forbidden {
     #[error("{host} is not an address that may be connected to")]
     Host { host: String },
+    #[error("{host} is this machine, which the gateway connects to only with --allow-loopback")]
+    Loopback { host: String },
     #[error("the URL has a user or a password")]
     Userinfo,
 }
@@ -43,20 +50,19 @@ impl Reach {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Forbidden::Userinfo);
         }
-        let is_allowed = match url.host() {
-            Some(Host::Domain(name)) => {
-                !METADATA_NAMES.contains(&name.strip_suffix('.').unwrap_or(name))
+        let host = url.host_str().unwrap_or_default();
+        match url.host() {
+            Some(Host::Domain(name))
+                if !METADATA_NAMES.contains(&name.strip_suffix('.').unwrap_or(name)) =>
+            {
+                Ok(())
             }
-            Some(Host::Ipv4(address)) => self.allows(IpAddr::V4(address)),
-            Some(Host::Ipv6(address)) => self.allows(IpAddr::V6(address)),
-            None => false,
-        };
-        if is_allowed {
-            return Ok(());
+            Some(Host::Ipv4(address)) => self.check_address(host, IpAddr::V4(address)),
+            Some(Host::Ipv6(address)) => self.check_address(host, IpAddr::V6(address)),
+            Some(Host::Domain(_)) | None => Err(Forbidden::Host {
+                host: host.to_owned(),
+            }),
         }
-        Err(Forbidden::Host {
-            host: url.host_str().unwrap_or_default().to_owned(),
-        })
     }
 
     /// The HTTP client that goes no further than this. A connection is made to the very addresses
@@ -68,28 +74,56 @@ impl Reach {
         }
     }
 
-    fn allows(self, address: IpAddr) -> bool {
-        match (self, address::class(address)) {
-            (Self::Anywhere, _) | (Self::Guarded { .. }, Class::Public | Class::Loopback) => true,
-            (Self::Guarded { allow_private }, Class::Private) => allow_private,
-            (Self::Guarded { .. }, Class::Forbidden) => false,
+    /// Whether this address of `host` may be connected to.
+    fn check_address(self, host: &str, address: IpAddr) -> Result<(), Forbidden> {
+        let Self::Guarded {
+            allow_private,
+            allow_loopback,
+        } = self
+        else {
+            return Ok(());
+        };
+        let host = || host.to_owned();
+        match address::class(address) {
+            Class::Forbidden => Err(Forbidden::Host { host: host() }),
+            Class::Private if !allow_private => Err(Forbidden::Host { host: host() }),
+            _ if !allow_loopback && is_of_this_machine(address) => {
+                // Whoever runs the gateway can change it; its clients cannot.
+                tracing::warn!(
+                    host = host(),
+                    "a client named an MCP server on this machine; --allow-loopback allows it"
+                );
+                Err(Forbidden::Loopback { host: host() })
+            }
+            Class::Public | Class::Private | Class::Loopback => Ok(()),
         }
     }
 
-    /// Those of the addresses of `host` that may be connected to.
+    /// Those of the addresses of `host` that may be connected to; without any, why the first one
+    /// may not.
     fn allowed(
         self,
         host: &str,
         found: impl Iterator<Item = SocketAddr>,
     ) -> Result<Vec<SocketAddr>, Forbidden> {
-        let allowed: Vec<_> = found.filter(|it| self.allows(it.ip())).collect();
-        if allowed.is_empty() {
-            return Err(Forbidden::Host {
-                host: host.to_owned(),
-            });
+        let mut allowed = Vec::new();
+        let mut refusal = None;
+        for address in found {
+            match self.check_address(host, address.ip()) {
+                Ok(()) => allowed.push(address),
+                Err(why) => refusal = refusal.or(Some(why)),
+            }
         }
-        Ok(allowed)
+        match refusal {
+            Some(why) if allowed.is_empty() => Err(why),
+            _ => Ok(allowed),
+        }
     }
+}
+
+/// Whether the address is loopback, or a network interface has it: only such an address can be bound.
+fn is_of_this_machine(address: IpAddr) -> bool {
+    address::class(address) == Class::Loopback || UdpSocket::bind((address, 0)).is_ok()
 }
 
 /// Looks up names as the system does, and leaves out what may not be connected to.
@@ -113,9 +147,15 @@ mod tests {
 
     const STRICT: Reach = Reach::Guarded {
         allow_private: false,
+        allow_loopback: true,
     };
     const PRIVATE: Reach = Reach::Guarded {
         allow_private: true,
+        allow_loopback: true,
+    };
+    const NOT_HERE: Reach = Reach::Guarded {
+        allow_private: true,
+        allow_loopback: false,
     };
 
     fn is_allowed(reach: Reach, url: &str) -> bool {
@@ -186,6 +226,38 @@ mod tests {
                 .unwrap_err()
                 .to_string(),
             "a.example is not an address that may be connected to"
+        );
+    }
+
+    #[test]
+    fn without_allow_loopback_no_address_of_this_machine_is_connected_to() {
+        for url in [
+            "http://127.0.0.1:8000/",
+            "http://127.1/",
+            "http://[::1]/",
+            "http://[::ffff:127.0.0.1]/",
+        ] {
+            let refused = NOT_HERE.check(&Url::parse(url).unwrap());
+            assert!(
+                matches!(refused, Err(Forbidden::Loopback { .. })),
+                "{url}: {refused:?}"
+            );
+        }
+        assert!(is_allowed(NOT_HERE, "http://8.8.8.8/"));
+        // The address that this machine has in its network, if it is in one. Nothing is sent.
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        if socket.connect("192.0.2.1:9").is_ok() {
+            let address = socket.local_addr().unwrap().ip();
+            assert!(is_of_this_machine(address), "{address}");
+            assert!(!is_allowed(NOT_HERE, &format!("http://{address}/")));
+        }
+        let found = ["127.0.0.1:0".parse().unwrap()].into_iter();
+        assert_eq!(
+            NOT_HERE
+                .allowed("localhost", found)
+                .unwrap_err()
+                .to_string(),
+            "localhost is this machine, which the gateway connects to only with --allow-loopback"
         );
     }
 

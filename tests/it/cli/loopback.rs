@@ -1,6 +1,10 @@
-//! What stays on this machine: no proxy sees it.
+//! What stays on this machine: no proxy sees it, and no client elsewhere reaches it.
 
-use crate::support::{Faulty, Mcp, McpCli, dice_server};
+use std::io::Write;
+
+use serde_json::json;
+
+use crate::support::{Faulty, Mcp, McpCli, Serving, dice_server};
 
 const REDIRECT: &str = "307 Temporary Redirect";
 
@@ -57,4 +61,39 @@ fn no_redirect_leads_from_this_machine_to_a_proxy_or_back() {
     assert!(proxy.requests() > 0, "{run}");
     assert!(near.asked("initialize").is_empty(), "{run}");
     assert!(near.asked("server/discover").is_empty(), "{run}");
+}
+
+#[test]
+fn clients_of_a_gateway_beyond_loopback_do_not_reach_this_machine_through_it() {
+    let server = dice_server();
+    let mut key = tempfile::NamedTempFile::new().unwrap();
+    key.write_all(b"sk-test").unwrap();
+    let key = key.path().to_str().unwrap();
+    for (host, flags, status) in [
+        ("0.0.0.0", &[][..], 424),
+        ("0.0.0.0", &["--allow-loopback"][..], 200),
+        ("127.0.0.1", &[][..], 200),
+    ] {
+        let gateway = Serving::start(
+            McpCli::new(&["gateway", "-p", "0", "--host", host, "--api-key-file", key]).args(flags),
+        );
+        for url in [
+            server.url.clone(),
+            server.url.replace("127.0.0.1", "localhost"),
+        ] {
+            let tool = json!({"type": "mcp", "server_label": "dice", "server_url": url,
+                              "require_approval": "never"});
+            let ask = |stream: bool| {
+                let body = json!({"input": "Roll 2 dice", "tools": [tool], "stream": stream});
+                let head = "POST /v1/responses HTTP/1.1\ncontent-type: application/json\nauthorization: Bearer sk-test";
+                gateway.send(head, body.to_string().as_bytes())
+            };
+            let reply = ask(false);
+            assert_eq!(reply.status(), status, "{host} {flags:?}: {}", reply.text);
+            let names_the_flag = ask(true).text.contains("only with --allow-loopback");
+            assert_eq!(names_the_flag, status == 424, "{host} {flags:?}");
+        }
+        let (_, log) = gateway.terminate();
+        assert_eq!(log.contains("--allow-loopback"), status == 424, "{log}");
+    }
 }

@@ -195,6 +195,7 @@ async fn a_stranger_is_not_connected_to_what_only_this_machine_reaches() {
         engine_with(PoolOptions {
             reach: Reach::Guarded {
                 allow_private: false,
+                allow_loopback: true,
             },
             ..PoolOptions::default()
         })
