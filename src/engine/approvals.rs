@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
+use super::input::duplicate;
 use crate::responses::{Error, Item, McpApprovalRequest, McpApprovalResponse, McpListToolsTool};
 
 /// How many requests for approval are remembered; the oldest goes first.
@@ -22,9 +23,7 @@ pub fn refuse_unusable(context: &[Item], input: &[Item], asked: &Asked) -> Resul
         if let Some(id) = item.id().filter(|_| !matches!(item, Item::Other(_)))
             && !ids.insert(id)
         {
-            return refuse(format!(
-                "Duplicate item found with id {id}. Remove duplicate items from your input and try again."
-            ));
+            return Err(duplicate(id));
         }
         match item {
             // An answer to nothing, and a second answer to the same, are refused alike.

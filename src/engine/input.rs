@@ -1,6 +1,6 @@
 //! The input of a request: items that are only referred to, and items as they are kept.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
@@ -9,31 +9,37 @@ use super::memory::Memory;
 use super::store;
 use crate::responses::{Content, Error, Item, Message};
 
-/// The input with each `item_reference` replaced by the item that it means; those that mean an item
-/// which is in `context` already are left out.
+/// The input with each `item_reference` replaced by the item that it means. References to items that
+/// are in `context` already are left out, but for approval requests: as OpenAI, we refuse one that
+/// comes a second time. So is a second reference to the same item, before the item is copied.
 pub async fn resolve(
     input: Vec<Item>,
     context: &[Item],
     memory: &Memory,
 ) -> Result<Vec<Item>, Error> {
-    let known: HashSet<&str> = context.iter().filter_map(Item::id).collect();
-    let wanted: Vec<String> = input
-        .iter()
-        .filter_map(referred_to)
-        .filter(|id| !known.contains(id))
-        .map(str::to_owned)
-        .collect();
-    if wanted.is_empty() && input.iter().all(|item| referred_to(item).is_none()) {
+    if input.iter().all(|item| referred_to(item).is_none()) {
         return Ok(input);
     }
+    let known = context.iter().filter_map(|item| Some((item.id()?, item)));
+    let known: HashMap<&str, &Item> = known.collect();
+    let mut referred = HashSet::new();
+    let mut wanted = Vec::new();
+    for id in input.iter().filter_map(referred_to) {
+        match known.get(id) {
+            Some(Item::McpApprovalRequest(_)) => return Err(duplicate(id)),
+            Some(_) => {}
+            None if !referred.insert(id) => return Err(duplicate(id)),
+            None => wanted.push(id.to_owned()),
+        }
+    }
     let items = memory.items(wanted).await;
-    let items = items.map_err(|error| of_store(&error))?;
+    let mut items = items.map_err(|error| of_store(&error))?;
     let mut resolved = Vec::with_capacity(input.len());
     for item in input {
         match referred_to(&item) {
             None => resolved.push(item),
-            Some(id) if known.contains(id) => {}
-            Some(id) => resolved.push(items.get(id).cloned().ok_or_else(|| not_found(id))?),
+            Some(id) if known.contains_key(id) => {}
+            Some(id) => resolved.push(items.remove(id).ok_or_else(|| not_found(id))?),
         }
     }
     Ok(resolved)
@@ -47,6 +53,14 @@ fn not_found(id: &str) -> Error {
              Try again with `store` set to true, or remove this item from your input."
         ),
     )
+}
+
+/// An item that is there already (Responses API, HTTP 400).
+pub fn duplicate(id: &str) -> Error {
+    let message = format!(
+        "Duplicate item found with id {id}. Remove duplicate items from your input and try again."
+    );
+    Error::bad_request("input", None, message)
 }
 
 /// Refuses an item of a known type that is none: it would be taken for something that nobody knows.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use futures::channel::mpsc;
 use futures::stream::{self, StreamExt};
+use serde_json::{Map, Value, json};
 
 use crate::mcp::{self, ClientPool};
 use crate::responses::{self, CreateResponse, EventStream, Item, MCPTool, Response, ToolEntry};
@@ -236,11 +237,28 @@ fn refuse_malformed(request: &CreateResponse) -> Result<(), responses::Error> {
         if let ToolEntry::Other(fields) = tool
             && fields.get("type") == Some(&"mcp".into())
         {
-            let message = "An 'mcp' tool has no 'server_label', or a field of the wrong type.";
+            let message = match (fields.get("server_label"), unreadable_field(fields)) {
+                (Some(Value::String(label)), Some(field)) => {
+                    format!("The '{field}' of MCP server '{label}' is not valid.")
+                }
+                _ => {
+                    "An 'mcp' tool has no 'server_label', or a field of the wrong type.".to_owned()
+                }
+            };
             return Err(responses::Error::bad_request("tools", None, message));
         }
     }
     Ok(())
+}
+
+/// The field for which a tool entry is no `mcp` entry.
+fn unreadable_field(fields: &Map<String, Value>) -> Option<&str> {
+    let is_readable = |(name, value): (&String, &Value)| {
+        let alone = json!({"type": "mcp", "server_label": "label", name: value});
+        serde_json::from_value(alone).is_ok_and(|it| matches!(it, ToolEntry::Mcp(_)))
+    };
+    let unreadable = fields.iter().find(|&field| !is_readable(field));
+    unreadable.map(|(name, _)| name.as_str())
 }
 
 fn refuse_duplicates(servers: &[tools::Server]) -> Result<(), responses::Error> {

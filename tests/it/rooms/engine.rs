@@ -306,6 +306,31 @@ async fn requests_that_no_turn_can_serve_are_refused_as_openai_refuses_them() {
             "An 'mcp' tool has no 'server_label', or a field of the wrong type.".to_owned(),
         ),
         (
+            json!({"input": "a", "tools": [{"type": "mcp", "server_label": "dice",
+                   "require_approval": "alwyas", "authorization": "canary"}]}),
+            "tools",
+            "The 'require_approval' of MCP server 'dice' is not valid.".to_owned(),
+        ),
+        (
+            json!({"previous_response_id": held["id"], "tools": [tool], "input": [
+                {"type": "item_reference", "id": request["id"]},
+                {"type": "mcp_approval_response", "approval_request_id": request["id"], "approve": true}]}),
+            "input",
+            format!(
+                "Duplicate item found with id {}. Remove duplicate items from your input and try again.",
+                request["id"].as_str().unwrap()
+            ),
+        ),
+        (
+            json!({"input": [{"type": "item_reference", "id": request["id"]},
+                             {"id": request["id"]}]}),
+            "input",
+            format!(
+                "Duplicate item found with id {}. Remove duplicate items from your input and try again.",
+                request["id"].as_str().unwrap()
+            ),
+        ),
+        (
             json!({"tools": [tool], "input": [{"type": "mcp_approval_response",
                    "approval_request_id": "mcpr_x", "approve": true}]}),
             "input",
