@@ -36,8 +36,8 @@ pub struct Sessions<H> {
     service: StreamableHttpService<H, LocalSessionManager>,
     sessions: Arc<LocalSessionManager>,
     caller_of: CallerOf,
-    /// The caller of each session, by the session's id.
-    callers: Mutex<HashMap<String, Option<[u8; 32]>>>,
+    /// Whose the sessions are. A session that is being opened counts from before it is there.
+    owners: Arc<Mutex<Owners>>,
     /// The requests that are not answered yet, by their session and their id.
     under_way: Arc<Mutex<HashSet<(String, RequestId)>>>,
 }
@@ -53,7 +53,7 @@ impl<H: ServerHandler> Sessions<H> {
             service: StreamableHttpService::new(factory, Arc::clone(&sessions), config),
             sessions,
             caller_of,
-            callers: Mutex::default(),
+            owners: Arc::default(),
             under_way: Arc::default(),
         }
     }
@@ -67,10 +67,15 @@ impl<H: ServerHandler> Sessions<H> {
         let ends = request.method() == Method::DELETE;
         match &id {
             // A session of somebody else's is, to this caller, none at all.
-            Some(id) if self.callers().get(id) != Some(&caller) => {
+            Some(id) if lock(&self.owners).of_sessions.get(id) != Some(&caller) => {
                 return refusal(StatusCode::NOT_FOUND, "there is no such session");
             }
-            None if opens && self.is_full(caller).await => return busy(),
+            None if opens => {
+                return match self.permit(caller).await {
+                    Some(permit) => self.open(request, permit).await,
+                    None => busy(),
+                };
+            }
             _ => {}
         }
         let under_way = match (&id, message.and_then(Message::request_id)) {
@@ -86,14 +91,49 @@ impl<H: ServerHandler> Sessions<H> {
         let answer = self.service.handle(request).await.map(Body::new);
         let mut answer = answer.map(|body| ending(body, under_way));
         if let Some(id) = id.filter(|_| ends && answer.status() == StatusCode::ACCEPTED) {
-            self.callers().remove(&id);
+            lock(&self.owners).of_sessions.remove(&id);
             // It is over, not about to be: the official client for Python takes nothing less.
             *answer.status_mut() = StatusCode::NO_CONTENT;
         }
-        if let Some(id) = session_id(answer.headers()).filter(|_| opens) {
-            self.callers().insert(id.to_owned(), caller);
-        }
         answer
+    }
+
+    /// A permit for another session, unless there are too many, of this caller or at all.
+    async fn permit(&self, caller: Caller) -> Option<Permit> {
+        let open = self.sessions.sessions.read().await;
+        let mut owners = lock(&self.owners);
+        owners
+            .of_sessions
+            .retain(|id, _| open.contains_key(id.as_str()));
+        let all = owners.of_sessions.values().chain(&owners.opening);
+        let own = all.filter(|it| **it == caller).count();
+        let is_full = open.len() + owners.opening.len() >= MOST_SESSIONS
+            || (caller.is_some() && own >= MOST_OF_ONE);
+        (!is_full).then(|| {
+            owners.opening.push(caller);
+            Permit {
+                owners: Arc::clone(&self.owners),
+                caller,
+            }
+        })
+    }
+
+    /// Opens a session, also if the client leaves meanwhile: a session that nobody owns would not
+    /// count for its caller.
+    async fn open(&self, request: Request, permit: Permit) -> Response {
+        let service = self.service.clone();
+        let opening = tokio::spawn(async move {
+            let answer = service.handle(request).await.map(Body::new);
+            if let Some(id) = session_id(answer.headers()) {
+                let mut owners = lock(&permit.owners);
+                owners.of_sessions.insert(id.to_owned(), permit.caller);
+            }
+            answer
+        });
+        opening.await.unwrap_or_else(|_| {
+            let message = "the session could not be opened";
+            refusal(StatusCode::INTERNAL_SERVER_ERROR, message)
+        })
     }
 
     /// Notes that a request is under way, unless one of the same id is: rmcp would answer only one
@@ -106,18 +146,31 @@ impl<H: ServerHandler> Sessions<H> {
             request,
         })
     }
+}
 
-    /// Whether there is no room for another session, of this caller or at all.
-    async fn is_full(&self, caller: Option<[u8; 32]>) -> bool {
-        let open = self.sessions.sessions.read().await;
-        let mut callers = self.callers();
-        callers.retain(|id, _| open.contains_key(id.as_str()));
-        let own = callers.values().filter(|it| **it == caller).count();
-        open.len() >= MOST_SESSIONS || (caller.is_some() && own >= MOST_OF_ONE)
-    }
+type Caller = Option<[u8; 32]>;
 
-    fn callers(&self) -> MutexGuard<'_, HashMap<String, Option<[u8; 32]>>> {
-        lock(&self.callers)
+#[derive(Default)]
+struct Owners {
+    /// The caller of each session, by the session's id.
+    of_sessions: HashMap<String, Caller>,
+    /// The callers whose sessions are being opened.
+    opening: Vec<Caller>,
+}
+
+/// A permit to open one session. When it is dropped, either there is a session or the permit is
+/// free again.
+struct Permit {
+    owners: Arc<Mutex<Owners>>,
+    caller: Caller,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let opening = &mut lock(&self.owners).opening;
+        if let Some(index) = opening.iter().position(|it| *it == self.caller) {
+            opening.swap_remove(index);
+        }
     }
 }
 

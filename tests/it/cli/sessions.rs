@@ -209,3 +209,20 @@ fn a_request_on_its_way_is_waited_for_and_a_second_signal_waits_for_nobody() {
         began.elapsed()
     );
 }
+
+#[test]
+fn one_caller_cannot_pass_the_bound_by_opening_sessions_at_the_same_time() {
+    let home = TempDir::new().unwrap();
+    let args = ["serve", "-p", "0", "--auth", "--sessions"];
+    let alice = token_of(&home, "alice");
+    let server = Serving::start(McpCli::new(&args).home(home.path()));
+    let head = format!("{POST}\n{BOTH_FORMS}\n{alice}");
+    let body = initialize();
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let open = || server.send(&head, body.as_bytes()).status();
+        let opening: Vec<_> = (0..80).map(|_| scope.spawn(open)).collect();
+        opening.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    let count = |status: u16| statuses.iter().filter(|it| **it == status).count();
+    assert_eq!((count(200), count(503)), (50, 30), "{statuses:?}");
+}
