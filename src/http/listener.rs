@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::linger::{Bounds, Lingering, Unread};
 
 /// How many connections there are at a time, if nothing else needs file descriptors: a process has 1024
 /// on most systems.
@@ -24,6 +27,8 @@ const MOST_REFUSED: usize = 64;
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 /// How long an answer may wait for a client that does not read it.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a refusal of a connection may take, the request that nobody reads included.
+const REFUSAL_DEADLINE: Duration = Duration::from_secs(5);
 /// The most bytes of a request's head.
 const MAX_HEAD: usize = 64 * 1024;
 /// How long calls may take to finish once the server is told to stop.
@@ -94,15 +99,19 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
+    let unread = Unread::default();
+    let stream = Lingering::new(stream, unread.clone(), Bounds::default());
     let mut stream = Box::pin(TimeoutStream::new(stream));
     stream
         .as_mut()
         .set_write_timeout_pinned(Some(WRITE_DEADLINE));
+    let router = TowerToHyperService::new(router);
+    let router = service_fn(move |request| router.call(unread.watch(request)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), router)
         .with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
@@ -117,16 +126,11 @@ async fn connection(
     }
 }
 
-async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
+async fn refuse(stream: TcpStream, _place: OwnedSemaphorePermit) {
+    let mut stream = Lingering::new(stream, Unread::all(), Bounds::default());
     let refused = async {
         stream.write_all(BUSY).await?;
-        stream.shutdown().await?;
-        // Closed with something unread, the connection is reset, and the answer lost with it.
-        tokio::io::copy(
-            &mut (&mut stream).take(MAX_HEAD as u64),
-            &mut tokio::io::sink(),
-        )
-        .await
+        stream.shutdown().await
     };
-    let _ = tokio::time::timeout(Duration::from_secs(1), refused).await;
+    let _ = tokio::time::timeout(REFUSAL_DEADLINE, refused).await;
 }

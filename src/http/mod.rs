@@ -6,6 +6,7 @@ mod endpoint;
 mod guard;
 mod headers;
 mod in_place;
+mod linger;
 mod listener;
 mod message;
 mod sessions;

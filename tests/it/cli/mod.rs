@@ -18,5 +18,6 @@ mod signals;
 mod terminal;
 mod token;
 mod tools;
+mod unread;
 mod usage;
 mod websocket;
