@@ -28,6 +28,8 @@ struct Shared {
 pub struct Exhausted {
     /// The whole budget, in bytes.
     pub limit: u64,
+    /// What one share would have held with the bytes that did not fit.
+    pub needed: u64,
 }
 
 impl Budget {
@@ -88,7 +90,10 @@ impl Held {
         self.shared
             .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
-            .map_err(|_| Exhausted { limit })?;
+            .map_err(|_| Exhausted {
+                limit,
+                needed: self.bytes.saturating_add(more),
+            })?;
         self.bytes += more;
         Ok(())
     }
@@ -103,6 +108,19 @@ impl Held {
     /// How many bytes are held.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// A share of no bytes of the same budget.
+    pub fn sibling(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            bytes: 0,
+        }
+    }
+
+    /// Takes over what `other` holds of the same budget.
+    pub fn merge(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
     }
 }
 
@@ -141,7 +159,8 @@ mod tests {
     fn what_is_held_is_given_back_and_no_more_than_the_limit_is_held() {
         let budget = Budget::new(100);
         let mut first = budget.hold(60).unwrap();
-        assert_eq!(budget.hold(41).unwrap_err(), Exhausted { limit: 100 });
+        let (limit, needed) = (100, 41);
+        assert_eq!(budget.hold(41).unwrap_err(), Exhausted { limit, needed });
         let second = budget.clone().hold(40).unwrap();
         assert!(first.grow(1).is_err());
         assert_eq!((first.bytes(), budget.used()), (60, 100));
@@ -149,6 +168,10 @@ mod tests {
         first.grow(40).unwrap();
         first.shrink_to(10);
         assert_eq!((first.bytes(), budget.used()), (10, 10));
+        let mut other = first.sibling();
+        other.grow(5).unwrap();
+        first.merge(other);
+        assert_eq!((first.bytes(), budget.used()), (15, 15));
         drop(first);
         assert_eq!(budget.used(), 0);
         assert!(budget.hold(u64::MAX).is_err());

@@ -10,6 +10,7 @@ use super::args::{self, SecretSource};
 use super::listen::{self, LogArgs, NameArgs};
 use super::signals::{SERVER_GRACE, StopSignals};
 use crate::auth::Secret;
+use crate::budget::Budget;
 use crate::engine::model::{Model, Upstream, UpstreamApi};
 use crate::engine::{Bounds, Engine, Store};
 use crate::error::Error;
@@ -23,6 +24,9 @@ use crate::ui::{LogFormat, Ui};
 /// How many connections there are at a time: each may need others, to a model and to MCP servers, and a
 /// process has 1024 file descriptors on most systems.
 const MOST_CONNECTIONS: usize = 256;
+/// How many bytes all requests may hold together: what they say, what they go on from, what MCP servers
+/// answered, what waits to be read. With the program itself, that is less than 200 MiB.
+const MEMORY: u64 = 128 * 1024 * 1024;
 const OPENAI: &str = "https://api.openai.com/v1";
 
 /// Serve the Responses API on this machine: any OpenAI SDK calls MCP servers through it
@@ -140,7 +144,9 @@ pub async fn gateway(setup: Setup, ui: &mut Ui) -> Result<ExitStatus, Error> {
     }
 
     let stop = CancellationToken::new();
-    let engine = Engine::shared(model, ClientPool::new(args.pool(address)), store);
+    let budget = Budget::new(MEMORY);
+    let clients = ClientPool::new(args.pool(address));
+    let engine = Engine::shared(model, clients, store, budget);
     let demanded = key.as_ref().map(|key| ApiKey::new(key.secret()));
     let served = Gateway::new(engine, stop.clone());
     let router = gateway::router(served.clone(), demanded);

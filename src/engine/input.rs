@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::ids::{ANY_KIND, Ids};
 use super::memory::Memory;
 use super::store;
-use crate::responses::{Content, Error, Item, Message};
+use crate::budget::{Exhausted, Held};
+use crate::responses::{ApiError, Content, Error, Item, Message};
 
 /// The input with each `item_reference` replaced by the item that it means. References to items that
 /// are in `context` already are left out, but for approval requests: as OpenAI, we refuse one that
@@ -16,6 +18,7 @@ pub async fn resolve(
     input: Vec<Item>,
     context: &[Item],
     memory: &Memory,
+    held: &mut Held,
 ) -> Result<Vec<Item>, Error> {
     if input.iter().all(|item| referred_to(item).is_none()) {
         return Ok(input);
@@ -32,7 +35,7 @@ pub async fn resolve(
             None => wanted.push(id.to_owned()),
         }
     }
-    let items = memory.items(wanted).await;
+    let items = memory.items(wanted, held).await;
     let mut items = items.map_err(|error| of_store(&error))?;
     let mut resolved = Vec::with_capacity(input.len());
     for item in input {
@@ -119,8 +122,33 @@ pub fn refuse_unanswered(context: &[Item], input: &[Item]) -> Result<(), Error> 
 
 /// What the store fails with is for the log, and not for whoever asked.
 pub fn of_store(error: &store::Error) -> Error {
+    if let store::Error::Exhausted(exhausted) = error {
+        return no_memory(*exhausted);
+    }
     tracing::error!(error = error as &dyn std::error::Error, "the store failed");
     Error::server_error("The store of responses could not be read or written.")
+}
+
+/// The requests that are being answered take all memory that there is for them: HTTP 503, after which
+/// clients retry. One that would not fit if it were alone is too large: HTTP 413.
+pub fn no_memory(exhausted: Exhausted) -> Error {
+    let Exhausted { limit, needed } = exhausted;
+    tracing::warn!(needed, limit, "a request is rejected: {exhausted}");
+    if needed > limit {
+        let (needed, limit) = (needed.div_ceil(1024 * 1024), limit / 1024 / 1024);
+        let message = format!(
+            "The request would take {needed} MiB of memory, and this server has {limit} MiB for all requests: it has too many values, or goes on from too many."
+        );
+        let error = ApiError::invalid_request(message);
+        return Error::refused(StatusCode::PAYLOAD_TOO_LARGE, error);
+    }
+    let message = "Too many large requests are being answered.".to_owned();
+    let error = ApiError {
+        kind: Some("rate_limit_error".to_owned()),
+        code: Some("rate_limit_exceeded".to_owned()),
+        ..ApiError::invalid_request(message)
+    };
+    Error::refused(StatusCode::SERVICE_UNAVAILABLE, error)
 }
 
 /// An `item_reference` may leave its type out (Responses API, ItemReferenceParam).
@@ -161,9 +189,14 @@ pub fn kept(input: Vec<Item>, ids: &Ids) -> Vec<Item> {
 fn parts(content: Content, role: &str) -> Vec<Value> {
     match content {
         Content::Parts(parts) => parts,
-        Content::Text(text) if role == "assistant" => {
-            vec![json!({"type": "output_text", "annotations": [], "logprobs": [], "text": text})]
+        Content::Text(text) => {
+            let mut part = match role {
+                "assistant" => json!({"type": "output_text", "annotations": [], "logprobs": []}),
+                _ => json!({"type": "input_text"}),
+            };
+            // Moved, and not copied, as `json!` would do.
+            part["text"] = Value::String(text);
+            vec![part]
         }
-        Content::Text(text) => vec![json!({"type": "input_text", "text": text})],
     }
 }

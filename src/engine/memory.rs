@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use super::store::{Bounds, Error, Record, Store};
+use crate::budget::{Budget, Held};
 use crate::responses::{Item, Response};
 
 /// How many responses a connection remembers of those that were not to be stored.
 const MOST_OF_CONNECTION: usize = 64;
-/// How many bytes these have.
-const BYTES_OF_CONNECTION: u64 = 16 * 1024 * 1024;
+/// How many bytes these take; they are held as long as the connection lasts, of the budget of all
+/// requests. A conversation beyond it is sent again by its client.
+const BYTES_OF_CONNECTION: u64 = 4 * 1024 * 1024;
 
 /// Cloning shares everything.
 #[derive(Clone)]
@@ -28,7 +30,7 @@ impl Memory {
     }
 
     /// The same, and what is remembered for as long as the connection lasts.
-    pub fn of_connection(&self) -> Self {
+    pub fn of_connection(&self, budget: &Budget) -> Self {
         let bounds = Bounds {
             most: MOST_OF_CONNECTION,
             bytes: BYTES_OF_CONNECTION,
@@ -36,65 +38,81 @@ impl Memory {
         };
         Self {
             store: self.store.clone(),
-            connection: Some(Store::in_memory(bounds)),
+            connection: Some(Store::in_memory_of(bounds, budget)),
         }
     }
 
-    pub async fn get(&self, id: &str) -> Result<Option<Record>, Error> {
+    pub async fn get(&self, id: &str, held: &mut Held) -> Result<Option<Record>, Error> {
         if let Some(connection) = &self.connection
-            && let Some(record) = connection.get(id).await?
+            && let Some(record) = connection.get(id, held).await?
         {
             return Ok(Some(record));
         }
-        self.store.get(id).await
+        self.store.get(id, held).await
+    }
+
+    /// Whether the response `id` is kept and still being made.
+    pub fn is_open(&self, id: &str) -> bool {
+        let remembered = self.connection.as_ref().and_then(|it| it.is_open(id));
+        remembered.or_else(|| self.store.is_open(id)) == Some(true)
     }
 
     /// Everything that was said up to the response `id` and in it, oldest first. Nothing if any of
-    /// the responses on the way is gone.
-    pub async fn context(&self, id: &str) -> Result<Option<Vec<Item>>, Error> {
+    /// the responses on the way is gone. What it takes is held by `held`.
+    pub async fn context(&self, id: &str, held: &mut Held) -> Result<Option<Vec<Item>>, Error> {
         let Some(connection) = &self.connection else {
-            return self.store.context(id).await;
+            return self.store.context(id, held).await;
         };
         let mut newest_first = Vec::new();
         let mut context = Vec::new();
         let mut next = Some(id.to_owned());
         while let Some(id) = next {
-            let record = match connection.get(&id).await? {
-                Some(record) => record,
+            let said = match connection.said(&id, held).await? {
+                Some(said) => said,
                 None => {
-                    if let Some(stored) = self.store.context(&id).await? {
+                    if let Some(stored) = self.store.context(&id, held).await? {
                         context = stored;
                         break;
                     }
                     // It may go on from what the connection remembers.
-                    match self.store.get(&id).await? {
-                        Some(record) => record,
+                    match self.store.said(&id, held).await? {
+                        Some(said) => said,
                         None => return Ok(None),
                     }
                 }
             };
-            next = record.response.previous_response_id().map(str::to_owned);
-            newest_first.push(record);
+            next = said.parent;
+            newest_first.push(said.items);
         }
-        let records = newest_first.into_iter().rev();
-        context.extend(records.flat_map(Record::into_items));
+        context.extend(newest_first.into_iter().rev().flatten());
         Ok(Some(context))
     }
 
     /// Items of any response that is kept, or of its input, by their id.
-    pub async fn items(&self, ids: Vec<String>) -> Result<HashMap<String, Item>, Error> {
-        let mut items = self.store.items(ids.clone()).await?;
+    pub async fn items(
+        &self,
+        ids: Vec<String>,
+        held: &mut Held,
+    ) -> Result<HashMap<String, Item>, Error> {
+        let mut items = self.store.items(ids.clone(), held).await?;
         if let Some(connection) = &self.connection {
-            items.extend(connection.items(ids).await?);
+            items.extend(connection.items(ids, held).await?);
         }
         Ok(items)
     }
 
-    /// Keeps a response where its `store` says.
-    pub async fn keep(&self, record: &Record) -> Result<(), Error> {
-        match (&self.connection, record.response.is_stored()) {
-            (_, true) => self.store.keep(record).await,
-            (Some(connection), false) => connection.keep(record).await,
+    /// Keeps a response and its input where its `store` says.
+    pub async fn keep(&self, response: &Response, input: &[Item]) -> Result<(), Error> {
+        match (&self.connection, response.is_stored()) {
+            (_, true) => self.store.keep(response, input).await,
+            (Some(connection), false) => match connection.keep(response, input).await {
+                // It is not remembered then; the client sends the conversation again.
+                Err(Error::Exhausted(_) | Error::TooLarge { .. }) => {
+                    tracing::debug!("a connection has no room to remember a response");
+                    Ok(())
+                }
+                kept => kept,
+            },
             (None, false) => Ok(()),
         }
     }

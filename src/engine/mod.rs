@@ -3,6 +3,7 @@
 mod approvals;
 mod choice;
 mod emit;
+mod heavy;
 mod ids;
 mod input;
 mod memory;
@@ -20,6 +21,7 @@ use futures::channel::mpsc;
 use futures::stream::{self, StreamExt};
 use serde_json::{Map, Value, json};
 
+use crate::budget::{Budget, Held};
 use crate::mcp::{self, ClientPool};
 use crate::responses::{self, CreateResponse, EventStream, Item, MCPTool, Response, ToolEntry};
 
@@ -30,6 +32,8 @@ use model::Model;
 use response::Draft;
 use turn::Turn;
 
+pub use heavy::heavy;
+pub use input::no_memory;
 pub use store::{Bounds, Error as StoreError, Record, Store};
 pub use tools::{allows, call_error, list_failure, listed};
 
@@ -47,6 +51,19 @@ struct Inner {
     commands: HashMap<String, mcp::Command>,
     clients: ClientPool,
     asked: Asked,
+    /// What all requests together may hold.
+    budget: Budget,
+}
+
+/// How many times a turn holds what a request says and what it goes on from, as values in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Copies {
+    /// Of the input: as the model is told, as it is kept.
+    pub input: u64,
+    /// Of everything else: as it came, in the response, in the events that repeat it.
+    pub rest: u64,
+    /// Of what was said before.
+    context: u64,
 }
 
 impl Engine {
@@ -56,10 +73,10 @@ impl Engine {
         Self::with_clients(model, commands, ClientPool::default())
     }
 
-    /// An engine for many clients: their servers are reached by `clients`, and responses are kept in
-    /// `store`. It starts no server.
-    pub fn shared(model: Model, clients: ClientPool, store: Store) -> Self {
-        Self::of_parts(model, HashMap::new(), clients, store)
+    /// An engine for many clients: their servers are reached by `clients`, responses are kept in
+    /// `store`, and what all requests hold together is held of `budget`. It starts no server.
+    pub fn shared(model: Model, clients: ClientPool, store: Store, budget: Budget) -> Self {
+        Self::of_parts(model, HashMap::new(), clients, store, budget)
     }
 
     /// The same as [`Self::new`], with servers that are reached by `clients`.
@@ -73,6 +90,7 @@ impl Engine {
             commands,
             clients,
             Store::in_memory(Bounds::default()),
+            Budget::unlimited(),
         )
     }
 
@@ -81,6 +99,7 @@ impl Engine {
         commands: HashMap<String, mcp::Command>,
         clients: ClientPool,
         store: Store,
+        budget: Budget,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -88,6 +107,7 @@ impl Engine {
                 commands,
                 clients,
                 asked: Asked::default(),
+                budget,
             }),
             memory: Memory::new(store),
         }
@@ -98,7 +118,7 @@ impl Engine {
     pub fn of_connection(&self) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
-            memory: self.memory.of_connection(),
+            memory: self.memory.of_connection(&self.inner.budget),
         }
     }
 
@@ -122,6 +142,28 @@ impl Engine {
         &self.inner.model
     }
 
+    /// What all requests together may hold.
+    pub fn budget(&self) -> &Budget {
+        &self.inner.budget
+    }
+
+    /// What a request takes. Measured, see docs/PERFORMANCE.md.
+    pub fn copies(&self) -> Copies {
+        match self.inner.model {
+            Model::Rules | Model::Script(_) => Copies {
+                input: 2,
+                rest: 8,
+                context: 1,
+            },
+            // The upstream is sent all of it, with every step.
+            Model::Upstream(_) => Copies {
+                input: 4,
+                rest: 10,
+                context: 3,
+            },
+        }
+    }
+
     /// `POST /responses`, as a stream of events (Responses API, streaming events).
     ///
     /// A request that cannot be served as it is, is refused before the first event, with HTTP 400
@@ -131,43 +173,57 @@ impl Engine {
     /// and cancels the call that it waits for.
     pub async fn create_stream(
         &self,
-        request: CreateResponse,
+        mut request: CreateResponse,
     ) -> Result<EventStream, responses::Error> {
         let servers = self.servers(&request)?;
-        let (mut context, input) = self.conversation(&request).await?;
-        context.extend(input.iter().cloned());
-
+        let Conversation {
+            mut context,
+            input,
+            held,
+        } = self.conversation(&mut request).await?;
         let (sender, events) = mpsc::unbounded();
         let emitter = Emitter::new(sender, Draft::new(&request, self.inner.model.name()));
+        let input = heavy(input.len(), || {
+            context.extend(input.iter().cloned());
+            input::kept(input, emitter.ids())
+        });
         let turn = Turn {
             engine: Arc::clone(&self.inner),
             memory: self.memory.clone(),
             servers,
-            input: input::kept(input, emitter.ids()),
+            input,
             context,
             request,
             emitter,
         };
         // The turn is polled by whoever reads the events: nobody reads, nothing runs.
-        let turn = stream::once(turn.run()).filter_map(|()| async { None });
+        let turn = async move {
+            let _held_until_the_end = held;
+            turn.run().await;
+        };
+        let turn = stream::once(turn).filter_map(|()| async { None });
         Ok(stream::select(events, turn).boxed())
     }
 
     /// How many tokens the input of a request has, as far as the engine can tell: `POST
     /// /responses/input_tokens`. No tools are listed for it.
-    pub async fn input_tokens(&self, request: &CreateResponse) -> Result<u64, responses::Error> {
-        self.servers(request)?;
-        let (mut context, input) = self.conversation(request).await?;
-        context.extend(input);
-        Ok(response::input_tokens(request, &context))
+    pub async fn input_tokens(&self, mut request: CreateResponse) -> Result<u64, responses::Error> {
+        self.servers(&request)?;
+        let conversation = self.conversation(&mut request).await?;
+        let mut context = conversation.context;
+        context.extend(conversation.input);
+        let count = || response::input_tokens(&request, &context);
+        Ok(heavy(context.len(), count))
     }
 
-    /// A response that is kept: `GET /responses/{id}`.
-    pub async fn record(&self, id: &str) -> Result<Option<Record>, responses::Error> {
-        self.memory
-            .get(id)
-            .await
-            .map_err(|error| input::of_store(&error))
+    /// A response that is kept: `GET /responses/{id}`. What it takes is held by `held`.
+    pub async fn record(
+        &self,
+        id: &str,
+        held: &mut Held,
+    ) -> Result<Option<Record>, responses::Error> {
+        let record = self.memory.get(id, held).await;
+        record.map_err(|error| input::of_store(&error))
     }
 
     /// `DELETE /responses/{id}`. Returns whether there was one.
@@ -196,39 +252,54 @@ impl Engine {
         Ok(servers)
     }
 
-    /// What was said before, and what the request says.
+    /// What was said before, and what the request says, which is taken out of it.
     async fn conversation(
         &self,
-        request: &CreateResponse,
-    ) -> Result<(Vec<Item>, Vec<Item>), responses::Error> {
+        request: &mut CreateResponse,
+    ) -> Result<Conversation, responses::Error> {
+        let mut held = self.inner.budget.empty();
         let context = match &request.previous_response_id {
             None => Vec::new(),
-            Some(id) => self.said_until(id).await?,
+            Some(id) => self.said_until(id, &mut held).await?,
         };
-        let input = request.input.clone().into_items();
+        let input = std::mem::take(&mut request.input).into_items();
         input::refuse_malformed(&input)?;
-        let input = input::resolve(input, &context, &self.memory).await?;
-        approvals::refuse_unusable(&context, &input, &self.inner.asked)?;
-        input::refuse_unanswered(&context, &input)?;
-        Ok((context, input))
+        let input = input::resolve(input, &context, &self.memory, &mut held).await?;
+        let more = held.bytes() * (self.copies().context - 1);
+        held.grow(more).map_err(no_memory)?;
+        heavy(context.len() + input.len(), || {
+            approvals::refuse_unusable(&context, &input, &self.inner.asked)?;
+            input::refuse_unanswered(&context, &input)
+        })?;
+        Ok(Conversation {
+            context,
+            input,
+            held,
+        })
     }
 
     /// What was said up to the response `id`, and in it.
-    async fn said_until(&self, id: &str) -> Result<Vec<Item>, responses::Error> {
+    async fn said_until(&self, id: &str, held: &mut Held) -> Result<Vec<Item>, responses::Error> {
         let refuse = |code, what: &str| {
             let message = format!("Previous response with id '{id}' {what}.");
             responses::Error::bad_request("previous_response_id", code, message)
         };
         let not_found = || refuse(Some("previous_response_not_found"), "not found");
-        let of_store = |error| input::of_store(&error);
-        let previous = self.memory.get(id).await.map_err(of_store)?;
-        let previous = previous.ok_or_else(not_found)?.response;
-        if previous.is_open() {
+        if self.memory.is_open(id) {
             return Err(refuse(None, "is not done"));
         }
-        let context = self.memory.context(id).await.map_err(of_store)?;
+        let context = self.memory.context(id, held).await;
+        let context = context.map_err(|error| input::of_store(&error))?;
         context.ok_or_else(not_found)
     }
+}
+
+/// What a request goes on from, and what it says.
+struct Conversation {
+    context: Vec<Item>,
+    input: Vec<Item>,
+    /// What was read for it.
+    held: Held,
 }
 
 /// Refuses an `mcp` entry that is none.

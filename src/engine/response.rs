@@ -1,5 +1,7 @@
 //! The response object of the engine, with the keys that OpenAI was recorded with.
 
+use std::io;
+
 use serde_json::{Map, Value, json};
 
 use super::redact;
@@ -234,7 +236,26 @@ pub fn input_tokens(request: &CreateResponse, context: &[Item]) -> u64 {
 
 /// How many tokens items are.
 pub fn tokens_of(items: &[Item]) -> u64 {
-    tokens(serde_json::to_vec(items).map_or(0, |it| it.len()))
+    let mut length = Length(0);
+    // What is counted is the length alone; a conversation can be long.
+    match serde_json::to_writer(&mut length, items) {
+        Ok(()) => tokens(length.0),
+        Err(_) => 0,
+    }
+}
+
+/// How many bytes were written.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// There is no tokenizer here, so four bytes are taken for one.

@@ -10,7 +10,6 @@ use super::emit::Emitter;
 use super::memory::Memory;
 use super::model::{ListedTool, ToolCall, View, is_question};
 use super::response::{End, Usage, input_tokens, tokens_of};
-use super::store::Record;
 use super::tools::{self, Server};
 use super::{Inner, approvals, choice, input};
 use crate::mcp;
@@ -106,11 +105,7 @@ impl Turn {
     }
 
     async fn keep(&self, response: Response) -> Result<(), Error> {
-        let record = Record {
-            response,
-            input: self.input.clone(),
-        };
-        let kept = self.memory.keep(&record).await;
+        let kept = self.memory.keep(&response, &self.input).await;
         kept.map_err(|error| input::of_store(&error))
     }
 

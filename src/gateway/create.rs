@@ -6,20 +6,20 @@ use axum::response::{IntoResponse, Response};
 use futures::stream::StreamExt;
 use serde_json::{Map, Value, json};
 
-use super::load::Place;
 use super::refusal::Refusal;
-use super::{Gateway, live, request, sse};
+use super::{Gateway, answer, live, request, sse};
+use crate::budget::Held;
 use crate::responses::{CreateResponse, Error, EventKind, EventStream};
 
 /// `POST /v1/responses` (Responses API, create a model response).
 pub async fn create(State(gateway): State<Gateway>, asked: Request) -> Result<Response, Response> {
-    let (request, place) = request::read(asked, &gateway.load).await?;
+    let (request, held) = request::read(asked, &gateway).await?;
     let answered = if request.is_background() {
-        in_background(&gateway, request, place).await
+        in_background(&gateway, request, held).await
     } else if request.stream == Some(true) {
-        streamed(&gateway, request, place).await
+        streamed(&gateway, request, held).await
     } else {
-        whole(&gateway, request).await
+        whole(&gateway, request, held).await
     };
     answered.map_err(Refusal::into_response)
 }
@@ -27,35 +27,40 @@ pub async fn create(State(gateway): State<Gateway>, asked: Request) -> Result<Re
 async fn in_background(
     gateway: &Gateway,
     request: CreateResponse,
-    place: Place,
+    held: Held,
 ) -> Result<Response, Refusal> {
     let streams = request.stream == Some(true);
-    let run = gateway.runs.start(&gateway.engine, request, place).await?;
+    let of_answer = held.sibling();
+    let run = gateway.runs.start(&gateway.engine, request, held).await?;
     Ok(if streams {
         sse::answer(run.frames(None))
     } else {
-        Json(run.response()).into_response()
+        run.answer(of_answer)?
     })
 }
 
 async fn streamed(
     gateway: &Gateway,
     request: CreateResponse,
-    place: Place,
+    held: Held,
 ) -> Result<Response, Refusal> {
     let events = gateway.engine.create_stream(request).await?;
     let events = live::begun(events).await?;
     Ok(sse::answer(events.map(move |event| {
-        let _held_until_the_end = &place;
+        let _until_the_end = &held;
         sse::frame(event.data())
     })))
 }
 
-async fn whole(gateway: &Gateway, request: CreateResponse) -> Result<Response, Refusal> {
+async fn whole(
+    gateway: &Gateway,
+    request: CreateResponse,
+    held: Held,
+) -> Result<Response, Refusal> {
     let events = gateway.engine.create_stream(request).await?;
     let mut has_called = false;
     match read_response(events, &mut has_called).await {
-        Ok(response) => Ok(Json(response).into_response()),
+        Ok(response) => answer::json(response, held).map_err(Refusal::for_good),
         Err(error) if has_called => Err(Refusal::for_good(error)),
         Err(error) => Err(error.into()),
     }
@@ -92,8 +97,8 @@ pub async fn input_tokens(
     State(gateway): State<Gateway>,
     asked: Request,
 ) -> Result<Response, Response> {
-    let (request, _place) = request::read(asked, &gateway.load).await?;
-    let input_tokens = gateway.engine.input_tokens(&request).await;
+    let (request, _held) = request::read(asked, &gateway).await?;
+    let input_tokens = gateway.engine.input_tokens(request).await;
     let input_tokens = input_tokens.map_err(|error| Refusal::from(error).into_response())?;
     let count = json!({"object": "response.input_tokens", "input_tokens": input_tokens});
     Ok(Json(count).into_response())

@@ -126,7 +126,8 @@ impl Snapshot {
         self.response.insert("status".to_owned(), status);
     }
 
-    fn last_words(&self, error: &ApiError) -> VecDeque<Event> {
+    /// The events of a response that fails here.
+    pub fn last_words(&self, error: &ApiError) -> VecDeque<Event> {
         let number = self.next_number;
         let words = [
             json!({"type": "error", "sequence_number": number, "error": error}),

@@ -1,5 +1,6 @@
 //! The Responses API over HTTP: the engine, for every client that speaks it.
 
+mod answer;
 mod create;
 mod key;
 mod live;
@@ -47,7 +48,7 @@ pub struct Gateway {
 impl Gateway {
     /// What goes on by itself, such as a response in the background, ends when `stop` is cancelled.
     pub fn new(engine: Engine, stop: CancellationToken) -> Self {
-        let load = Load::new(stop);
+        let load = Load::new(engine.budget().clone(), stop);
         Self {
             engine,
             runs: Runs::new(load.clone()),

@@ -1,6 +1,7 @@
 //! Refusals: what a client of OpenAI would be told, with its HTTP status.
 
 use axum::response::{IntoResponse, Response};
+use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
@@ -40,9 +41,11 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, error) = told(&self.error);
         let mut response = answer(status, &error);
+        let headers = response.headers_mut();
         if !self.may_retry {
-            let no = HeaderValue::from_static("false");
-            response.headers_mut().insert(SHOULD_RETRY, no);
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        } else if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
         }
         response
     }

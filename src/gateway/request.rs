@@ -3,32 +3,65 @@
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use http::header::CONTENT_LENGTH;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::load::{Load, Place};
+use super::Gateway;
 use super::refusal::{Refusal, refuse};
-use crate::http::{closing, is_json, read_body};
+use crate::budget::{Held, parsed_size};
+use crate::engine::{Copies, heavy, no_memory};
+use crate::http::{closing, is_json, read_body_with_room};
 use crate::responses::{CreateResponse, Error};
 
 /// The most bytes of a request's body: images travel in it.
 pub const MAX_BODY: u64 = 16 * 1024 * 1024;
 
-/// The request in a body, and the room that it takes until it is answered.
-pub async fn read(request: Request, load: &Load) -> Result<(CreateResponse, Place), Response> {
+/// The request in a body, and what it holds until it is answered.
+pub async fn read(request: Request, gateway: &Gateway) -> Result<(CreateResponse, Held), Response> {
     let (head, body) = request.into_parts();
     if !is_json(&head.headers) {
         let message = "The body is not said to be JSON: the Content-Type must be application/json.";
         return Err(closing(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)));
     }
     let refused = |error: Error| Refusal::from(error).into_response();
-    let length = head.headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|it| it.to_str().ok()?.parse().ok());
-    let place = load.body(length.unwrap_or(MAX_BODY).min(MAX_BODY));
-    let place = place.map_err(|error| closing(refused(error)))?;
-    let body = read_body(body, MAX_BODY).await;
-    let body = body.map_err(|why| closing(refuse(why.status(), &why.to_string())))?;
-    Ok((parse(&body).map_err(refused)?, place))
+    let mut held = gateway.load.budget.empty();
+    let mut exhausted = None;
+    let is_room = |bytes| match held.grow(bytes) {
+        Ok(()) => true,
+        Err(error) => {
+            exhausted = Some(error);
+            false
+        }
+    };
+    let body = read_body_with_room(body, MAX_BODY, is_room).await;
+    let body = body.map_err(|why| match exhausted {
+        Some(exhausted) => closing(refused(no_memory(exhausted))),
+        None => closing(refuse(why.status(), &why.to_string())),
+    })?;
+    admit(&mut held, &body, gateway.engine.copies()).map_err(refused)?;
+    let request = heavy(body.len() / 1024, || parse(&body)).map_err(refused)?;
+    Ok((request, held))
+}
+
+/// Holds what a request takes in memory, beside its text, until it is answered.
+pub fn admit(held: &mut Held, text: &[u8], copies: Copies) -> Result<(), Error> {
+    #[derive(Deserialize)]
+    struct Parts<'a> {
+        #[serde(borrow)]
+        input: Option<&'a RawValue>,
+    }
+    heavy(text.len() / 1024, || {
+        let whole = parsed_size(text);
+        // What is no request is refused when it is read.
+        let input = match serde_json::from_slice(text) {
+            Ok(Parts { input: Some(input) }) => parsed_size(input.get().as_bytes()),
+            Ok(Parts { input: None }) | Err(_) => 0,
+        };
+        let rest = whole.saturating_sub(input);
+        held.grow(input * copies.input + rest * copies.rest)
+            .map_err(no_memory)
+    })
 }
 
 fn parse(body: &[u8]) -> Result<CreateResponse, Error> {

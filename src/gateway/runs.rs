@@ -6,20 +6,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
+use axum::response::Response as HttpResponse;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::live::{self, Snapshot};
-use super::load::{Load, Place};
-use super::sse;
-use crate::engine::Engine;
-use crate::responses::{CreateResponse, Error, Event, Response};
+use super::load::Load;
+use super::refusal::told;
+use super::{answer, sse};
+use crate::budget::{Exhausted, Held, parsed_size};
+use crate::engine::{Engine, no_memory};
+use crate::responses::{CreateResponse, Error, Event, EventKind, Response};
 
-/// How many responses can still be read again when they are done, and how many bytes their events have.
+/// How many responses can still be read again when they are done, and how many bytes their events
+/// take: a quarter of the gateway's budget, so that the rest is for requests.
 const MOST_ENDED: usize = 128;
-const MOST_BYTES: usize = 128 * 1024 * 1024;
+const MOST_BYTES: u64 = 32 * 1024 * 1024;
 /// How long the events of a response that is done can be read again.
 const READABLE_FOR: Duration = Duration::from_secs(5 * 60);
 
@@ -37,12 +41,14 @@ pub struct Run {
     cancel: CancellationToken,
 }
 
-#[derive(Default)]
 struct Told {
     /// All events so far; each is at the place that its `sequence_number` says.
     frames: Vec<Bytes>,
-    bytes: usize,
     snapshot: Snapshot,
+    /// How large the snapshot is, at most.
+    snapshot_size: u64,
+    /// What the frames and the snapshot take.
+    held: Held,
     ended: Option<Instant>,
 }
 
@@ -59,18 +65,24 @@ impl Runs {
         self.lock().get(id).cloned()
     }
 
-    /// Begins to make a response; `body` is the room that its request takes.
+    /// Begins to make a response; `held` is what its request takes.
     pub async fn start(
         &self,
         engine: &Engine,
         request: CreateResponse,
-        body: Place,
+        held: Held,
     ) -> Result<Arc<Run>, Error> {
-        let places = (body, self.load.run()?);
+        let place = self.load.run()?;
         let mut events = live::begun(engine.create_stream(request).await?).await?;
-        let mut told = Told::default();
+        let mut told = Told {
+            frames: Vec::new(),
+            snapshot: Snapshot::default(),
+            snapshot_size: 0,
+            held: held.sibling(),
+            ended: None,
+        };
         if let Some(first) = events.next().await {
-            told.take(&first);
+            told.take(&first).map_err(no_memory)?;
         }
         let run = Arc::new(Run {
             id: told.snapshot.id().to_owned(),
@@ -82,7 +94,7 @@ impl Runs {
         let engine = engine.clone();
         self.load.tasks.spawn(async move {
             making.finish(events, &engine).await;
-            drop(places);
+            drop((held, place));
             runs.keep_readable(&making);
         });
         Ok(run)
@@ -91,11 +103,11 @@ impl Runs {
     /// Lets a response that is done be read again for a while, and those before it make room.
     fn keep_readable(&self, run: &Arc<Run>) {
         let mut runs = self.lock();
-        let mut ended: Vec<(Instant, usize, String)> = runs
+        let mut ended: Vec<(Instant, u64, String)> = runs
             .values()
             .filter_map(|run| {
                 let told = run.told.borrow();
-                Some((told.ended?, told.bytes, run.id.clone()))
+                Some((told.ended?, told.held.bytes(), run.id.clone()))
             })
             .collect();
         ended.sort_unstable_by(|one, other| other.cmp(one));
@@ -129,8 +141,15 @@ impl Runs {
 
 impl Run {
     /// The response as it is now.
-    pub fn response(&self) -> Map<String, Value> {
+    fn response(&self) -> Map<String, Value> {
         self.told.borrow().snapshot.response()
+    }
+
+    /// The same, as the answer to a request.
+    pub fn answer(&self, mut held: Held) -> Result<HttpResponse, Error> {
+        let size = self.told.borrow().snapshot_size;
+        held.grow(size).map_err(no_memory)?;
+        answer::json(self.response(), held)
     }
 
     /// The frames of all events behind that number, those that are still to come included.
@@ -151,8 +170,8 @@ impl Run {
         })
     }
 
-    /// Stops making the response. Returns it as it is in the end.
-    pub async fn cancel(&self) -> Map<String, Value> {
+    /// Stops making the response, and waits for its end.
+    pub async fn cancel(&self) {
         self.cancel.cancel();
         // Its sender is in `self`, so this waits for nothing but the end.
         let _ = self
@@ -160,7 +179,6 @@ impl Run {
             .subscribe()
             .wait_for(|told| told.ended.is_some())
             .await;
-        self.response()
     }
 
     /// Makes the response to its end, or until it is cancelled.
@@ -169,16 +187,22 @@ impl Run {
         let _ended = Ended(self);
         let reading = async {
             while let Some(event) = events.next().await {
-                self.told.send_modify(|told| told.take(&event));
+                let mut taken = Ok(());
+                self.told.send_modify(|told| taken = told.take(&event));
+                taken?;
             }
+            Ok::<(), Exhausted>(())
         };
-        tokio::select! {
-            () = reading => {}
-            () = self.cancel.cancelled() => {}
-        }
+        let read = tokio::select! {
+            read = reading => read,
+            () = self.cancel.cancelled() => Ok(()),
+        };
         drop(events);
         if !self.told.borrow().snapshot.is_done() {
-            self.told.send_modify(|told| told.snapshot.cancel());
+            self.told.send_modify(|told| match read {
+                Ok(()) => told.snapshot.cancel(),
+                Err(exhausted) => told.fail(exhausted),
+            });
             // The log has it if that fails; whoever reads is told of the end all the same.
             let _ = engine.replace(Response::new(self.response())).await;
         }
@@ -186,11 +210,43 @@ impl Run {
 }
 
 impl Told {
-    fn take(&mut self, event: &Event) {
+    /// Takes in the next event. The end is taken in also where there is no memory for it.
+    fn take(&mut self, event: &Event) -> Result<(), Exhausted> {
         let frame = sse::frame(event.data());
-        self.bytes += frame.len();
+        let is_end = matches!(
+            event.kind(),
+            EventKind::Completed { .. } | EventKind::Failed { .. } | EventKind::Incomplete { .. }
+        );
+        // The snapshot keeps a copy of a response and of an item.
+        let (has_response, has_item) = (
+            event.data().contains_key("response"),
+            event.data().contains_key("item"),
+        );
+        let size = match has_response || has_item {
+            true => parsed_size(&frame),
+            false => frame.len() as u64,
+        };
+        match self.held.grow(size) {
+            Err(exhausted) if !is_end => return Err(exhausted),
+            Ok(()) | Err(_) => {}
+        }
+        if has_response {
+            self.snapshot_size = size;
+        } else if has_item {
+            self.snapshot_size += size;
+        }
         self.frames.push(frame);
         self.snapshot.take(event);
+        Ok(())
+    }
+
+    /// The response ends because its events take more memory than there is.
+    fn fail(&mut self, exhausted: Exhausted) {
+        let (_, error) = told(&no_memory(exhausted));
+        for event in self.snapshot.last_words(&error) {
+            self.frames.push(sse::frame(event.data()));
+            self.snapshot.take(&event);
+        }
     }
 }
 

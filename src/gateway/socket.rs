@@ -2,8 +2,11 @@
 //! one connection, and their events go back as frames.
 
 use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
@@ -16,16 +19,22 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::load::{Place, full};
+use super::load::full;
 use super::refusal::{Refusal, refuse, told};
-use super::request::{MAX_BODY, understand};
+use super::request::{MAX_BODY, admit, understand};
 use super::{Gateway, live};
-use crate::engine::Engine;
-use crate::responses::{Error, Event};
+use crate::budget::Held;
+use crate::engine::{Engine, heavy, no_memory};
+use crate::http::Intake;
+use crate::responses::{CreateResponse, Error, Event};
 
 /// How many lanes a connection has at a time, and how many requests wait in each.
 const MOST_LANES: usize = 16;
 const MOST_WAITING: usize = 16;
+/// The most bytes that are read of a socket at once, and those that a control frame has beside its
+/// payload.
+const ONE_READ: u64 = 128 * 1024;
+const CONTROL_HEAD: u64 = 6;
 /// How often a client that says nothing is asked whether it is there, and how long it may say nothing.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(90);
@@ -37,6 +46,7 @@ const SEND_DEADLINE: Duration = Duration::from_secs(30);
 /// `GET /v1/responses`, asking for a WebSocket.
 pub async fn socket(
     State(gateway): State<Gateway>,
+    Extension(intake): Extension<Intake>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let upgrade = match upgrade {
@@ -52,17 +62,56 @@ pub async fn socket(
     upgrade
         .max_message_size(most)
         .max_frame_size(most)
+        .read_buffer_size(ONE_READ as usize)
         .on_upgrade(move |socket| {
             tasks.track_future(async move {
                 let _place = place;
-                Connection::new(socket, gateway).serve().await;
+                let incoming = Incoming::new(&gateway, &intake);
+                Connection::new(socket, incoming, gateway).serve().await;
             })
         })
+}
+
+/// The bytes of a socket that are not yet a whole message.
+#[derive(Clone)]
+struct Incoming(Arc<Mutex<Held>>);
+
+impl Incoming {
+    fn new(gateway: &Gateway, intake: &Intake) -> Self {
+        let incoming = Self(Arc::new(Mutex::new(gateway.load.budget.empty())));
+        let counted = incoming.clone();
+        intake.decide(move |bytes| counted.lock().grow(bytes).is_ok());
+        incoming
+    }
+
+    /// A message came. What was read behind it is less than one read.
+    fn became(&self, message: &Message) {
+        let mut held = self.lock();
+        let rest = match message {
+            Message::Text(text) => held.bytes().saturating_sub(text.len() as u64).min(ONE_READ),
+            Message::Binary(bytes) => held
+                .bytes()
+                .saturating_sub(bytes.len() as u64)
+                .min(ONE_READ),
+            // These come also in the midst of another message.
+            Message::Ping(bytes) | Message::Pong(bytes) => {
+                let length = bytes.len() as u64 + CONTROL_HEAD;
+                held.bytes().saturating_sub(length)
+            }
+            Message::Close(_) => 0,
+        };
+        held.shrink_to(rest);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One WebSocket. The requests of a lane are answered one after the other, lanes side by side.
 struct Connection {
     socket: WebSocket,
+    incoming: Incoming,
     gateway: Gateway,
     /// The engine, with what this connection remembers.
     engine: Engine,
@@ -83,7 +132,7 @@ struct Queue {
 /// A request as it came: read only when it is its turn.
 struct Waiting {
     text: Utf8Bytes,
-    place: Place,
+    held: Held,
 }
 
 /// What an answer brings.
@@ -101,9 +150,10 @@ struct Head {
 }
 
 impl Connection {
-    fn new(socket: WebSocket, gateway: Gateway) -> Self {
+    fn new(socket: WebSocket, incoming: Incoming, gateway: Gateway) -> Self {
         Self {
             socket,
+            incoming,
             engine: gateway.engine.of_connection(),
             gateway,
             lanes: HashMap::new(),
@@ -121,7 +171,11 @@ impl Connection {
             let goes_on = tokio::select! {
                 received = self.socket.recv() => match received {
                     Some(Ok(message)) => self.take(message).await,
-                    Some(Err(_)) | None => false,
+                    Some(Err(error)) => {
+                        self.explain(error).await;
+                        false
+                    }
+                    None => false,
                 },
                 Some(said) = self.said.next() => self.pass(said).await,
                 _ = pings.tick() => {
@@ -141,6 +195,7 @@ impl Connection {
     /// Takes in what the client says. Returns whether it is still there.
     async fn take(&mut self, message: Message) -> bool {
         self.heard = Instant::now();
+        self.incoming.became(&message);
         let text = match message {
             Message::Text(text) => text,
             Message::Close(_) => return false,
@@ -156,6 +211,15 @@ impl Connection {
                 let refusal = refusal(&error, lane.as_deref());
                 self.tell(Message::Text(refusal.into())).await
             }
+        }
+    }
+
+    /// Tells the client why nothing more is read, if it can have no idea.
+    async fn explain(&mut self, error: axum::Error) {
+        if is_out_of_memory(&error) {
+            let message = "Too many large requests are being answered.";
+            let error = full(StatusCode::SERVICE_UNAVAILABLE, message);
+            self.tell(Message::Text(refusal(&error, None).into())).await;
         }
     }
 
@@ -181,9 +245,10 @@ impl Connection {
             let message = "The gateway is stopping.";
             return refused(full(StatusCode::SERVICE_UNAVAILABLE, message));
         }
-        let place = match self.gateway.load.body(text.len() as u64) {
-            Ok(place) => place,
-            Err(error) => return refused(error),
+        // From here on it waits in memory, however short it is.
+        let held = match self.gateway.load.budget.hold(text.len() as u64) {
+            Ok(held) => held,
+            Err(exhausted) => return refused(no_memory(exhausted)),
         };
         if !self.lanes.contains_key(&lane) {
             if self.lanes.len() == MOST_LANES {
@@ -195,7 +260,7 @@ impl Connection {
         let Some(queue) = self.lanes.get_mut(&lane) else {
             unreachable!("the lane was opened above");
         };
-        if queue.sender.try_send(Waiting { text, place }).is_err() {
+        if queue.sender.try_send(Waiting { text, held }).is_err() {
             let message = format!("{MOST_WAITING} requests wait for the one before them.");
             return refused(full(StatusCode::TOO_MANY_REQUESTS, &message));
         }
@@ -235,15 +300,24 @@ impl Connection {
     }
 }
 
+/// Whether nothing more could be read because [`Incoming`] had no memory for it.
+fn is_out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |it| it.source());
+    causes.any(|it| {
+        let io = it.downcast_ref::<io::Error>();
+        io.is_some_and(|it| it.kind() == io::ErrorKind::OutOfMemory)
+    })
+}
+
 /// The answer to one request, and that it is done.
 fn answer(engine: Engine, waiting: Waiting, lane: Lane) -> BoxStream<'static, Said> {
-    let Waiting { text, place } = waiting;
+    let Waiting { text, mut held } = waiting;
     let of_lane = lane.clone();
     let frames = async move {
-        match events(&engine, &text).await {
+        match events(&engine, text, &mut held).await {
             Ok(events) => events
                 .map(move |event| {
-                    let _held_until_the_end = &place;
+                    let _until_the_end = &held;
                     frame(event.data().clone(), of_lane.as_deref())
                 })
                 .boxed(),
@@ -254,19 +328,29 @@ fn answer(engine: Engine, waiting: Waiting, lane: Lane) -> BoxStream<'static, Sa
     frames.chain(stream::iter([Said::Done(lane)])).boxed()
 }
 
-async fn events(engine: &Engine, text: &str) -> Result<BoxStream<'static, Event>, Error> {
+async fn events(
+    engine: &Engine,
+    text: Utf8Bytes,
+    held: &mut Held,
+) -> Result<BoxStream<'static, Event>, Error> {
+    admit(held, text.as_bytes(), engine.copies())?;
+    let request = heavy(text.len() / 1024, || read(&text))?;
+    drop(text);
+    if request.is_background() {
+        let message = "A response in the background cannot be made over a WebSocket.";
+        return Err(Error::bad_request("background", None, message));
+    }
+    live::begun(engine.create_stream(request).await?).await
+}
+
+fn read(text: &str) -> Result<CreateResponse, Error> {
     let request = serde_json::from_str(text);
     let mut request: Map<String, Value> = request.map_err(|_| unknown_frame("no JSON object"))?;
     for of_frame in ["type", "stream_id"] {
         request.remove(of_frame);
     }
     request.insert("stream".to_owned(), true.into());
-    let request = understand(request)?;
-    if request.is_background() {
-        let message = "A response in the background cannot be made over a WebSocket.";
-        return Err(Error::bad_request("background", None, message));
-    }
-    live::begun(engine.create_stream(request).await?).await
+    understand(request)
 }
 
 fn frame(mut data: Map<String, Value>, lane: Option<&str>) -> String {

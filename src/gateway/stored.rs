@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::refusal::Refusal;
-use super::{Gateway, sse};
+use super::{Gateway, answer, sse};
+use crate::budget::Held;
 use crate::engine::Record;
 use crate::responses::{Error, Item};
 
@@ -45,22 +46,23 @@ pub async fn retrieve(
     let reading: Reading = query(&uri)?;
     match gateway.runs.get(&id) {
         Some(run) if reading.stream => Ok(sse::answer(run.frames(reading.starting_after))),
-        Some(run) => Ok(Json(run.response()).into_response()),
+        Some(run) => Ok(run.answer(gateway.load.budget.empty())?),
         None => {
-            let record = find(&gateway, &id).await?;
+            let mut held = gateway.load.budget.empty();
+            let record = find(&gateway, &id, &mut held).await?;
             if reading.stream {
                 let message =
                     "This response can be streamed no longer, or was not made in the background.";
                 return Err(Error::bad_request("stream", None, message).into());
             }
-            Ok(Json(record.response).into_response())
+            Ok(answer::json(record.response, held)?)
         }
     }
 }
 
 /// `DELETE /v1/responses/{id}` (Responses API, delete a model response).
 pub async fn delete(State(gateway): State<Gateway>, Id(id): Id) -> Result<Response, Refusal> {
-    find(&gateway, &id).await?;
+    find(&gateway, &id, &mut gateway.load.budget.empty()).await?;
     gateway.runs.forget(&id);
     gateway.engine.delete(&id).await?;
     Ok(Json(json!({"id": id, "object": "response", "deleted": true})).into_response())
@@ -70,14 +72,16 @@ pub async fn delete(State(gateway): State<Gateway>, Id(id): Id) -> Result<Respon
 /// it is.
 pub async fn cancel(State(gateway): State<Gateway>, Id(id): Id) -> Result<Response, Refusal> {
     if let Some(run) = gateway.runs.get(&id) {
-        return Ok(Json(run.cancel().await).into_response());
+        run.cancel().await;
+        return Ok(run.answer(gateway.load.budget.empty())?);
     }
-    let response = find(&gateway, &id).await?.response;
+    let mut held = gateway.load.budget.empty();
+    let response = find(&gateway, &id, &mut held).await?.response;
     if response.object().get("background") != Some(&Value::Bool(true)) {
         let message = "Cannot cancel a synchronous response.";
         return Err(Error::bad_request("response_id", None, message).into());
     }
-    Ok(Json(response).into_response())
+    Ok(answer::json(response, held)?)
 }
 
 /// Which part of a list is wanted.
@@ -110,8 +114,9 @@ pub async fn input_items(
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let page: Page = query(&uri)?;
-    let items = find(&gateway, &id).await?.input;
-    Ok(Json(page.of(items)?).into_response())
+    let mut held = gateway.load.budget.empty();
+    let items = find(&gateway, &id, &mut held).await?.input;
+    Ok(answer::json(page.of(items)?, held)?)
 }
 
 impl Page {
@@ -150,7 +155,8 @@ fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Error> {
     understood.map_err(|error| Error::malformed(format!("{}.", error.body_text())))
 }
 
-async fn find(gateway: &Gateway, id: &str) -> Result<Record, Error> {
-    let record = gateway.engine.record(id).await?;
+/// The record of a response; what it takes is held by `held`.
+async fn find(gateway: &Gateway, id: &str, held: &mut Held) -> Result<Record, Error> {
+    let record = gateway.engine.record(id, held).await?;
     record.ok_or_else(|| Error::not_found(None, format!("Response with id '{id}' not found.")))
 }

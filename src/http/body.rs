@@ -4,6 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use futures::StreamExt;
 use http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
@@ -19,6 +20,8 @@ pub enum Unreadable {
     BrokenOff,
     #[error("the body took longer than 20 seconds")]
     TooSlow,
+    #[error("there is no memory for the body")]
+    NoRoom,
 }
 
 impl Unreadable {
@@ -27,20 +30,41 @@ impl Unreadable {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BrokenOff => StatusCode::BAD_REQUEST,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
 
 /// Reads a body of up to `most` bytes.
 pub async fn read_body(body: Body, most: u64) -> Result<Bytes, Unreadable> {
+    let body = read_body_with_room(body, most, |_| true).await?;
+    Ok(body.into())
+}
+
+/// Reads a body of up to `most` bytes, as long as there `is_room` for so many more.
+pub async fn read_body_with_room(
+    body: Body,
+    most: u64,
+    mut is_room: impl FnMut(u64) -> bool,
+) -> Result<Vec<u8>, Unreadable> {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    let collected = Limited::new(body, most).collect();
-    match tokio::time::timeout(DEADLINE, collected).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if is_too_large(&*error) => Err(Unreadable::TooLarge),
-        Ok(Err(_)) => Err(Unreadable::BrokenOff),
-        Err(_) => Err(Unreadable::TooSlow),
-    }
+    let reading = async {
+        let mut chunks = Limited::new(body, most).into_data_stream();
+        let mut whole = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| match is_too_large(&*error) {
+                true => Unreadable::TooLarge,
+                false => Unreadable::BrokenOff,
+            })?;
+            if !is_room(chunk.len() as u64) {
+                return Err(Unreadable::NoRoom);
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole)
+    };
+    let read = tokio::time::timeout(DEADLINE, reading).await;
+    read.unwrap_or(Err(Unreadable::TooSlow))
 }
 
 fn is_too_large(error: &(dyn Error + Send + Sync + 'static)) -> bool {

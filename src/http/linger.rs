@@ -18,6 +18,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::intake::Intake;
+
 /// How much is read of what a client still sends.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -97,9 +99,11 @@ impl Body for Watched {
     }
 }
 
-/// A stream that, when it is shut down, first reads what its peer still sends.
+/// A stream that, when it is shut down, first reads what its peer still sends; and that brings in no
+/// more than its [`Intake`] allows.
 pub struct Lingering<S> {
     stream: S,
+    intake: Intake,
     unread: Unread,
     bounds: Bounds,
     draining: Option<Draining>,
@@ -112,9 +116,10 @@ struct Draining {
 }
 
 impl<S> Lingering<S> {
-    pub fn new(stream: S, unread: Unread, bounds: Bounds) -> Self {
+    pub fn new(stream: S, intake: Intake, unread: Unread, bounds: Bounds) -> Self {
         Self {
             stream,
+            intake,
             unread,
             bounds,
             draining: None,
@@ -159,7 +164,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        Poll::Ready(self.intake.take(buffer.filled().len() - before))
     }
 }
 
@@ -214,7 +221,8 @@ mod tests {
 
     fn lingering(unread: Unread) -> (Lingering<DuplexStream>, DuplexStream) {
         let (ours, client) = duplex(1000);
-        (Lingering::new(ours, unread, BOUNDS), client)
+        let ours = Lingering::new(ours, Intake::default(), unread, BOUNDS);
+        (ours, client)
     }
 
     #[tokio::test]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,6 +18,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::intake::Intake;
 use super::linger::{Bounds, Lingering, Unread};
 
 /// How many connections there are at a time, if nothing else needs file descriptors: a process has 1024
@@ -100,13 +103,18 @@ async fn connection(
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
     let unread = Unread::default();
-    let stream = Lingering::new(stream, unread.clone(), Bounds::default());
+    let intake = Intake::default();
+    let bounds = Bounds::default();
+    let stream = Lingering::new(stream, intake.clone(), unread.clone(), bounds);
     let mut stream = Box::pin(TimeoutStream::new(stream));
     stream
         .as_mut()
         .set_write_timeout_pinned(Some(WRITE_DEADLINE));
     let router = TowerToHyperService::new(router);
-    let router = service_fn(move |request| router.call(unread.watch(request)));
+    let router = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(intake.clone());
+        router.call(unread.watch(request))
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
@@ -127,7 +135,7 @@ async fn connection(
 }
 
 async fn refuse(stream: TcpStream, _place: OwnedSemaphorePermit) {
-    let mut stream = Lingering::new(stream, Unread::all(), Bounds::default());
+    let mut stream = Lingering::new(stream, Intake::default(), Unread::all(), Bounds::default());
     let refused = async {
         stream.write_all(BUSY).await?;
         stream.shutdown().await

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::tests::record;
+use super::tests::{free, keep, record};
 use super::*;
 
 const MOST: usize = 5;
@@ -121,11 +121,11 @@ async fn compare(steps: &[Step], mut store: Store, path: Option<&Path>, bounds: 
                 padding,
             } => {
                 let record = record(&name(*id), parent.map(name).as_deref(), *padding);
-                store.keep(&record).await.unwrap();
+                keep(&store, &record).await.unwrap();
                 model.keep(record);
             }
             Step::Get(id) => {
-                let found = store.get(&name(*id)).await.unwrap();
+                let found = store.get(&name(*id), &mut free()).await.unwrap();
                 let expected = model.mark_used(&name(*id)).0.into_iter().next();
                 assert_eq!(found, expected);
             }
@@ -136,7 +136,10 @@ async fn compare(steps: &[Step], mut store: Store, path: Option<&Path>, bounds: 
                     let items = records.map(|it| [it.input, it.response.output()].concat());
                     items.collect::<Vec<_>>().concat()
                 });
-                assert_eq!(store.context(&name(*id)).await.unwrap(), expected);
+                assert_eq!(
+                    store.context(&name(*id), &mut free()).await.unwrap(),
+                    expected
+                );
             }
             Step::Delete(id) => {
                 let expected = model.delete(&name(*id));

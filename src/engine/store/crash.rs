@@ -4,7 +4,7 @@ use std::io;
 
 use redb::StorageBackend;
 
-use super::tests::record;
+use super::tests::{free, keep, record};
 use super::*;
 
 /// A disk that does so many steps, and then none.
@@ -86,7 +86,7 @@ async fn write(disk: Disk) -> usize {
     let Ok(store) = open(disk) else { return 0 };
     for number in 0..8 {
         let record = record(&number.to_string(), None, 3000 * number);
-        if store.keep(&record).await.is_err() {
+        if keep(&store, &record).await.is_err() {
             return number;
         }
     }
@@ -111,7 +111,7 @@ async fn what_was_acknowledged_is_there_wherever_the_process_or_the_machine_stop
             let store = open(Disk::with(left, u32::MAX)).unwrap();
             for number in acknowledged.saturating_sub(3)..acknowledged {
                 let expected = record(&number.to_string(), None, 3000 * number);
-                let found = store.get(&number.to_string()).await.unwrap();
+                let found = store.get(&number.to_string(), &mut free()).await.unwrap();
                 assert_eq!(found, Some(expected), "{number}, after {steps} steps");
             }
         }
@@ -127,11 +127,11 @@ async fn what_was_acknowledged_is_there_wherever_the_process_or_the_machine_stop
 async fn a_store_whose_disk_stopped_says_so_and_is_not_confused() {
     let disk = Disk::with(Vec::new(), u32::MAX);
     let store = open(disk.clone()).unwrap();
-    store.keep(&record("a", None, 0)).await.unwrap();
+    keep(&store, &record("a", None, 0)).await.unwrap();
     lock(&disk.state).steps_left = 2;
 
     for _ in 0..2 {
-        let failed = store.keep(&record("b", Some("a"), 0)).await;
+        let failed = keep(&store, &record("b", Some("a"), 0)).await;
         assert!(matches!(failed, Err(Error::File(_))), "{failed:?}");
         let failed = store.delete("a").await;
         assert!(matches!(failed, Err(Error::File(_))), "{failed:?}");

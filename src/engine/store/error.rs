@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use tokio::task::JoinError;
 
+use crate::budget::Exhausted;
+
 /// Why a store could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -34,8 +36,11 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
-    #[error("the response has {bytes} bytes, which is more than is kept of all ({most})")]
-    TooLarge { bytes: u64, most: u64 },
+    #[error("the response takes {size} bytes, which is more than is kept of all ({most})")]
+    TooLarge { size: u64, most: u64 },
+    /// There is no memory to read the record.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
     /// The runtime ended before the work on the file began, or that work panicked.
     #[error("the work on the file of the responses was broken off")]
     BrokenOff(#[source] JoinError),

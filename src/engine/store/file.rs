@@ -90,18 +90,12 @@ impl Database {
         worked.map_err(|error| Error::File(Box::new(error)))
     }
 
-    /// The values of `ids`, in their order. Nothing if one is not there.
-    pub fn read(&self, ids: &[&str]) -> Result<Option<Vec<Bytes>>, Error> {
+    /// The value of `id`, if it is there.
+    pub fn read(&self, id: &str) -> Result<Option<Bytes>, Error> {
         self.run(|database| {
             let records = database.begin_read()?.open_table(RECORDS)?;
-            let mut values = Vec::with_capacity(ids.len());
-            for &id in ids {
-                let Some(value) = records.get(id)? else {
-                    return Ok(None);
-                };
-                values.push(Bytes::copy_from_slice(value.value()));
-            }
-            Ok(Some(values))
+            let value = records.get(id)?;
+            Ok(value.map(|it| Bytes::copy_from_slice(it.value())))
         })
     }
 
@@ -123,7 +117,7 @@ impl Database {
                 }
                 if let Some((id, entry, value)) = kept {
                     records.insert(id, value.as_ref())?;
-                    let items = entry.items.iter().map(String::as_str).collect();
+                    let items = entry.items.iter().map(|it| &**it).collect();
                     let parent = entry.parent.as_deref();
                     let row = (entry.used_at, entry.bytes, parent, items, entry.is_open);
                     entries.insert(id, row)?;
@@ -163,7 +157,7 @@ fn entries(database: &redb::Database) -> Result<Vec<(String, Entry)>, redb::Erro
         let entry = Entry {
             bytes,
             parent: parent.map(str::to_owned),
-            items: items.into_iter().map(str::to_owned).collect(),
+            items: items.into_iter().map(Into::into).collect(),
             is_open,
             used_at,
         };

@@ -1,11 +1,15 @@
 //! What is kept, in the order of its last use, and what has to go.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lru::LruCache;
 
 use super::Bounds;
+
+/// What an item takes in the index: its id, and whose it is. Measured with the ids that we make.
+const ITEM: u64 = 160;
 
 /// What is known of a record without reading it.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,11 +19,19 @@ pub struct Entry {
     /// The response that it goes on from.
     pub parent: Option<String>,
     /// The ids of its items, by which a request may refer to them.
-    pub items: Vec<String>,
+    pub items: Vec<Arc<str>>,
     /// Whether the response was still being made when it was kept.
     pub is_open: bool,
     /// When it was used last, by [`Index::tick`].
     pub used_at: u64,
+}
+
+impl Entry {
+    /// What keeping the record takes, in bytes.
+    pub fn size(&self) -> u64 {
+        self.bytes
+            .saturating_add(ITEM.saturating_mul(self.items.len() as u64))
+    }
 }
 
 /// A response and those that it goes on from, as far back as they are kept.
@@ -35,7 +47,7 @@ pub struct Index {
     bounds: Bounds,
     entries: LruCache<String, Entry>,
     /// The record that has an item, by the item's id; the one that was kept last, if several have.
-    holders: HashMap<String, String>,
+    holders: HashMap<Arc<str>, Arc<str>>,
     bytes: u64,
     ticked_at: u64,
 }
@@ -104,9 +116,24 @@ impl Index {
         self.entries.contains(id)
     }
 
+    /// Whether the response is still being made, if it is kept.
+    pub fn is_open(&self, id: &str) -> Option<bool> {
+        self.entries.peek(id).map(|entry| entry.is_open)
+    }
+
+    /// How long the record is as JSON; nothing if it is not kept.
+    pub fn bytes_of(&self, id: &str) -> u64 {
+        self.entries.peek(id).map_or(0, |entry| entry.bytes)
+    }
+
+    /// The response that it goes on from.
+    pub fn parent(&self, id: &str) -> Option<String> {
+        self.entries.peek(id)?.parent.clone()
+    }
+
     /// The record that has the item `id`.
     pub fn holder(&self, id: &str) -> Option<&str> {
-        self.holders.get(id).map(String::as_str)
+        self.holders.get(id).map(|holder| &**holder)
     }
 
     /// The chain that ends with `id`; all of it is used at `now`.
@@ -134,14 +161,14 @@ impl Index {
     }
 
     /// What has to go, so that all is within the bounds with the record that is `coming`: its id
-    /// and how long it is.
+    /// and its [`Entry::size`].
     pub fn surplus(&self, coming: Option<(&str, u64)>, now: u64) -> Vec<String> {
         let oldest = self.oldest_given(now);
         let (mut count, mut bytes) = (self.entries.len(), self.bytes);
-        if let Some((id, length)) = coming {
-            let replaced = self.entries.peek(id).map(|entry| entry.bytes);
+        if let Some((id, size)) = coming {
+            let replaced = self.entries.peek(id).map(Entry::size);
             count += usize::from(replaced.is_none());
-            bytes = bytes.saturating_sub(replaced.unwrap_or_default()) + length;
+            bytes = bytes.saturating_sub(replaced.unwrap_or_default()) + size;
         }
         let coming = coming.map(|(id, _)| id);
         let least_used_first = self.entries.iter().rev();
@@ -151,7 +178,7 @@ impl Index {
                 let must_go =
                     count > self.bounds.most || bytes > self.bounds.bytes || entry.used_at < oldest;
                 count -= 1;
-                bytes = bytes.saturating_sub(entry.bytes);
+                bytes = bytes.saturating_sub(entry.size());
                 must_go
             })
             .map(|(id, _)| id.clone())
@@ -166,12 +193,13 @@ impl Index {
 
     pub fn put(&mut self, id: String, entry: Entry) {
         // A file that was tampered with can say any length.
-        self.bytes = self.bytes.saturating_add(entry.bytes);
+        self.bytes = self.bytes.saturating_add(entry.size());
         if let Some(replaced) = self.entries.pop(&id) {
             self.forget(&id, &replaced);
         }
+        let holder: Arc<str> = id.as_str().into();
         for item in &entry.items {
-            self.holders.insert(item.clone(), id.clone());
+            self.holders.insert(Arc::clone(item), Arc::clone(&holder));
         }
         self.entries.put(id, entry);
     }
@@ -185,9 +213,9 @@ impl Index {
     }
 
     fn forget(&mut self, id: &str, entry: &Entry) {
-        self.bytes = self.bytes.saturating_sub(entry.bytes);
+        self.bytes = self.bytes.saturating_sub(entry.size());
         for item in &entry.items {
-            if self.holders.get(item).is_some_and(|holder| holder == id) {
+            if self.holders.get(item).is_some_and(|holder| **holder == *id) {
                 self.holders.remove(item);
             }
         }

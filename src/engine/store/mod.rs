@@ -23,8 +23,11 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use tokio::task;
 
+use super::heavy::heavy;
+use crate::budget::{Budget, Held, parsed_size};
 use crate::responses::{ApiError, Item, Response};
 
 pub use error::Error;
@@ -42,12 +45,22 @@ pub struct Record {
 }
 
 impl Record {
-    /// What was said, in order: the input, then the output.
-    pub fn into_items(self) -> Vec<Item> {
-        let output = self.response.output();
-        self.input.into_iter().chain(output).collect()
+    fn as_kept(&self) -> Kept<'_> {
+        Kept {
+            response: &self.response,
+            input: &self.input,
+        }
     }
+}
 
+/// A [`Record`] of what somebody else has: to keep it, nothing is copied but its JSON.
+#[derive(Serialize)]
+struct Kept<'a> {
+    response: &'a Response,
+    input: &'a [Item],
+}
+
+impl Kept<'_> {
     /// The id, what the index knows of it, and the record as it is kept.
     fn to_entry(&self) -> Result<(String, Entry, Bytes), Error> {
         let id = self.response.id().to_owned();
@@ -66,11 +79,18 @@ impl Record {
         Ok((id, entry, value))
     }
 
-    fn item_ids(&self) -> Vec<String> {
+    fn item_ids(&self) -> Vec<Arc<str>> {
         let output = self.response.output();
         let ids = self.input.iter().chain(&output).filter_map(Item::id);
-        ids.map(str::to_owned).collect()
+        ids.map(Into::into).collect()
     }
+}
+
+/// What was said in one record, and the response that it goes on from.
+pub struct Said {
+    /// The input, then the output.
+    pub items: Vec<Item>,
+    pub parent: Option<String>,
 }
 
 /// How much is kept. Beyond it, what was not used for the longest time goes first.
@@ -82,7 +102,7 @@ impl Record {
 pub struct Bounds {
     /// How many responses. The one that was kept last stays even if this is none.
     pub most: usize,
-    /// How many bytes all records may have together, as JSON.
+    /// How many bytes all records may have together: as JSON, and in the index of their items.
     pub bytes: u64,
     /// How long after its last use a response is given.
     pub age: Duration,
@@ -114,14 +134,34 @@ struct Inner {
 }
 
 enum Values {
-    Memory(Mutex<HashMap<String, Bytes>>),
+    Memory(Mutex<InMemory>),
     File(Database),
 }
+
+struct InMemory {
+    /// The records, each with its [`Entry::size`].
+    values: HashMap<String, (Bytes, u64)>,
+    /// What they take of a budget.
+    held: Held,
+}
+
+/// Work on up to so many bytes of records in memory is done at once; more is none for a thread that
+/// has other tasks.
+const QUICK: u64 = 64 * 1024;
 
 impl Store {
     /// A store that ends with the process.
     pub fn in_memory(bounds: Bounds) -> Self {
-        Self::new(Index::new(bounds), Values::Memory(Mutex::default()))
+        Self::in_memory_of(bounds, &Budget::unlimited())
+    }
+
+    /// A store that ends with the process. What it keeps is held of `budget`.
+    pub fn in_memory_of(bounds: Bounds, budget: &Budget) -> Self {
+        let values = InMemory {
+            values: HashMap::new(),
+            held: budget.empty(),
+        };
+        Self::new(Index::new(bounds), Values::Memory(Mutex::new(values)))
     }
 
     /// The store in the file at `path`, which is made with mode 0600 if it is not there. What is
@@ -168,71 +208,144 @@ impl Store {
     ///
     /// Once begun, it is done even if nobody waits for it any more. Fails with
     /// [`Error::TooLarge`], or when the file does.
-    pub async fn keep(&self, record: &Record) -> Result<(), Error> {
-        let (id, entry, value) = record.to_entry()?;
-        self.run_alone(move |inner| inner.keep(id, entry, &value))
+    pub async fn keep(&self, response: &Response, input: &[Item]) -> Result<(), Error> {
+        let kept = Kept { response, input };
+        let (id, entry, value) = heavy(input.len(), || kept.to_entry())?;
+        let size = entry.size();
+        self.run_alone(size, move |inner| inner.keep(id, entry, &value))
             .await
     }
 
     /// Puts a response in the place of what is kept of it; if that is nothing any more, it stays so.
     pub async fn replace(&self, response: Response) -> Result<(), Error> {
-        self.run_alone(move |inner| {
+        let bytes = lock(&self.inner.index).bytes_of(response.id());
+        self.run_alone(bytes, move |inner| {
             let Some(kept) = inner.get(response.id())? else {
                 return Ok(());
             };
-            let (id, entry, value) = Record { response, ..kept }.to_entry()?;
+            let record = Record { response, ..kept };
+            let (id, entry, value) = record.as_kept().to_entry()?;
             inner.keep(id, entry, &value)
         })
         .await
     }
 
-    /// The record of the response `id`, if it is kept.
-    pub async fn get(&self, id: &str) -> Result<Option<Record>, Error> {
+    /// Whether the response `id` is still being made, if it is kept.
+    pub fn is_open(&self, id: &str) -> Option<bool> {
+        lock(&self.inner.index).is_open(id)
+    }
+
+    /// The record of the response `id`, if it is kept. What it takes is held by `held`.
+    pub async fn get(&self, id: &str, held: &mut Held) -> Result<Option<Record>, Error> {
+        let bytes = lock(&self.inner.index).bytes_of(id);
         let id = id.to_owned();
-        self.run(move |inner| inner.get(&id)).await
+        self.read(bytes, held, move |inner, held| {
+            held.grow(bytes)?;
+            let Some(value) = inner.value(&id)? else {
+                return Ok(None);
+            };
+            held.grow(parsed_size(&value))?;
+            let record = read(&id, &value)?;
+            held.shrink_to(held.bytes() - bytes);
+            Ok(Some(record))
+        })
+        .await
+    }
+
+    /// What was said in the one record of the response `id`, if it is kept.
+    pub async fn said(&self, id: &str, held: &mut Held) -> Result<Option<Said>, Error> {
+        let bytes = lock(&self.inner.index).bytes_of(id);
+        let id = id.to_owned();
+        self.read(bytes, held, move |inner, held| {
+            if inner.mark_used(&id).newest_first.is_empty() {
+                return Ok(None);
+            }
+            let parent = lock(&inner.index).parent(&id);
+            let items = inner.said(&id, held)?;
+            Ok(items.map(|items| Said { items, parent }))
+        })
+        .await
     }
 
     /// The items of these ids, by their id, as far as a response that is kept has them, or answered
     /// them. One that several have is the one that was kept last.
-    pub async fn items(&self, ids: Vec<String>) -> Result<HashMap<String, Item>, Error> {
-        self.run(move |inner| inner.items(&ids)).await
+    pub async fn items(
+        &self,
+        ids: Vec<String>,
+        held: &mut Held,
+    ) -> Result<HashMap<String, Item>, Error> {
+        let bytes = {
+            let index = lock(&self.inner.index);
+            let holders: HashSet<&str> = ids.iter().filter_map(|id| index.holder(id)).collect();
+            holders.into_iter().map(|id| index.bytes_of(id)).sum()
+        };
+        self.read(bytes, held, move |inner, held| inner.items(&ids, held))
+            .await
     }
 
     /// Everything that was said up to the response `id` and in it: input, then output, of each
     /// response that it goes on from, oldest first. Nothing if any of it is gone.
-    pub async fn context(&self, id: &str) -> Result<Option<Vec<Item>>, Error> {
-        let id = id.to_owned();
-        self.run(move |inner| inner.context(&id)).await
+    pub async fn context(&self, id: &str, held: &mut Held) -> Result<Option<Vec<Item>>, Error> {
+        let (chain, bytes) = {
+            let mut index = lock(&self.inner.index);
+            let now = index.tick(SystemTime::now());
+            let chain = index.mark_used(id, now);
+            let ids = chain.newest_first.iter();
+            let bytes = ids.map(|id| index.bytes_of(id)).sum();
+            (chain, bytes)
+        };
+        self.read(bytes, held, move |inner, held| inner.context(&chain, held))
+            .await
     }
 
     /// Deletes the record of the response `id`. Returns whether it was kept; what goes on from it
     /// can be read, and not be gone on from.
     pub async fn delete(&self, id: &str) -> Result<bool, Error> {
         let id = id.to_owned();
-        self.run_alone(move |inner| inner.delete(id)).await
+        self.run_alone(0, move |inner| inner.delete(id)).await
     }
 
     /// Does work that changes the records. It is alone until it ends, not until its caller goes.
     async fn run_alone<T: Send + 'static>(
         &self,
+        bytes: u64,
         work: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let alone = Arc::clone(&self.inner.writing).lock_owned().await;
-        self.run(move |inner| {
+        self.run(bytes, move |inner| {
             let _alone = alone;
             work(inner)
         })
         .await
     }
 
-    /// Does the work here, or where it may block if there is a file to wait for.
+    /// Does work that reads. `held` holds what is left of it.
+    async fn read<T: Send + 'static>(
+        &self,
+        bytes: u64,
+        held: &mut Held,
+        work: impl FnOnce(&Inner, &mut Held) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let mut own = held.sibling();
+        let reading = self.run(bytes, move |inner| {
+            let read = work(inner, &mut own)?;
+            Ok((read, own))
+        });
+        let (read, own) = reading.await?;
+        held.merge(own);
+        Ok(read)
+    }
+
+    /// Does work on so many bytes: here, or where it may block if there is a file to wait for, or
+    /// much to do.
     async fn run<T: Send + 'static>(
         &self,
+        bytes: u64,
         work: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         match self.inner.values {
-            Values::Memory(_) => work(&self.inner),
-            Values::File(_) => {
+            Values::Memory(_) if bytes <= QUICK => work(&self.inner),
+            Values::Memory(_) | Values::File(_) => {
                 let inner = Arc::clone(&self.inner);
                 let work = task::spawn_blocking(move || work(&inner));
                 work.await.map_err(Error::BrokenOff)?
@@ -250,7 +363,8 @@ impl Inner {
         for id in open {
             if let Some(record) = self.get(&id)? {
                 let response = record.response.failed(&error);
-                let (id, entry, value) = Record { response, ..record }.to_entry()?;
+                let record = Record { response, ..record };
+                let (id, entry, value) = record.as_kept().to_entry()?;
                 self.keep(id, entry, &value)?;
             }
         }
@@ -258,18 +372,18 @@ impl Inner {
     }
 
     fn keep(&self, id: String, mut entry: Entry, value: &Bytes) -> Result<(), Error> {
-        let bytes = entry.bytes;
+        let size = entry.size();
         let gone = {
             let mut index = lock(&self.index);
             entry.used_at = index.tick(SystemTime::now());
             let most = index.bounds().bytes;
-            if bytes > most {
-                return Err(Error::TooLarge { bytes, most });
+            if size > most {
+                return Err(Error::TooLarge { size, most });
             }
             if let Some(parent) = &entry.parent {
                 index.mark_used(parent, entry.used_at);
             }
-            index.surplus(Some((&id, bytes)), entry.used_at)
+            index.surplus(Some((&id, size)), entry.used_at)
         };
         self.values.write(Some((&id, &entry, value)), &gone)?;
         let mut index = lock(&self.index);
@@ -279,14 +393,32 @@ impl Inner {
     }
 
     fn get(&self, id: &str) -> Result<Option<Record>, Error> {
-        if self.mark_used(id).newest_first.is_empty() {
-            return Ok(None);
-        }
-        let value = self.values.read(&[id])?.and_then(|mut values| values.pop());
+        let value = self.value(id)?;
         value.map(|value| read(id, &value)).transpose()
     }
 
-    fn items(&self, ids: &[String]) -> Result<HashMap<String, Item>, Error> {
+    /// The record of the response `id` as JSON, which is used with that.
+    fn value(&self, id: &str) -> Result<Option<Bytes>, Error> {
+        if self.mark_used(id).newest_first.is_empty() {
+            return Ok(None);
+        }
+        self.values.read(id)
+    }
+
+    /// What was said in the record of the response `id`.
+    fn said(&self, id: &str, held: &mut Held) -> Result<Option<Vec<Item>>, Error> {
+        let bytes = lock(&self.index).bytes_of(id);
+        held.grow(bytes)?;
+        let Some(value) = self.values.read(id)? else {
+            return Ok(None);
+        };
+        let said = read_said(id, &value, held)?;
+        drop(value);
+        held.shrink_to(held.bytes() - bytes);
+        Ok(Some(said))
+    }
+
+    fn items(&self, ids: &[String], held: &mut Held) -> Result<HashMap<String, Item>, Error> {
         let wanted: HashSet<&str> = ids.iter().map(String::as_str).collect();
         let holders: HashSet<String> = {
             let index = lock(&self.index);
@@ -296,8 +428,9 @@ impl Inner {
         let mut items = HashMap::new();
         // Each record is read once, however many of its items are wanted.
         for holder in holders {
-            let said = self.get(&holder)?.map(Record::into_items);
-            for item in said.into_iter().flatten() {
+            let is_kept = !self.mark_used(&holder).newest_first.is_empty();
+            let said = is_kept.then(|| self.said(&holder, held)).transpose()?;
+            for item in said.flatten().into_iter().flatten() {
                 if let Some(id) = item.id().filter(|id| wanted.contains(id)) {
                     items.insert(id.to_owned(), item);
                 }
@@ -306,20 +439,17 @@ impl Inner {
         Ok(items)
     }
 
-    fn context(&self, id: &str) -> Result<Option<Vec<Item>>, Error> {
-        let chain = self.mark_used(id);
+    fn context(&self, chain: &Chain, held: &mut Held) -> Result<Option<Vec<Item>>, Error> {
         if !chain.is_whole {
             return Ok(None);
         }
-        let oldest_first = chain.newest_first.iter().rev();
-        let ids: Vec<&str> = oldest_first.map(String::as_str).collect();
-        let Some(values) = self.values.read(&ids)? else {
-            return Ok(None);
-        };
         let mut said = Vec::new();
-        for (id, value) in ids.iter().zip(values) {
-            let record = read(id, &value)?;
-            said.extend(record.into_items());
+        for id in chain.newest_first.iter().rev() {
+            match self.said(id, held)? {
+                Some(items) if said.is_empty() => said = items,
+                Some(items) => said.extend(items),
+                None => return Ok(None),
+            }
         }
         Ok(Some(said))
     }
@@ -350,27 +480,30 @@ impl Inner {
 }
 
 impl Values {
-    /// The values of `ids`, in their order. Nothing if one went since the index was asked.
-    fn read(&self, ids: &[&str]) -> Result<Option<Vec<Bytes>>, Error> {
+    /// The value of `id`. Nothing if it went since the index was asked.
+    fn read(&self, id: &str) -> Result<Option<Bytes>, Error> {
         match self {
-            Self::Memory(values) => {
-                let values = lock(values);
-                Ok(ids.iter().map(|&id| values.get(id).cloned()).collect())
-            }
-            Self::File(database) => database.read(ids),
+            Self::Memory(memory) => Ok(lock(memory).values.get(id).map(|(value, _)| value.clone())),
+            Self::File(database) => database.read(id),
         }
     }
 
     /// Writes a value, and removes those that are `gone`: both or, if this fails, neither.
     fn write(&self, kept: Option<(&str, &Entry, &Bytes)>, gone: &[String]) -> Result<(), Error> {
         match self {
-            Self::Memory(values) => {
-                let mut values = lock(values);
+            Self::Memory(memory) => {
+                let InMemory { values, held } = &mut *lock(memory);
+                let sizes = gone.iter().filter_map(|id| values.get(id));
+                let mut freed: u64 = sizes.map(|(_, size)| size).sum();
+                if let Some((id, entry, value)) = kept {
+                    freed += values.get(id).map_or(0, |(_, size)| *size);
+                    held.grow(entry.size().saturating_sub(freed))?;
+                    freed = freed.saturating_sub(entry.size());
+                    values.insert(id.to_owned(), (value.clone(), entry.size()));
+                }
+                held.shrink_to(held.bytes() - freed);
                 for id in gone {
                     values.remove(id);
-                }
-                if let Some((id, _, value)) = kept {
-                    values.insert(id.to_owned(), value.clone());
                 }
                 Ok(())
             }
@@ -384,6 +517,38 @@ fn read(id: &str, value: &[u8]) -> Result<Record, Error> {
         id: id.to_owned(),
         source,
     })
+}
+
+/// What was said in a record, read without the rest of it: a response repeats its tools.
+fn read_said(id: &str, value: &[u8], held: &mut Held) -> Result<Vec<Item>, Error> {
+    #[derive(Deserialize)]
+    struct Parts<'a> {
+        #[serde(borrow)]
+        response: Answer<'a>,
+        #[serde(borrow)]
+        input: &'a RawValue,
+    }
+    #[derive(Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        output: Option<&'a RawValue>,
+    }
+    let not_a_record = |source| Error::NotARecord {
+        id: id.to_owned(),
+        source,
+    };
+    let Parts { response, input } = serde_json::from_slice(value).map_err(not_a_record)?;
+    let output = response.output.map_or("[]", RawValue::get);
+    held.grow(parsed_size(input.get().as_bytes()) + parsed_size(output.as_bytes()))?;
+    let mut said: Vec<Item> = serde_json::from_str(input.get()).map_err(not_a_record)?;
+    let output: Vec<&RawValue> = serde_json::from_str(output).map_err(not_a_record)?;
+    // As `Response::output` does, leave out what is no item.
+    said.extend(
+        output
+            .iter()
+            .filter_map(|it| serde_json::from_str::<Item>(it.get()).ok()),
+    );
+    Ok(said)
 }
 
 /// What is under these locks is whole at every step, so a panic elsewhere is no reason to stop.

@@ -27,9 +27,18 @@ fn bytes_of(record: &Record) -> u64 {
     serde_json::to_vec(record).unwrap().len() as u64
 }
 
+pub(super) async fn keep(store: &Store, record: &Record) -> Result<(), Error> {
+    store.keep(&record.response, &record.input).await
+}
+
+/// A share of memory without end.
+pub(super) fn free() -> Held {
+    Budget::unlimited().empty()
+}
+
 /// What was said, as texts.
 async fn said(store: &Store, id: &str) -> Option<Vec<String>> {
-    let items = store.context(id).await.unwrap()?;
+    let items = store.context(id, &mut free()).await.unwrap()?;
     let text = |item: &Item| match serde_json::to_value(item).unwrap() {
         Value::Object(mut item) => item["content"].take().as_str().unwrap().to_owned(),
         item => panic!("{item} is no message"),
@@ -40,7 +49,7 @@ async fn said(store: &Store, id: &str) -> Option<Vec<String>> {
 async fn kept(store: &Store, ids: &[&str]) -> Vec<String> {
     let mut kept = Vec::new();
     for &id in ids {
-        if store.get(id).await.unwrap().is_some() {
+        if store.get(id, &mut free()).await.unwrap().is_some() {
             kept.push(id.to_owned());
         }
     }
@@ -54,7 +63,7 @@ async fn keep_all(store: &Store, records: &[&str]) {
             Some((id, parent)) => (id, Some(parent)),
             None => (*text, None),
         };
-        store.keep(&record(id, parent, 0)).await.unwrap();
+        keep(store, &record(id, parent, 0)).await.unwrap();
     }
 }
 
@@ -89,7 +98,7 @@ async fn a_context_is_what_was_said_oldest_first() {
             ["a", "b", "c"].map(|id| [format!("question of {id}"), format!("answer of {id}")]);
         assert_eq!(said(&store, "c").await.unwrap(), expected.concat());
         assert_eq!(said(&store, "nobody").await, None);
-        let c = store.get("c").await.unwrap();
+        let c = store.get("c", &mut free()).await.unwrap();
         assert_eq!(c, Some(record("c", Some("b"), 0)));
     }
 }
@@ -105,8 +114,8 @@ async fn a_record_takes_the_place_of_the_one_before() {
     for store in stores {
         for padding in [100, 0, 50, 100] {
             let record = record("a", None, padding);
-            store.keep(&record).await.unwrap();
-            assert_eq!(store.get("a").await.unwrap(), Some(record));
+            keep(&store, &record).await.unwrap();
+            assert_eq!(store.get("a", &mut free()).await.unwrap(), Some(record));
         }
     }
 }
@@ -141,18 +150,20 @@ async fn an_item_is_found_by_its_id_as_long_as_it_is_kept() {
     };
     {
         let file = Store::open(&path, Bounds::default()).unwrap();
-        file.keep(&with_item("a", "of a")).await.unwrap();
+        keep(&file, &with_item("a", "of a")).await.unwrap();
     }
     let file = Store::open(&path, Bounds::default()).unwrap();
     let memory = Store::in_memory(Bounds::default());
-    memory.keep(&with_item("a", "of a")).await.unwrap();
+    keep(&memory, &with_item("a", "of a")).await.unwrap();
     for store in [file, memory] {
         let item = async || {
-            let items = store.items(vec!["msg_1".to_owned(), "msg_none".to_owned()]);
+            let ids = vec!["msg_1".to_owned(), "msg_none".to_owned()];
+            let mut held = free();
+            let items = store.items(ids, &mut held);
             text(items.await.unwrap().remove("msg_1"))
         };
         assert_eq!(item().await.as_deref(), Some("of a"));
-        store.keep(&with_item("b", "of b")).await.unwrap();
+        keep(&store, &with_item("b", "of b")).await.unwrap();
         assert_eq!(item().await.as_deref(), Some("of b"));
         store.delete("a").await.unwrap();
         assert_eq!(item().await.as_deref(), Some("of b"));
@@ -170,7 +181,7 @@ async fn a_cycle_comes_to_an_end() {
 
         for id in ["a", "b", "c", "self"] {
             assert_eq!(said(&store, id).await, None, "{id}");
-            assert!(store.get(id).await.unwrap().is_some(), "{id}");
+            assert!(store.get(id, &mut free()).await.unwrap().is_some(), "{id}");
         }
     }
 }
@@ -217,15 +228,15 @@ async fn no_more_bytes_are_kept_than_may_be() {
     let (_folder, stores) = both(bounds);
     for store in stores {
         for id in ["a", "b", "c"] {
-            store.keep(&record(id, None, 100)).await.unwrap();
+            keep(&store, &record(id, None, 100)).await.unwrap();
         }
         assert_eq!(kept(&store, &["a", "b", "c"]).await, ["a", "b", "c"]);
-        store.keep(&record("d", None, 101)).await.unwrap();
+        keep(&store, &record("d", None, 101)).await.unwrap();
         assert_eq!(kept(&store, &["a", "b", "c", "d"]).await, ["c", "d"]);
 
-        let refused = store.keep(&record("e", None, 1000)).await;
+        let refused = keep(&store, &record("e", None, 1000)).await;
         assert!(
-            matches!(refused, Err(Error::TooLarge { bytes, most }) if bytes > most && most == bounds.bytes),
+            matches!(refused, Err(Error::TooLarge { size, most }) if size > most && most == bounds.bytes),
             "{refused:?}"
         );
         assert_eq!(kept(&store, &["c", "d", "e"]).await, ["c", "d"]);
@@ -243,7 +254,7 @@ async fn what_is_not_used_for_too_long_is_gone() {
         keep_all(&store, &["a", "b<a"]).await;
         sleep(Duration::from_millis(20)).await;
 
-        assert!(store.get("a").await.unwrap().is_none());
+        assert!(store.get("a", &mut free()).await.unwrap().is_none());
         assert_eq!(said(&store, "b").await, None);
         assert!(!store.delete("b").await.unwrap());
         keep_all(&store, &["c"]).await;
@@ -345,7 +356,7 @@ async fn a_file_does_not_grow_with_what_is_gone() {
     for round in 0..3 {
         for number in 0..40 {
             let id = format!("{round}-{number}");
-            store.keep(&record(&id, None, 100_000)).await.unwrap();
+            keep(&store, &record(&id, None, 100_000)).await.unwrap();
         }
         lengths.push(fs::metadata(&path).unwrap().len());
     }
@@ -358,12 +369,12 @@ async fn a_record_is_kept_even_if_nobody_waits_for_it() {
     let store = Store::open(&path, Bounds::default()).unwrap();
     let record = record("a", None, 0);
     {
-        let keep = store.keep(&record);
+        let keep = keep(&store, &record);
         assert!(futures::poll!(std::pin::pin!(keep)).is_pending());
     }
     // Only one writes at a time, so this one comes after it.
     store.delete("nobody").await.unwrap();
-    assert!(store.get("a").await.unwrap().is_some());
+    assert!(store.get("a", &mut free()).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -376,13 +387,11 @@ async fn many_write_and_read_at_a_time() {
                 let mut parent = None;
                 for number in 0..12 {
                     let id = format!("{task}-{number}");
-                    store
-                        .keep(&record(&id, parent.as_deref(), 0))
-                        .await
-                        .unwrap();
+                    let record = record(&id, parent.as_deref(), 0);
+                    keep(&store, &record).await.unwrap();
                     // By now, the others may have made it go.
-                    store.get(&id).await.unwrap();
-                    store.context(&id).await.unwrap();
+                    store.get(&id, &mut free()).await.unwrap();
+                    store.context(&id, &mut free()).await.unwrap();
                     parent = Some(id);
                 }
             })
@@ -395,7 +404,7 @@ async fn many_write_and_read_at_a_time() {
         };
         assert_eq!(ids.len(), 50);
         for id in ids {
-            assert!(store.get(&id).await.unwrap().is_some(), "{id}");
+            assert!(store.get(&id, &mut free()).await.unwrap().is_some(), "{id}");
         }
     }
 }
@@ -502,12 +511,93 @@ async fn a_record_that_is_none_is_named() {
     let value = Bytes::from_static(b"null");
     database.write(Some(("a", &entry, &value)), &[]).unwrap();
 
-    let errors = [store.get("a").await.err(), store.context("b").await.err()];
+    let errors = [
+        store.get("a", &mut free()).await.err(),
+        store.context("b", &mut free()).await.err(),
+    ];
     for error in errors {
         assert!(
             matches!(&error, Some(Error::NotARecord { id, .. }) if id == "a"),
             "{error:?}"
         );
     }
-    assert!(store.get("b").await.unwrap().is_some());
+    assert!(store.get("b", &mut free()).await.unwrap().is_some());
+}
+
+/// A record of so many items with ids.
+fn record_of_items(id: &str, count: usize) -> Record {
+    let item = |number| json!({"type": "message", "id": format!("msg_{id}_{number}"), "role": "user", "content": "a"});
+    let items: Vec<Value> = (0..count).map(item).collect();
+    let record =
+        json!({"response": {"id": id, "object": "response", "output": []}, "input": items});
+    serde_json::from_value(record).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_read_is_held_before_it_is_parsed() {
+    let (_folder, stores) = both(Bounds::default());
+    for store in stores {
+        keep(&store, &record_of_items("a", 1000)).await.unwrap();
+        let ids = || vec!["msg_a_1".to_owned()];
+        let small = Budget::new(100_000);
+        let mut held = small.empty();
+        let refused = [
+            store.get("a", &mut held).await.err(),
+            store.said("a", &mut held).await.err(),
+            store.context("a", &mut held).await.err(),
+            store.items(ids(), &mut held).await.err(),
+        ];
+        for error in refused {
+            assert!(matches!(error, Some(Error::Exhausted(_))), "{error:?}");
+        }
+        assert_eq!(small.used(), 0);
+
+        let large = Budget::new(10_000_000);
+        let mut held = large.empty();
+        let context = store.context("a", &mut held).await.unwrap();
+        assert_eq!(context.unwrap().len(), 1000);
+        assert!(held.bytes() > 500_000, "{}", held.bytes());
+        store.get("none", &mut held).await.unwrap();
+        assert_eq!(held.bytes(), large.used());
+        drop(held);
+        assert_eq!(large.used(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_store_in_memory_holds_what_it_keeps_and_keeps_no_more_than_there_is() {
+    let budget = Budget::new(3000);
+    let store = Store::in_memory_of(most(2), &budget);
+    let size = async |id| {
+        keep(&store, &record(id, None, 1000)).await.unwrap();
+        budget.used()
+    };
+    let one = size("a").await;
+    assert_eq!(size("a").await, one, "in place of itself");
+    assert_eq!(size("b").await, 2 * one);
+    let others = budget.hold(3000 - 2 * one).unwrap();
+    let refused = keep(&store, &record("c", None, 1100)).await;
+    assert!(matches!(refused, Err(Error::Exhausted(_))), "{refused:?}");
+    assert_eq!(kept(&store, &["a", "b", "c"]).await, ["a", "b"]);
+    drop(others);
+    assert_eq!(size("c").await, 2 * one, "in place of the oldest");
+    store.delete("c").await.unwrap();
+    store.delete("b").await.unwrap();
+    assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test]
+async fn the_index_of_many_small_items_counts() {
+    let one = record_of_items("a", 100);
+    let bounds = Bounds {
+        bytes: 2 * bytes_of(&one) + 10_000,
+        ..Bounds::default()
+    };
+    let (_folder, stores) = both(bounds);
+    for store in stores {
+        for id in ["a", "b"] {
+            keep(&store, &record_of_items(id, 100)).await.unwrap();
+        }
+        assert_eq!(kept(&store, &["a", "b"]).await, ["b"]);
+    }
 }

@@ -100,11 +100,9 @@ async fn an_input_is_kept_with_an_id_and_in_parts() {
          "content": [{"type": "input_text", "text": "Three"}]},
     ]);
     let response = answer(&engine, json!({"input": input})).await;
-    let record = engine
-        .record(response["id"].as_str().unwrap())
-        .await
-        .unwrap()
-        .unwrap();
+    let id = response["id"].as_str().unwrap();
+    let record = engine.record(id, &mut engine.budget().empty()).await;
+    let record = record.unwrap().unwrap();
     let kept: Vec<Value> = record.input.iter().map(|it| json!(it)).collect();
     assert!(
         kept[0]["id"].as_str().unwrap().starts_with("msg_"),
@@ -123,7 +121,8 @@ async fn an_input_is_kept_with_an_id_and_in_parts() {
         serde_json::from_value(json!({"input": "Hi", "store": false})).unwrap();
     let response = answer(&engine, json!(none)).await;
     let id = response["id"].as_str().unwrap();
-    assert!(engine.record(id).await.unwrap().is_none());
+    let record = engine.record(id, &mut engine.budget().empty()).await;
+    assert!(record.unwrap().is_none());
 }
 
 #[tokio::test]

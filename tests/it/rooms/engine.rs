@@ -506,7 +506,7 @@ async fn the_tokens_of_an_input_are_those_that_its_response_has() {
     let request = json!({"input": "Hi", "instructions": "x".repeat(400)});
     let response = answer(&engine, request.clone()).await;
     let request: CreateResponse = serde_json::from_value(request).unwrap();
-    let counted = engine.input_tokens(&request).await.unwrap();
+    let counted = engine.input_tokens(request).await.unwrap();
     assert_eq!(response["usage"]["input_tokens"], counted);
 }
 

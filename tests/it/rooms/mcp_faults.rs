@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
 use http::StatusCode;
+use mcp_cli::budget::Budget;
 use mcp_cli::engine::model::Model;
 use mcp_cli::engine::{Bounds, Engine, Store};
 use mcp_cli::mcp::{ClientPool, PoolOptions};
@@ -26,7 +27,8 @@ pub fn engine() -> Engine {
 
 pub fn engine_with(options: PoolOptions) -> Engine {
     let store = Store::in_memory(Bounds::default());
-    Engine::shared(Model::Rules, ClientPool::new(options), store)
+    let budget = Budget::unlimited();
+    Engine::shared(Model::Rules, ClientPool::new(options), store, budget)
 }
 
 /// The items of the answer to `Roll 3 dice`; with `headers`, so that each asks as somebody else.

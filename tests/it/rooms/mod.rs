@@ -1,6 +1,7 @@
 //! Rooms together, without a process: the engine, its models and the real dice server.
 
 mod approvals;
+mod budget;
 mod chat;
 mod conversation;
 mod engine;
