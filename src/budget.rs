@@ -98,6 +98,11 @@ impl Held {
         Ok(())
     }
 
+    /// Takes over what `other` holds of the same budget.
+    pub fn merge(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
     /// Gives back what is held beyond `bytes`.
     pub fn shrink_to(&mut self, bytes: u64) {
         let less = self.bytes.saturating_sub(bytes);
@@ -166,7 +171,8 @@ mod tests {
         assert_eq!((first.bytes(), budget.used()), (60, 100));
         drop(second);
         first.grow(40).unwrap();
-        first.shrink_to(10);
+        first.shrink_to(6);
+        first.merge(budget.hold(4).unwrap());
         assert_eq!((first.bytes(), budget.used()), (10, 10));
         let mut other = first.sibling();
         other.grow(5).unwrap();

@@ -456,6 +456,8 @@ fn hint_of_call(error: &mcp::Error) -> Option<&'static str> {
         | mcp::Error::Unreachable(_)
         | mcp::Error::NotMcp(_)
         | mcp::Error::NotStarted { .. }
+        | mcp::Error::Excess(_)
+        | mcp::Error::Exhausted(_)
         | mcp::Error::Setup(_) => None,
     }
 }

@@ -51,11 +51,15 @@ fn hint(error: &mcp::Error) -> &'static str {
             "look at the server's log: it took the connection, and not this request"
         }
         mcp::Error::NotMcp(_) => "let the server's SDK write the list, and see that it is current",
+        mcp::Error::Excess(_) => {
+            "send the answer, and no requests: the client declares no capability to serve any"
+        }
         mcp::Error::Timeout(_) => "answer sooner; look for a stream that is never ended",
         mcp::Error::NotStarted { .. } => "look at `command` and `args`",
-        mcp::Error::Unreachable(_) | mcp::Error::Forbidden(_) | mcp::Error::Setup(_) => {
-            "look at the server's log"
-        }
+        mcp::Error::Unreachable(_)
+        | mcp::Error::Forbidden(_)
+        | mcp::Error::Exhausted(_)
+        | mcp::Error::Setup(_) => "look at the server's log",
     }
 }
 

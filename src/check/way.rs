@@ -249,6 +249,7 @@ impl Way<'_> {
         let clients = self.engine.clients();
         let called = clients.call(&self.server, &call.name, arguments);
         let (result, took) = timed(called).await;
+        let result = result.map(|called| called.result);
         walk.add(Stage::Call, took, tools::call(result, took));
     }
 }

@@ -202,11 +202,12 @@ impl Call {
 
         ui.wait(&format!("calling {server_label}.{name}"));
         let called = clients.call(&server.server, name, arguments).await;
-        let result = called.map_err(|source| Error::Call {
+        let called = called.map_err(|source| Error::Call {
             server_label: server_label.clone(),
             name: name.clone(),
             source,
         })?;
+        let result = called.result;
 
         let folder = self.output_dir.as_deref();
         let saved = folder.map(|it| attachments::save(&result.content, name, it));
@@ -236,11 +237,12 @@ impl Call {
 
 /// The tools of the server, as far as `--allowed-tools` and `--read-only` let them be seen.
 async fn offered(server: &Server, clients: &ClientPool) -> Result<Vec<Tool>, Error> {
-    let listed = clients.tools(&server.server).await;
-    let mut tools = listed.map_err(|error| {
+    let listed = clients.list(&server.server).await;
+    let listed = listed.map_err(|error| {
         let failure = server.list_failure(&error);
         Error::Responses(responses::Error::FailedDependency(Box::new(failure)))
     })?;
+    let mut tools = listed.tools;
     tools.retain(|tool| server.allows(&tools::listed(tool.clone())));
     Ok(tools)
 }

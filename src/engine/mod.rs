@@ -195,6 +195,7 @@ impl Engine {
             context,
             request,
             emitter,
+            held: Vec::new(),
         };
         // The turn is polled by whoever reads the events: nobody reads, nothing runs.
         let turn = async move {

@@ -12,6 +12,7 @@ use super::model::{ListedTool, ToolCall, View, is_question};
 use super::response::{End, Usage, input_tokens, tokens_of};
 use super::tools::{self, Server};
 use super::{Inner, approvals, choice, input};
+use crate::budget::Held;
 use crate::mcp;
 use crate::responses::{
     ApiError, CreateResponse, Error, FailedDependency, Item, McpApprovalRequest, McpCallError,
@@ -32,6 +33,8 @@ pub struct Turn {
     /// What was said so far, the input included.
     pub context: Vec<Item>,
     pub emitter: Emitter,
+    /// The shares of the memory budget that its lists and results take.
+    pub held: Vec<Held>,
 }
 
 /// Why the response is not completed.
@@ -84,7 +87,7 @@ impl Turn {
     }
 
     async fn answer(&mut self) -> Result<(), Halt> {
-        self.list_tools().await.map_err(Halt::List)?;
+        self.list_tools().await?;
         self.call_approved().await;
         if self.request.generates() {
             self.step_model().await?;
@@ -118,7 +121,7 @@ impl Turn {
     }
 
     /// Lists the tools of every server whose list is not in context, all of them at once.
-    async fn list_tools(&mut self) -> Result<(), FailedDependency> {
+    async fn list_tools(&mut self) -> Result<(), Halt> {
         let mut open = Vec::new();
         for server in &self.servers {
             if last_list(&self.context, server.label()).is_none() {
@@ -133,16 +136,17 @@ impl Turn {
             let (open, server) = (open.clone(), server.clone());
             let engine = Arc::clone(&engine);
             async move {
-                let tools = engine.clients.tools(&server.server).await;
-                (open, server, tools)
+                let listed = engine.clients.list(&server.server).await;
+                (open, server, listed)
             }
         });
         let mut listing: FuturesUnordered<_> = listing.collect();
-        while let Some((ended, server, tools)) = listing.next().await {
+        while let Some((ended, server, listed)) = listing.next().await {
             open.retain(|(it, _)| it.id != ended.id);
-            match tools {
-                Ok(tools) => {
-                    let mut tools: Vec<_> = tools.into_iter().map(tools::listed).collect();
+            match listed {
+                Ok(list) => {
+                    self.held.push(list.held);
+                    let mut tools: Vec<_> = list.tools.into_iter().map(tools::listed).collect();
                     tools.retain(|tool| server.allows(tool));
                     self.emitter
                         .list_tools_ended(&ended, server.label(), Ok(tools));
@@ -158,7 +162,10 @@ impl Turn {
                         self.emitter
                             .list_tools_ended(&open, other.label(), Err(why));
                     }
-                    return Err(failure);
+                    return Err(match error {
+                        mcp::Error::Exhausted(_) => Halt::Model(Error::overloaded(&error)),
+                        _ => Halt::List(failure),
+                    });
                 }
             }
         }
@@ -194,13 +201,19 @@ impl Turn {
 
     /// The tools that a server has now, if what is known of them was said before: who approved a
     /// call has approved the tool as it was then. A list of this turn is as good as another one.
-    async fn list_again(&self, label: &str) -> Option<Result<Vec<McpListToolsTool>, mcp::Error>> {
+    async fn list_again(
+        &mut self,
+        label: &str,
+    ) -> Option<Result<Vec<McpListToolsTool>, mcp::Error>> {
         let server = self.servers.iter().find(|server| server.label() == label)?;
         if last_list(self.emitter.output(), label).is_some() {
             return None;
         }
-        let tools = self.engine.clients.tools(&server.server).await;
-        Some(tools.map(|tools| tools.into_iter().map(tools::listed).collect()))
+        let listed = self.engine.clients.list(&server.server).await;
+        Some(listed.map(|list| {
+            self.held.push(list.held);
+            list.tools.into_iter().map(tools::listed).collect()
+        }))
     }
 
     /// Why an approved call cannot be made: there is no such tool any more, or it is another one.
@@ -352,7 +365,7 @@ impl Turn {
     }
 
     async fn outcome(
-        &self,
+        &mut self,
         label: &str,
         name: &str,
         arguments: &str,
@@ -369,12 +382,15 @@ impl Turn {
         let Ok(arguments) = serde_json::from_str::<Map<String, Value>>(arguments) else {
             return Err(not_called("the arguments are not a JSON object".to_owned()));
         };
-        let result = self
+        let called = self
             .engine
             .clients
             .call(&server.server, name, arguments)
             .await;
-        tools::outcome(result)
+        tools::outcome(called.map(|called| {
+            self.held.push(called.held);
+            called.result
+        }))
     }
 
     fn tool(&self, label: &str, name: &str) -> Option<(&Server, &McpListToolsTool)> {

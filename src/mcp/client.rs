@@ -1,31 +1,40 @@
 //! `Client`: one connection to an MCP server, and `Connector`, which makes them.
 
 use std::collections::HashSet;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, Implementation,
-    JsonObject, PaginatedRequestParams, ProtocolVersion, Tool,
+    CallToolRequest, CallToolRequestParams, CallToolResult, CancelledNotificationParam,
+    ClientCapabilities, ClientConfig, ClientRequest, GetExtensions, Implementation, JsonObject,
+    ListToolsRequest, PaginatedRequestParams, ProtocolVersion, RequestId, ServerResult, Tool,
 };
 use rmcp::service::{
-    ClientCacheConfig, ClientLifecycleMode, ClientServiceExt, Peer, RoleClient, RunningService,
+    ClientCacheConfig, ClientLifecycleMode, ClientServiceExt, Peer, PeerRequestOptions, RoleClient,
+    RunningService, ServiceError,
 };
+use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
-use rmcp::transport::{StreamableHttpClientTransport, TokioChildProcess};
+use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
+use super::excess::{Excess, MAX_HEADER_TOOLS, MAX_LIST, MAX_PARSED, MOST_PAGES, MOST_TOOLS};
+use super::exchange::{Answer, Exchange, Page, Received};
 use super::http::HttpClient;
-use super::{Command, Endpoint, Error, Reach, Server};
+use super::stdio::{LastFault, Stdio};
+use super::{Endpoint, Error, Reach, Server};
 use crate::address;
+use crate::budget::{Budget, Held};
 use crate::outgoing;
 
-/// How many tools a server may have, and how large their list may be.
-const MOST_TOOLS: usize = 20_000;
-const MOST_TOOL_BYTES: usize = 64 * 1024 * 1024;
-/// How long ending a connection may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long ending a connection may take, beyond what a child process may take to end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a server may answer a call with the request to make it once more.
+const MOST_ROUNDS: u32 = 10;
+/// How long the first such round is waited for; each further one takes twice as long.
+const FIRST_ROUND: Duration = Duration::from_millis(50);
 
 /// Whether a server may send its clients to another path of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,17 +47,33 @@ pub enum Redirects {
 }
 
 /// All tools of a server, and what it took to list them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct ToolList {
     pub tools: Vec<Tool>,
     pub pages: usize,
-    /// The size of all tools, as JSON.
+    /// The size of all pages, as they came.
     pub bytes: usize,
+    /// The share of the budget that the tools take.
+    pub held: Held,
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub struct Called {
+    pub result: CallToolResult,
+    /// The share of the budget that it takes.
+    pub held: Held,
 }
 
 /// A connected client. Dropping it ends the connection and what is under way on it.
 pub struct Client {
     service: RunningService<RoleClient, ClientConfig>,
+    budget: Budget,
+    /// What rmcp keeps of the lists that came, in bytes.
+    kept: AtomicU64,
+    /// Why a server on stdio is not read any further.
+    last_fault: Option<LastFault>,
+    close_timeout: Duration,
     _stop: DropGuard,
 }
 
@@ -59,19 +84,27 @@ impl Client {
             tools: Vec::new(),
             pages: 0,
             bytes: 0,
+            held: self.budget.empty(),
         };
         let mut cursors = HashSet::new();
         let mut cursor = None;
         loop {
-            let page = PaginatedRequestParams::default().with_cursor(cursor);
-            let listed = self.service.list_tools(Some(page)).await;
-            let page = listed.map_err(Error::of_listing)?;
+            let (page, held) = self.page(cursor).await?;
+            list.held.merge(held);
             list.pages += 1;
-            list.bytes += serde_json::to_vec(&page.tools).map_or(0, |page| page.len());
-            list.bytes += page.next_cursor.as_ref().map_or(0, String::len);
+            list.bytes += page.bytes;
             list.tools.extend(page.tools);
-            if list.tools.len() > MOST_TOOLS || list.bytes > MOST_TOOL_BYTES {
-                return Err(Error::NotMcp("its list of tools has no end".to_owned()));
+            if list.tools.len() > MOST_TOOLS {
+                return Err(Excess::Tools.into());
+            }
+            if list.bytes > MAX_LIST {
+                return Err(Excess::List.into());
+            }
+            if list.held.bytes() > MAX_PARSED {
+                return Err(Excess::Parsed(MAX_PARSED).into());
+            }
+            if list.pages > MOST_PAGES {
+                return Err(Excess::Pages.into());
             }
             match page.next_cursor {
                 None => return Ok(list),
@@ -85,11 +118,91 @@ impl Client {
         }
     }
 
+    async fn page(&self, cursor: Option<String>) -> Result<(Page, Held), Error> {
+        let params = PaginatedRequestParams::default().with_cursor(cursor);
+        let request = ListToolsRequest {
+            params: Some(params),
+            ..ListToolsRequest::default()
+        };
+        let asked = self.ask(ClientRequest::ListToolsRequest(request));
+        let (received, told) = asked.await?.map_err(Error::of_listing)?;
+        let (Some(received), ServerResult::ListToolsResult(told)) = (received, told) else {
+            return Err(Error::of_listing(ServiceError::UnexpectedResponse));
+        };
+        let Answer::Page(mut page) = received.answer else {
+            return Err(Error::of_listing(ServiceError::UnexpectedResponse));
+        };
+        self.kept
+            .fetch_add(page.header_tool_bytes, Ordering::Relaxed);
+        // What rmcp does not give back, it has rejected.
+        for tool in &told.tools {
+            page.header_tools.remove(&*tool.name);
+        }
+        page.tools
+            .retain(|tool| !page.header_tools.contains(&*tool.name));
+        Ok((page, received.held))
+    }
+
     /// Calls the tool `name` (MCP 2026-07-28, tools/call). Dropping the future cancels the call.
-    pub async fn call(&self, name: &str, arguments: JsonObject) -> Result<CallToolResult, Error> {
-        let request = CallToolRequestParams::new(name.to_owned()).with_arguments(arguments);
-        let result = self.service.call_tool(request).await;
-        result.map_err(Error::of_call)
+    pub async fn call(&self, name: &str, arguments: JsonObject) -> Result<Called, Error> {
+        let mut params = CallToolRequestParams::new(name.to_owned()).with_arguments(arguments);
+        for round in 0..MOST_ROUNDS {
+            let request = CallToolRequest::new(params.clone());
+            let asked = self.ask(ClientRequest::CallToolRequest(request));
+            let (received, told) = asked.await?.map_err(Error::of_call)?;
+            if let Some(Received {
+                answer: Answer::Called(result),
+                held,
+            }) = received
+            {
+                return Ok(Called { result, held });
+            }
+            // MCP 2026-07-28, multi round-trip requests. What this client could be asked for, it
+            // has not offered.
+            let ServerResult::InputRequiredResult(wanted) = told else {
+                return Err(Error::of_call(ServiceError::UnexpectedResponse));
+            };
+            if wanted.input_requests.is_some_and(|it| !it.is_empty()) {
+                return Err(Error::NotMcp(
+                    "it asks for input that this client does not offer".to_owned(),
+                ));
+            }
+            params.request_state = wanted.request_state;
+            tokio::time::sleep(FIRST_ROUND * 2_u32.pow(round.min(3))).await;
+        }
+        Err(Error::NotMcp(format!(
+            "the call was to be made again {MOST_ROUNDS} times"
+        )))
+    }
+
+    /// Sends a request, and waits for what comes of it: the answer that the transport kept for us,
+    /// and what rmcp was told. Dropping the future cancels the request.
+    async fn ask(
+        &self,
+        mut request: ClientRequest,
+    ) -> Result<Result<(Option<Received>, ServerResult), ServiceError>, Error> {
+        let exchange = Arc::<Exchange>::default();
+        request.extensions_mut().insert(Arc::clone(&exchange));
+        let answered = async {
+            let options = PeerRequestOptions::no_options();
+            let handle = self.service.send_cancellable_request(request, options);
+            let handle = handle.await?;
+            let mut cancel = CancelOnDrop {
+                peer: self.service.peer(),
+                id: Some(handle.id.clone()),
+            };
+            let told = handle.await_response().await;
+            cancel.id = None;
+            told
+        };
+        let told = answered.await;
+        let received = exchange.take().transpose()?;
+        if told.is_err()
+            && let Some(fault) = self.last_fault.as_ref().and_then(LastFault::get)
+        {
+            return Err(fault.into());
+        }
+        Ok(told.map(|told| (received, told)))
     }
 
     /// The version of MCP that was agreed on.
@@ -103,10 +216,35 @@ impl Client {
         self.service.is_closed() || self.service.is_transport_closed()
     }
 
-    /// Ends the connection, and the session behind it.
+    /// Whether it keeps so much of the lists that came that it is to be replaced.
+    pub fn is_used_up(&self) -> bool {
+        self.kept.load(Ordering::Relaxed) > MAX_HEADER_TOOLS
+    }
+
+    /// Ends the connection, and the session or the process behind it.
     pub async fn close(mut self) {
         // A server that does not answer is left: it will notice.
-        let _ = self.service.close_with_timeout(CLOSE_TIMEOUT).await;
+        let _ = self.service.close_with_timeout(self.close_timeout).await;
+    }
+}
+
+/// Tells a server that nobody waits for the answer to a request any more.
+struct CancelOnDrop<'a> {
+    peer: &'a Peer<RoleClient>,
+    id: Option<RequestId>,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) else {
+            return;
+        };
+        let peer = self.peer.clone();
+        let cancelled = CancelledNotificationParam::new(Some(id), None);
+        runtime.spawn(async move {
+            // Without a connection there is nothing to cancel.
+            let _ = peer.notify_cancelled(cancelled).await;
+        });
     }
 }
 
@@ -114,6 +252,8 @@ impl Client {
 pub struct Connector {
     reach: Reach,
     redirects: Redirects,
+    budget: Budget,
+    child_grace: Duration,
     /// Made when it is first needed, for it reads the certificates of the system.
     http: OnceLock<reqwest::Client>,
     /// The one for this machine.
@@ -121,11 +261,14 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// A connector that goes as far as `reach`.
-    pub fn new(reach: Reach, redirects: Redirects) -> Self {
+    /// A connector that goes as far as `reach`. What is read is held of `budget`; a child process
+    /// has `child_grace` to end, and as long again when it was told to.
+    pub fn new(reach: Reach, redirects: Redirects, budget: Budget, child_grace: Duration) -> Self {
         Self {
             reach,
             redirects,
+            budget,
+            child_grace,
             http: OnceLock::new(),
             loopback: OnceLock::new(),
         }
@@ -144,19 +287,26 @@ impl Connector {
             legacy_version: Some(ProtocolVersion::V_2025_11_25),
         };
         let guard = stop.clone().drop_guard();
+        let mut last_fault = None;
+        let mut close_timeout = CLOSE_TIMEOUT;
         let service = match &server.endpoint {
             Endpoint::Http(url) => {
                 self.reach.check(url)?;
-                let http = HttpClient::new(self.http(url)?, stop);
+                let http = HttpClient::new(self.http(url)?, stop, self.budget.clone());
                 let config = transport_config(url, server);
                 let transport = StreamableHttpClientTransport::with_client(http.clone(), config);
                 let service = identity.serve_with_lifecycle(transport, lifecycle).await;
                 service.map_err(|error| Error::of_connecting(error, http.last_refusal()))?
             }
             Endpoint::Stdio(command) => {
-                let service = identity.serve_with_lifecycle(start(command)?, lifecycle);
-                let service = service.await;
-                service.map_err(|error| Error::of_connecting(error, None))?
+                close_timeout += 2 * self.child_grace;
+                let transport = Stdio::start(command, self.budget.clone(), self.child_grace)?;
+                let fault = last_fault.insert(transport.last_fault());
+                let service = identity.serve_with_lifecycle(transport, lifecycle).await;
+                service.map_err(|error| match fault.get() {
+                    Some(fault) => fault.into(),
+                    None => Error::of_connecting(error, None),
+                })?
             }
         };
         refuse_unknown_version(&service)?;
@@ -165,6 +315,10 @@ impl Connector {
         service.set_response_cache_config(cache).await;
         Ok(Client {
             service,
+            budget: self.budget.clone(),
+            kept: AtomicU64::new(0),
+            last_fault,
+            close_timeout,
             _stop: guard,
         })
     }
@@ -211,32 +365,14 @@ fn transport_config(url: &Url, server: &Server) -> StreamableHttpClientTransport
         .headers
         .iter()
         .map(|(name, value)| (name.clone(), value.clone()));
+    // A POST lasts until its answer came, and no call is to wait for another one.
     let config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
-        .custom_headers(headers.collect());
+        .custom_headers(headers.collect())
+        .max_concurrent_requests(usize::MAX);
     match &server.authorization {
         Some(token) => config.auth_header(token.expose()),
         None => config,
     }
-}
-
-/// Starts a server. What it writes to stderr is for the person, and goes where ours does.
-fn start(command: &Command) -> Result<TokioChildProcess, Error> {
-    let mut process = tokio::process::Command::new(&command.program);
-    process.args(&command.arguments);
-    // The keys of this program are not for every server that a file names.
-    for name in ["OPENAI_API_KEY", "MCP_AUTHORIZATION"] {
-        process.env_remove(name);
-    }
-    for (name, value) in &command.environment {
-        process.env(name, value.expose());
-    }
-    if let Some(folder) = &command.folder {
-        process.current_dir(folder);
-    }
-    TokioChildProcess::new(process).map_err(|source| Error::NotStarted {
-        program: command.program.clone(),
-        source,
-    })
 }
 
 /// Follows a redirect that keeps the method, the body and the origin, and no other: a token must

@@ -10,8 +10,11 @@ use rmcp::service::{ClientInitializeError, ServiceError};
 use rmcp::transport::DynamicTransportError;
 use rmcp::transport::streamable_http_client::StreamableHttpError;
 
+use super::excess::Excess;
+use super::exchange::Fault;
 use super::http::{HttpError, Refusal};
 use super::reach::Forbidden;
+use crate::budget::Exhausted;
 
 /// Why an MCP server could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,12 @@ pub enum Error {
     /// There was an answer, and it is not MCP.
     #[error("the MCP server's answer is not MCP: {0}")]
     NotMcp(String),
+    /// It sent more than is read: messages of its own, or too large an answer.
+    #[error("the MCP server sent too much")]
+    Excess(#[from] Excess),
+    /// There is no memory left for its answer.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
     #[error("the MCP server did not answer within {} s", .0.as_secs())]
     Timeout(Duration),
     /// A server that is spoken to over stdio could not be started.
@@ -105,6 +114,7 @@ impl Error {
             Some(StreamableHttpError::Client(HttpError::Transport(error))) => {
                 Self::of_connection(error)
             }
+            Some(StreamableHttpError::Client(HttpError::Fault(fault))) => fault.clone().into(),
             Some(StreamableHttpError::Client(error)) => Self::NotMcp(error.to_string()),
             Some(StreamableHttpError::UnexpectedContentType(Some(content_type))) => {
                 Self::NotMcp(format!("its content type is {content_type:?}"))
@@ -147,6 +157,16 @@ impl From<ErrorData> for Error {
         Self::Protocol {
             code: error.code.0.into(),
             message: error.message.into_owned(),
+        }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Excess(excess) => excess.into(),
+            Fault::Exhausted(exhausted) => exhausted.into(),
+            Fault::NotMcp(why) => Self::NotMcp(why),
         }
     }
 }

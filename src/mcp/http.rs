@@ -4,32 +4,42 @@
 //! status is what the Responses API reports of a server it could not use.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::{BoxStream, StreamExt, TryStreamExt};
+use futures::stream::{BoxStream, FuturesUnordered, StreamExt, TryStreamExt};
 use http::header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use rmcp::ErrorData;
-use rmcp::model::{
-    ClientJsonRpcMessage, ClientRequest, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
-};
+use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::common::http_header::{
     EVENT_STREAM_MIME_TYPE, HEADER_SESSION_ID, JSON_MIME_TYPE,
 };
 use rmcp::transport::streamable_http_client::{
     SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
 };
+use serde_json::value::RawValue;
 use sse_stream::{Sse, SseStream};
 use tokio_util::sync::CancellationToken;
 
-/// The most bytes that one answer may have, as JSON or as a stream of events.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+use super::excess::{Excess, Traffic};
+use super::exchange::{Awaited, Fault};
+use super::message::{self, Message};
+use crate::budget::{Budget, Held};
+
+/// The most bytes of a session id.
+const MAX_SESSION_ID: usize = 4096;
 /// The most bytes that are read of a refusal.
 const MAX_REFUSAL: usize = 64 * 1024;
 /// How long a server may take to hear that a session is over.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a server may take to hear an answer to a request of its own, and how many of these
+/// answers are on their way at once.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+const MOST_REPLIES: usize = 4;
+/// What rmcp says of a message in its headers (MCP 2026-07-28, standard request headers).
+const OF_THE_MESSAGE: [&str; 3] = ["mcp-method", "mcp-name", "mcp-param-"];
 
 /// Why a POST brought no MCP message.
 #[derive(Debug, thiserror::Error)]
@@ -40,10 +50,8 @@ pub enum HttpError {
     /// There was no answer, or it broke off.
     #[error(transparent)]
     Transport(reqwest::Error),
-    #[error("the answer is larger than {} MiB", MAX_ANSWER / 1024 / 1024)]
-    TooLarge,
-    #[error("the answer is not to the request that was made")]
-    NotTheAnswer,
+    #[error(transparent)]
+    Fault(#[from] Fault),
     #[error("nobody waits for the answer any more")]
     Stopped,
 }
@@ -68,14 +76,25 @@ pub struct HttpClient {
     /// What became of the last POST; while a connection is made, a refusal may reach rmcp as a
     /// message, which has no place for it.
     last_refusal: Arc<Mutex<Option<Refusal>>>,
+    /// What answers are held of while they are read.
+    budget: Budget,
+}
+
+/// Where a message goes, and what goes with it.
+struct Target {
+    uri: Arc<str>,
+    session_id: Option<Arc<str>>,
+    token: Option<String>,
+    headers: HashMap<HeaderName, HeaderValue>,
 }
 
 impl HttpClient {
-    pub fn new(client: reqwest::Client, stop: CancellationToken) -> Self {
+    pub fn new(client: reqwest::Client, stop: CancellationToken, budget: Budget) -> Self {
         Self {
             client,
             stop,
             last_refusal: Arc::default(),
+            budget,
         }
     }
 
@@ -86,36 +105,169 @@ impl HttpClient {
 
     async fn exchange(
         &self,
-        request: reqwest::RequestBuilder,
+        target: &Target,
         message: &ClientJsonRpcMessage,
-        has_session: bool,
     ) -> Result<StreamableHttpPostResponse, Error> {
-        let sent = request.json(message).send().await;
+        let sent = self.post(target).json(message).send().await;
         let response = sent.map_err(HttpError::Transport)?;
         let status = response.status();
         *self.lock() = None;
+        let awaited = Awaited::read(message);
         if status.is_success() {
-            return read_answer(message, response).await;
+            return match awaited {
+                Some(awaited) => self.read_answer(target, &awaited, response).await,
+                None => Ok(StreamableHttpPostResponse::Accepted),
+            };
         }
         let challenge = header(&response, WWW_AUTHENTICATE);
         let error = match status {
             // Refused credentials are that, whatever else is said.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => None,
-            StatusCode::NOT_FOUND if has_session => None,
+            StatusCode::NOT_FOUND if target.session_id.is_some() => None,
             _ => read_error(&read_refusal(response).await),
         };
+        // rmcp reads of it which versions a server speaks; nobody else does.
+        let is_discovery = awaited.as_ref().is_some_and(Awaited::is_discovery);
+        let error = error.map(|mut error| {
+            error.data = error.data.filter(|_| is_discovery);
+            error
+        });
         let refusal = Refusal {
             status,
             challenge,
             error,
         };
         *self.lock() = Some(refusal.clone());
-        read_refused_message(message, &refusal)
+        awaited
+            .and_then(|awaited| read_refused_message(&awaited, &refusal))
             .map(|answer| StreamableHttpPostResponse::Json(answer, None))
             .ok_or_else(|| HttpError::Refused(Box::new(refusal)).into())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Refusal>> {
+    fn post(&self, target: &Target) -> reqwest::RequestBuilder {
+        let accepts = format!("{JSON_MIME_TYPE}, {EVENT_STREAM_MIME_TYPE}");
+        let headers = target.headers.clone().into_iter().collect();
+        let mut request = self.client.post(target.uri.as_ref());
+        request = request.header(ACCEPT, accepts).headers(headers);
+        if let Some(token) = &target.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(session_id) = &target.session_id {
+            request = request.header(HEADER_SESSION_ID, session_id.as_ref());
+        }
+        request
+    }
+
+    async fn read_answer(
+        &self,
+        target: &Target,
+        awaited: &Awaited,
+        response: reqwest::Response,
+    ) -> Result<StreamableHttpPostResponse, Error> {
+        let session_id = header(&response, HeaderName::from_static("mcp-session-id"));
+        if session_id
+            .as_ref()
+            .is_some_and(|it| it.len() > MAX_SESSION_ID)
+        {
+            let why = format!("its session id is longer than {MAX_SESSION_ID} bytes");
+            return Err(HttpError::from(Fault::NotMcp(why)).into());
+        }
+        let content_type = header(&response, CONTENT_TYPE);
+        let is = |mime_type: &str| {
+            let start = content_type
+                .as_ref()
+                .and_then(|it| it.get(..mime_type.len()));
+            start.is_some_and(|start| start.eq_ignore_ascii_case(mime_type))
+        };
+        let answer = match () {
+            () if is(EVENT_STREAM_MIME_TYPE) => self.read_events(target, awaited, response).await?,
+            () if is(JSON_MIME_TYPE) => {
+                let (body, held) = self.read_to_end(awaited.limit(), response).await?;
+                read_body(awaited, &body, held)?
+            }
+            () => return Err(Error::UnexpectedContentType(content_type)),
+        };
+        Ok(StreamableHttpPostResponse::Json(answer, session_id))
+    }
+
+    async fn read_to_end(
+        &self,
+        limit: usize,
+        response: reqwest::Response,
+    ) -> Result<(Vec<u8>, Held), HttpError> {
+        let unread = Unread::new(limit, &self.budget);
+        let mut body = Vec::new();
+        let mut chunks = unread.count(response);
+        while let Some(chunk) = chunks.try_next().await? {
+            body.extend_from_slice(&chunk);
+        }
+        Ok((body, unread.take()))
+    }
+
+    /// Reads the stream up to the answer. What else is in it is counted, and a request of the
+    /// server's own is answered.
+    async fn read_events(
+        &self,
+        target: &Target,
+        awaited: &Awaited,
+        response: reqwest::Response,
+    ) -> Result<ServerJsonRpcMessage, HttpError> {
+        let unread = Unread::new(awaited.limit(), &self.budget);
+        let mut events = SseStream::from_bytes_stream(unread.count(response));
+        let mut traffic = Traffic::default();
+        let mut replies = FuturesUnordered::new();
+        loop {
+            let event = tokio::select! {
+                event = events.next(), if replies.len() < MOST_REPLIES => event,
+                Some(()) = replies.next() => continue,
+            };
+            let ended = "the stream ended before the answer";
+            let event = event.ok_or_else(|| Fault::NotMcp(ended.to_owned()))?;
+            let data = event.map_err(stream_error)?.data.unwrap_or_default();
+            let held = unread.take();
+            if data.trim().is_empty() {
+                traffic.notification(data.len()).map_err(Fault::from)?;
+                continue;
+            }
+            match Message::read(data.as_bytes()).map_err(Fault::from)? {
+                Message::Answer { id, outcome } if is_ours(awaited, id, outcome.is_err()) => {
+                    return Ok(awaited.answer(outcome, held)?);
+                }
+                Message::Unknown { .. } => return Err(Fault::unrecognized().into()),
+                Message::Answer { .. } | Message::Notification => {
+                    traffic.notification(data.len()).map_err(Fault::from)?;
+                }
+                Message::Request { id, method } => {
+                    let counted = traffic.request(&method, data.len());
+                    counted.map_err(Fault::from)?;
+                    if let Some(reply) = message::reply(id, &method) {
+                        replies.push(self.reply(target, reply));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers a request of the server's own. Whether that is heard is the server's concern.
+    async fn reply(&self, target: &Target, message: String) {
+        let headers = target.headers.iter();
+        let headers = headers.filter(|(name, _)| {
+            let name = name.as_str();
+            !OF_THE_MESSAGE.iter().any(|it| name.starts_with(it))
+        });
+        let target = Target {
+            uri: Arc::clone(&target.uri),
+            session_id: target.session_id.clone(),
+            token: target.token.clone(),
+            headers: headers
+                .map(|(name, it)| (name.clone(), it.clone()))
+                .collect(),
+        };
+        let request = self.post(&target).header(CONTENT_TYPE, JSON_MIME_TYPE);
+        let _ = request.body(message).timeout(REPLY_TIMEOUT).send().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Refusal>> {
         self.last_refusal
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -141,22 +293,13 @@ impl StreamableHttpClient for HttpClient {
         auth_header: Option<String>,
         custom_headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<StreamableHttpPostResponse, Error> {
-        let has_session = session_id.is_some();
-        let mut request = self
-            .client
-            .post(uri.as_ref())
-            .header(
-                ACCEPT,
-                format!("{JSON_MIME_TYPE}, {EVENT_STREAM_MIME_TYPE}"),
-            )
-            .headers(custom_headers.into_iter().collect());
-        if let Some(token) = auth_header {
-            request = request.bearer_auth(token);
-        }
-        if let Some(session_id) = session_id {
-            request = request.header(HEADER_SESSION_ID, session_id.as_ref());
-        }
-        let exchange = self.exchange(request, &message, has_session);
+        let target = Target {
+            uri,
+            session_id,
+            token: auth_header,
+            headers: custom_headers,
+        };
+        let exchange = self.exchange(&target, &message);
         tokio::select! {
             answer = exchange => answer,
             () = self.stop.cancelled() => Err(HttpError::Stopped.into()),
@@ -197,59 +340,87 @@ impl StreamableHttpClient for HttpClient {
     }
 }
 
-async fn read_answer(
-    message: &ClientJsonRpcMessage,
-    response: reqwest::Response,
-) -> Result<StreamableHttpPostResponse, Error> {
-    let JsonRpcMessage::Request(request) = message else {
-        return Ok(StreamableHttpPostResponse::Accepted);
-    };
-    let session_id = header(&response, HeaderName::from_static("mcp-session-id"));
-    let content_type = header(&response, CONTENT_TYPE);
-    let is = |mime_type: &str| {
-        let start = content_type
-            .as_ref()
-            .and_then(|it| it.get(..mime_type.len()));
-        start.is_some_and(|start| start.eq_ignore_ascii_case(mime_type))
-    };
-    match () {
-        () if is(EVENT_STREAM_MIME_TYPE) => {
-            let events = SseStream::from_bytes_stream(bounded(response));
-            let events = events.map_ok(without_resumption).boxed();
-            Ok(StreamableHttpPostResponse::Sse(events, session_id))
+/// Reads the answer to a request. rmcp ignores an answer that is to none of its requests, and nobody
+/// would hear of it.
+fn read_body(
+    awaited: &Awaited,
+    body: &[u8],
+    held: Held,
+) -> Result<ServerJsonRpcMessage, HttpError> {
+    match Message::read(body).map_err(Fault::from)? {
+        Message::Answer { id, outcome } if is_ours(awaited, id, outcome.is_err()) => {
+            Ok(awaited.answer(outcome, held)?)
         }
-        () if is(JSON_MIME_TYPE) => {
-            let body = read_to_end(response).await?;
-            let answer = read_message(&request.id, &body)?;
-            Ok(StreamableHttpPostResponse::Json(answer, session_id))
+        Message::Unknown { .. } => Err(Fault::unrecognized().into()),
+        _ => {
+            let why = "the answer is not to the request that was made";
+            Err(Fault::NotMcp(why.to_owned()).into())
         }
-        () => Err(Error::UnexpectedContentType(content_type)),
     }
 }
 
-/// An event without what rmcp would take up a broken stream with: it would wait for a stream that
-/// is never asked for, as long as the server says.
-fn without_resumption(event: Sse) -> Sse {
-    Sse {
-        id: None,
-        retry: None,
-        ..event
+/// Whether an answer is to our request. An error without an id cannot be of another one.
+fn is_ours(awaited: &Awaited, id: Option<&RawValue>, is_error: bool) -> bool {
+    id.map_or(is_error, |id| awaited.has_id(id))
+}
+
+/// The bytes that were read and are not yet made anything of, in two places: where they come in, and
+/// where they are taken.
+#[derive(Clone)]
+struct Unread {
+    limit: usize,
+    budget: Budget,
+    held: Arc<Mutex<Held>>,
+}
+
+impl Unread {
+    fn new(limit: usize, budget: &Budget) -> Self {
+        Self {
+            limit,
+            budget: budget.clone(),
+            held: Arc::new(Mutex::new(budget.empty())),
+        }
+    }
+
+    /// The body of an answer, as long as no more than the limit is unread.
+    fn count(&self, response: reqwest::Response) -> BoxStream<'static, Result<Bytes, HttpError>> {
+        let unread = self.clone();
+        let chunks = response.bytes_stream().map_err(HttpError::Transport);
+        let chunks = chunks.map(move |chunk| {
+            let chunk = chunk?;
+            unread.add(chunk.len())?;
+            Ok(chunk)
+        });
+        chunks.boxed()
+    }
+
+    fn add(&self, bytes: usize) -> Result<(), Fault> {
+        let mut held = self.lock();
+        held.grow(bytes as u64)?;
+        if held.bytes() > self.limit as u64 {
+            return Err(Excess::Answer(self.limit).into());
+        }
+        Ok(())
+    }
+
+    /// What is unread is made something of.
+    fn take(&self) -> Held {
+        std::mem::replace(&mut *self.lock(), self.budget.empty())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Reads the answer to the request `id`. rmcp ignores an answer that is to none of its requests,
-/// and nobody would hear of it.
-fn read_message(id: &RequestId, body: &[u8]) -> Result<ServerJsonRpcMessage, Error> {
-    let is_ours = |answered: &RequestId| answered.to_string() == id.to_string();
-    match serde_json::from_slice::<ServerJsonRpcMessage>(body)? {
-        JsonRpcMessage::Response(response) if is_ours(&response.id) => {
-            Ok(JsonRpcMessage::Response(response))
-        }
-        // An error without an id cannot be of another request: this is the answer to ours.
-        JsonRpcMessage::Error(error) if error.id.as_ref().is_none_or(is_ours) => {
-            Ok(ServerJsonRpcMessage::error(error.error, Some(id.clone())))
-        }
-        _ => Err(HttpError::NotTheAnswer.into()),
+/// What is wrong with a stream of events: where its bytes could not be read, that is it.
+fn stream_error(error: SseError) -> HttpError {
+    match error {
+        SseError::Body(error) => match error.downcast() {
+            Ok(error) => *error,
+            Err(error) => Fault::NotMcp(error.to_string()).into(),
+        },
+        error => Fault::NotMcp(error.to_string()).into(),
     }
 }
 
@@ -258,14 +429,8 @@ fn read_message(id: &RequestId, body: &[u8]) -> Result<ServerJsonRpcMessage, Err
 /// A server older than MCP 2026-07-28 may refuse `server/discover` in any way; rmcp falls back to
 /// `initialize` if that looks like a JSON-RPC error with the request's id. Refused credentials are
 /// never turned into a message.
-fn read_refused_message(
-    message: &ClientJsonRpcMessage,
-    refusal: &Refusal,
-) -> Option<ServerJsonRpcMessage> {
-    let JsonRpcMessage::Request(request) = message else {
-        return None;
-    };
-    let is_told = matches!(request.request, ClientRequest::DiscoverRequest(_))
+fn read_refused_message(awaited: &Awaited, refusal: &Refusal) -> Option<ServerJsonRpcMessage> {
+    let is_told = awaited.is_discovery()
         && refusal.status.is_client_error()
         && !matches!(
             refusal.status,
@@ -275,7 +440,7 @@ fn read_refused_message(
         let message = format!("server/discover was refused with HTTP {}", refusal.status);
         ErrorData::invalid_request(message, None)
     });
-    is_told.then(|| ServerJsonRpcMessage::error(error, Some(request.id.clone())))
+    is_told.then(|| ServerJsonRpcMessage::error(error, Some(awaited.id().clone())))
 }
 
 /// The JSON-RPC error in the body of a refusal, if there is one.
@@ -297,34 +462,6 @@ async fn read_refusal(response: reqwest::Response) -> Vec<u8> {
         }
     }
     body
-}
-
-async fn read_to_end(response: reqwest::Response) -> Result<Vec<u8>, HttpError> {
-    bounded(response)
-        .try_fold(Vec::new(), async |mut body, chunk| {
-            body.extend_from_slice(&chunk);
-            Ok(body)
-        })
-        .await
-}
-
-/// The body of an answer, up to [`MAX_ANSWER`] bytes.
-fn bounded(response: reqwest::Response) -> BoxStream<'static, Result<Bytes, HttpError>> {
-    response
-        .bytes_stream()
-        .map_err(HttpError::Transport)
-        .scan(0, |seen: &mut usize, chunk| {
-            let chunk = chunk.and_then(|chunk| {
-                *seen += chunk.len();
-                if *seen > MAX_ANSWER {
-                    Err(HttpError::TooLarge)
-                } else {
-                    Ok(chunk)
-                }
-            });
-            std::future::ready(Some(chunk))
-        })
-        .boxed()
 }
 
 fn header(response: &reqwest::Response, name: HeaderName) -> Option<String> {

@@ -1,18 +1,26 @@
 //! MCP, seen by a client.
 
+mod child;
 mod client;
 mod config;
 mod error;
+mod excess;
+mod exchange;
 mod header;
 mod http;
+mod lines;
+mod message;
 mod pool;
 mod probe;
 mod reach;
 mod server;
+mod stdio;
 
-pub use client::{Redirects, ToolList};
+pub use child::kill_children;
+pub use client::{Called, Redirects, ToolList};
 pub use config::{Config, ConfigError};
 pub use error::Error;
+pub use excess::Excess;
 pub use header::{UnusableHeader, is_reserved, read_header};
 pub use pool::{ClientPool, PoolOptions};
 pub use probe::{Answer, Heard, Probe, Request, Silence, TlsFault};

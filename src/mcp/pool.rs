@@ -5,20 +5,21 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use rmcp::model::{CallToolResult, JsonObject, Tool};
+use rmcp::model::JsonObject;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::client::{Client, Connector};
-use super::{Error, Reach, Redirects, Server, ToolList};
+use super::{Called, Error, Reach, Redirects, Server, ToolList};
+use crate::budget::Budget;
 
 /// How long ending all connections may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a pool may do, and for how long.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct PoolOptions {
     /// Where connections may go.
     pub reach: Reach,
@@ -32,6 +33,11 @@ pub struct PoolOptions {
     pub idle_timeout: Duration,
     /// How many clients there may be. When all of them are in use, a new one is waited for.
     pub most_clients: usize,
+    /// How long a server that was started may take to end when its input has ended, and again when
+    /// it was told to. Then it is killed, and all that it started.
+    pub child_grace: Duration,
+    /// What answers are held of while they are read, and as long as their lists and results are.
+    pub budget: Budget,
 }
 
 impl Default for PoolOptions {
@@ -43,6 +49,8 @@ impl Default for PoolOptions {
             call_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(5 * 60),
             most_clients: 256,
+            child_grace: Duration::from_millis(750),
+            budget: Budget::unlimited(),
         }
     }
 }
@@ -83,8 +91,13 @@ impl ClientPool {
     pub fn new(options: PoolOptions) -> Self {
         let stop = CancellationToken::new();
         let shared = Shared {
+            connector: Connector::new(
+                options.reach,
+                options.redirects,
+                options.budget.clone(),
+                options.child_grace,
+            ),
             options,
-            connector: Connector::new(options.reach, options.redirects),
             slots: Mutex::default(),
             freed: Notify::new(),
             tasks: TaskTracker::new(),
@@ -108,11 +121,9 @@ impl ClientPool {
     }
 
     /// The tools of `server`, all pages of them (MCP 2026-07-28, tools/list).
-    pub async fn tools(&self, server: &Server) -> Result<Vec<Tool>, Error> {
-        Ok(self.list(server).await?.tools)
-    }
-
-    /// The same, with what it took to list them.
+    ///
+    /// # Errors
+    /// [`Error::Exhausted`] if the budget is used up, or any other reason why there is no list.
     pub async fn list(&self, server: &Server) -> Result<ToolList, Error> {
         let shared = self.shared();
         let list = async {
@@ -143,7 +154,7 @@ impl ClientPool {
         server: &Server,
         name: &str,
         arguments: JsonObject,
-    ) -> Result<CallToolResult, Error> {
+    ) -> Result<Called, Error> {
         let shared = self.shared();
         let call = async {
             loop {
@@ -213,7 +224,8 @@ impl Shared {
     fn cell(&self, server: &Server) -> Option<Arc<OnceCell<Client>>> {
         let mut slots = self.lock();
         if let Some(slot) = slots.get(server) {
-            if !slot.cell.get().is_some_and(Client::is_closed) {
+            let is_spent = |client: &Client| client.is_closed() || client.is_used_up();
+            if !slot.cell.get().is_some_and(is_spent) {
                 return Some(Arc::clone(&slot.cell));
             }
             self.remove(&mut slots, server);

@@ -17,7 +17,7 @@ pub enum Endpoint {
 }
 
 /// How a server is started.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Command {
     pub program: String,
     pub arguments: Vec<String>,

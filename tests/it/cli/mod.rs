@@ -6,6 +6,7 @@ mod ask;
 mod background;
 mod bridge;
 mod check;
+mod children;
 mod faults;
 mod files;
 mod gateway;

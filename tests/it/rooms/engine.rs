@@ -601,7 +601,10 @@ async fn a_list_of_tools_without_an_end_is_given_up() {
             Json(json!({"jsonrpc": "2.0", "id": request["id"], "result": result}))
         }
     };
-    for (circle, words) in [(true, "goes round in a circle"), (false, "has no end")] {
+    for (circle, words) in [
+        (true, "goes round in a circle"),
+        (false, "a list of more than 20000 tools"),
+    ] {
         let server = http_server(Router::new().route("/mcp", post(endless(circle))));
         let tool = entry(&format!("{}/mcp", server.url), "never");
         let events = ask(&rules(), json!({"input": "Roll", "tools": [tool]}))

@@ -150,8 +150,7 @@ async fn a_server_on_stdio_that_has_ended_is_started_again() {
     let command = Command {
         program: "sh".to_owned(),
         arguments: vec!["-c".to_owned(), server],
-        environment: Vec::new(),
-        folder: None,
+        ..Command::default()
     };
     let commands = HashMap::from([("dice".to_owned(), command)]);
     let engine = Engine::new(Model::Rules, commands);

@@ -5,6 +5,7 @@ mod budget;
 mod chat;
 mod conversation;
 mod engine;
+mod mcp_bounds;
 mod mcp_faults;
 mod mcp_pool;
 mod parity;
