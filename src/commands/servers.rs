@@ -206,9 +206,12 @@ impl McpServerArgs {
             return Err(Error::WhoseCredentials);
         }
         for name in names {
-            let server = config
+            let mut server = config
                 .server(name, &|name| std::env::var(name).ok())
                 .map_err(unusable)?;
+            if let Endpoint::Stdio(command) = &mut server.endpoint {
+                command.withhold_secrets(std::env::vars_os().map(|(name, _)| name));
+            }
             let given = self
                 .server_label
                 .as_ref()

@@ -159,6 +159,7 @@ impl Reader<'_> {
             arguments,
             environment,
             folder: self.text("cwd")?,
+            ..Command::default()
         })
     }
 

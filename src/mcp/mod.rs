@@ -3,6 +3,7 @@
 mod child;
 mod client;
 mod config;
+mod environment;
 mod error;
 mod excess;
 mod exchange;

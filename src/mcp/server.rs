@@ -1,10 +1,12 @@
 //! An MCP server as a client names it: where it is, how it is started, what it is shown.
 
+use std::ffi::OsString;
 use std::hash::{Hash, Hasher};
 
 use http::HeaderMap;
 use url::Url;
 
+use super::environment;
 use crate::auth::Secret;
 
 /// Where an MCP server is.
@@ -16,15 +18,24 @@ pub enum Endpoint {
     Stdio(Command),
 }
 
-/// How a server is started.
+/// How a server is started. Its environment is that of this program, without what is withheld.
 #[derive(Debug, Clone, Default)]
 pub struct Command {
     pub program: String,
     pub arguments: Vec<String>,
-    /// What is added to the environment of this program.
+    /// Variables of this program that it is not given, unless `environment` names them.
+    pub withheld: Vec<OsString>,
+    /// Variables that it is given as well.
     pub environment: Vec<(String, Secret)>,
     /// The folder that it is started in.
     pub folder: Option<String>,
+}
+
+impl Command {
+    /// Withholds those of `variables`, the names of this program's own, that may hold a secret.
+    pub fn withhold_secrets(&mut self, variables: impl Iterator<Item = OsString>) {
+        self.withheld = environment::withheld(variables);
+    }
 }
 
 impl PartialEq for Command {

@@ -78,8 +78,7 @@ impl Stdio {
     ) -> Result<Self, Error> {
         let mut process = tokio::process::Command::new(&command.program);
         process.args(&command.arguments);
-        // The keys of this program are not for every server that a file names.
-        for name in ["OPENAI_API_KEY", "MCP_AUTHORIZATION"] {
+        for name in &command.withheld {
             process.env_remove(name);
         }
         for (name, value) in &command.environment {

@@ -1,4 +1,4 @@
-//! Servers that are started, and how they end.
+//! Servers that are started: how they end, and what they are given of this program's environment.
 
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,32 @@ fn a_server_that_was_never_connected_to_is_ended_too() {
     let run = list(&path).run();
     assert_eq!(run.exit, Some(6), "{run}");
     assert!(started.elapsed() < Duration::from_secs(5), "{run}");
+}
+
+#[test]
+fn a_server_gets_the_secrets_that_its_configuration_names_and_no_others() {
+    let script = format!("env >&2; exec {}", dice());
+    let env = json!({"NAMED_TOKEN": "${NAMED_TOKEN}", "ANTHROPIC_API_KEY": "of the file"});
+    let (_folder, path) = config(&script, &env);
+    let run = list(&path)
+        .env("NAMED_TOKEN", "named")
+        .env("OPENAI_API_KEY", "canary")
+        .env("ANTHROPIC_API_KEY", "canary")
+        .env("GITHUB_TOKEN", "canary")
+        .env("aws_secret_access_key", "canary")
+        .env("PGPASSWORD", "canary")
+        .env("DATABASE_URL", "postgres://user:canary@localhost")
+        .env("SOME_SETTING", "kept")
+        .run();
+    assert_eq!(run.exit, Some(0), "{run}");
+    assert!(!run.stderr.contains("canary"), "{run}");
+    for line in [
+        "NAMED_TOKEN=named",
+        "ANTHROPIC_API_KEY=of the file",
+        "SOME_SETTING=kept",
+    ] {
+        assert!(run.stderr.contains(line), "{line}: {run}");
+    }
 }
 
 #[test]
