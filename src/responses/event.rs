@@ -1,5 +1,7 @@
 //! The events of a streamed response (Responses API, streaming events).
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -8,11 +10,15 @@ use super::indexes::Indexes;
 use super::item::Item;
 use super::response::Response;
 
-/// One event: as it came, and as it was understood.
+/// One event: as JSON, and as it is understood. Each form is made once, when somebody asks for it:
+/// of the other one, a large text is no copy that nobody reads.
 #[derive(Debug, Clone)]
 pub struct Event {
-    data: Map<String, Value>,
-    kind: EventKind,
+    data: OnceLock<Map<String, Value>>,
+    kind: OnceLock<EventKind>,
+    /// Of an event of ours.
+    sequence_number: u64,
+    /// Of an event that was read.
     output_index: Option<usize>,
 }
 
@@ -24,44 +30,21 @@ impl Event {
 
     /// The same for an event of a stream, of which `indexes` has followed the others.
     pub(crate) fn read_in(data: Map<String, Value>, indexes: &mut Indexes) -> Self {
-        let output_index = indexes.of(&data);
-        let is_complete = data.contains_key("output_index") || output_index.is_none();
-        let read = if is_complete {
-            EventKind::deserialize(&data)
-        } else {
-            let mut complete = data.clone();
-            complete.insert("output_index".to_owned(), output_index.into());
-            EventKind::deserialize(&complete)
-        };
-        let kind = match read {
-            // The documented shape of `error` is flat; the recorded one nests (`EventKind::Error`).
-            Ok(EventKind::Other(_)) if data.get("type") == Some(&"error".into()) => {
-                EventKind::Error {
-                    error: ApiError::read(&data),
-                }
-            }
-            Ok(kind) => kind,
-            Err(_) => EventKind::Other(Map::new()),
-        };
         Self {
-            data,
-            kind,
-            output_index,
+            output_index: indexes.of(&data),
+            data: OnceLock::from(data),
+            kind: OnceLock::new(),
+            sequence_number: 0,
         }
     }
 
     /// An event of our own making.
     pub(crate) fn new(sequence_number: u64, kind: EventKind) -> Self {
-        let mut data = match serde_json::to_value(&kind) {
-            Ok(Value::Object(data)) => data,
-            other => unreachable!("every event is a JSON object, not {other:?}"),
-        };
-        data.shift_insert(1, "sequence_number".to_owned(), sequence_number.into());
-        let output_index = Indexes::default().of(&data);
         Self {
-            data,
-            kind,
-            output_index,
+            data: OnceLock::new(),
+            kind: OnceLock::from(kind),
+            sequence_number,
+            output_index: None,
         }
     }
 
@@ -77,17 +60,80 @@ impl Event {
 
     /// What the event says.
     pub fn kind(&self) -> &EventKind {
-        &self.kind
+        self.kind.get_or_init(|| {
+            let data = self.data();
+            if data.contains_key("output_index") || self.output_index.is_none() {
+                understood(data, EventKind::deserialize(data))
+            } else {
+                let numbered = numbered(data.clone(), self.output_index);
+                understood(&numbered, EventKind::deserialize(&numbered))
+            }
+        })
+    }
+
+    /// What the event says, without a copy of it.
+    pub fn into_kind(self) -> EventKind {
+        match (self.kind.into_inner(), self.data.into_inner()) {
+            (Some(kind), _) => kind,
+            (None, Some(data)) if data.get("type") == Some(&"error".into()) => {
+                understood(&data, EventKind::deserialize(&data))
+            }
+            (None, data) => {
+                let data = numbered(data.unwrap_or_default(), self.output_index);
+                let read = EventKind::deserialize(Value::Object(data));
+                read.unwrap_or(EventKind::Other(Map::new()))
+            }
+        }
+    }
+
+    /// The `type` of an event that was read.
+    pub fn name(&self) -> &str {
+        let name = self.data().get("type").and_then(Value::as_str);
+        name.unwrap_or_default()
     }
 
     /// The place in the response of the item that the event tells of.
     pub fn output_index(&self) -> Option<usize> {
-        self.output_index
+        let said = || self.data().get("output_index")?.as_u64()?.try_into().ok();
+        self.output_index.or_else(said)
     }
 
     /// The event as it came: a JSON object with `type`.
     pub fn data(&self) -> &Map<String, Value> {
-        &self.data
+        self.data.get_or_init(|| {
+            let mut data = match serde_json::to_value(self.kind.get()) {
+                Ok(Value::Object(data)) => data,
+                other => unreachable!("every event is a JSON object, not {other:?}"),
+            };
+            let number = self.sequence_number.into();
+            data.shift_insert(1, "sequence_number".to_owned(), number);
+            data
+        })
+    }
+
+    /// The same, to be changed.
+    pub fn into_data(self) -> Map<String, Value> {
+        self.data();
+        self.data.into_inner().unwrap_or_default()
+    }
+}
+
+/// The data with the place of the item that it tells of.
+fn numbered(mut data: Map<String, Value>, output_index: Option<usize>) -> Map<String, Value> {
+    if let Some(output_index) = output_index {
+        data.insert("output_index".to_owned(), output_index.into());
+    }
+    data
+}
+
+fn understood(data: &Map<String, Value>, read: Result<EventKind, serde_json::Error>) -> EventKind {
+    match read {
+        // The documented shape of `error` is flat; the recorded one nests (`EventKind::Error`).
+        Ok(EventKind::Other(_)) if data.get("type") == Some(&"error".into()) => EventKind::Error {
+            error: ApiError::read(data),
+        },
+        Ok(kind) => kind,
+        Err(_) => EventKind::Other(Map::new()),
     }
 }
 

@@ -17,16 +17,6 @@ pub enum Item {
     Other(Map<String, Value>),
 }
 
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Tagged<'a> {
-    Message(&'a Message),
-    McpListTools(&'a McpListTools),
-    McpCall(&'a McpCall),
-    McpApprovalRequest(&'a McpApprovalRequest),
-    McpApprovalResponse(&'a McpApprovalResponse),
-}
-
 impl Item {
     /// The item's id, for the items that have one.
     pub fn id(&self) -> Option<&str> {
@@ -37,6 +27,23 @@ impl Item {
             Self::McpApprovalRequest(request) => Some(&request.id),
             Self::McpApprovalResponse(response) => response.id.as_deref(),
             Self::Other(item) => item.get("id").and_then(Value::as_str),
+        }
+    }
+
+    /// Gives the item another id.
+    pub fn set_id(&mut self, id: String) {
+        match self {
+            Self::Message(message) => message.id = Some(id),
+            Self::Other(item) if item.contains_key("id") => {
+                item.insert("id".to_owned(), id.into());
+            }
+            Self::Other(item) => {
+                item.shift_insert(0, "id".to_owned(), id.into());
+            }
+            Self::McpListTools(list) => list.id = id,
+            Self::McpCall(call) => call.id = id,
+            Self::McpApprovalRequest(request) => request.id = id,
+            Self::McpApprovalResponse(response) => response.id = Some(id),
         }
     }
 
@@ -77,19 +84,20 @@ impl Item {
 impl Serialize for Item {
     /// With `id` before `type`, as OpenAI was recorded.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let tagged = match self {
-            Self::Message(message) => Tagged::Message(message),
-            Self::McpListTools(list) => Tagged::McpListTools(list),
-            Self::McpCall(call) => Tagged::McpCall(call),
-            Self::McpApprovalRequest(request) => Tagged::McpApprovalRequest(request),
-            Self::McpApprovalResponse(response) => Tagged::McpApprovalResponse(response),
+        let item = match self {
+            Self::Message(message) => return message.with_its_type().serialize(serializer),
             Self::Other(item) => return item.serialize(serializer),
+            Self::McpListTools(list) => serde_json::to_value(list),
+            Self::McpCall(call) => serde_json::to_value(call),
+            Self::McpApprovalRequest(request) => serde_json::to_value(request),
+            Self::McpApprovalResponse(response) => serde_json::to_value(response),
         };
-        let mut item = serde_json::to_value(tagged).map_err(S::Error::custom)?;
-        if let Value::Object(fields) = &mut item
-            && let Some(id) = fields.shift_remove("id")
-        {
-            fields.shift_insert(0, "id".to_owned(), id);
+        let mut item = item.map_err(S::Error::custom)?;
+        if let Value::Object(fields) = &mut item {
+            fields.shift_insert(0, "type".to_owned(), self.kind().into());
+            if let Some(id) = fields.shift_remove("id") {
+                fields.shift_insert(0, "id".to_owned(), id);
+            }
         }
         item.serialize(serializer)
     }
@@ -98,23 +106,26 @@ impl Serialize for Item {
 impl<'de> Deserialize<'de> for Item {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let item = Map::deserialize(deserializer)?;
-        let mut fields = item.clone();
-        let kind = fields.shift_remove("type");
-        let item_type = kind.as_ref().map_or(Some("message"), Value::as_str);
-        let known = match item_type {
-            // An input message may leave its type out (Responses API, EasyInputMessage).
-            Some("message") => read(fields).map(Self::Message),
-            Some("mcp_list_tools") => read(fields).map(Self::McpListTools),
-            Some("mcp_call") => read(fields).map(Self::McpCall),
-            Some("mcp_approval_request") => read(fields).map(Self::McpApprovalRequest),
-            Some("mcp_approval_response") => read(fields).map(Self::McpApprovalResponse),
-            Some(_) | None => None,
-        };
-        Ok(known.unwrap_or(Self::Other(item)))
+        let read: fn(&Map<String, Value>) -> Option<Self> =
+            match item.get("type").map_or(Some("message"), Value::as_str) {
+                // An input message may leave its type out (Responses API, EasyInputMessage).
+                Some("message") => {
+                    return Ok(Message::read(item).map_or_else(Self::Other, Self::Message));
+                }
+                Some("mcp_list_tools") => |item| read(item).map(Self::McpListTools),
+                Some("mcp_call") => |item| read(item).map(Self::McpCall),
+                Some("mcp_approval_request") => |item| read(item).map(Self::McpApprovalRequest),
+                Some("mcp_approval_response") => |item| read(item).map(Self::McpApprovalResponse),
+                Some(_) | None => return Ok(Self::Other(item)),
+            };
+        Ok(read(&item).unwrap_or(Self::Other(item)))
     }
 }
 
-fn read<T: DeserializeOwned>(fields: Map<String, Value>) -> Option<T> {
+/// The fields beside `type`.
+fn read<T: DeserializeOwned>(item: &Map<String, Value>) -> Option<T> {
+    let mut fields = item.clone();
+    fields.shift_remove("type");
     serde_json::from_value(Value::Object(fields)).ok()
 }
 
@@ -133,6 +144,65 @@ pub struct Message {
 }
 
 impl Message {
+    /// Reads a message out of the fields of an item; gives them back if they are none. The content
+    /// can be large, and is not copied.
+    fn read(mut item: Map<String, Value>) -> Result<Self, Map<String, Value>> {
+        let is_text = |field: &str| {
+            item.get(field)
+                .is_none_or(|it| it.is_string() || it.is_null())
+        };
+        let has_content = matches!(
+            item.get("content"),
+            Some(Value::String(_) | Value::Array(_))
+        );
+        let has_role = item.get("role").is_some_and(Value::is_string);
+        if !has_content || !has_role || !is_text("id") || !is_text("status") {
+            return Err(item);
+        }
+        let mut text = |field: &str| match item.shift_remove(field) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        };
+        let (id, status) = (text("id"), text("status"));
+        let role = text("role").unwrap_or_default();
+        let content = match item.shift_remove("content") {
+            Some(Value::Array(parts)) => Content::Parts(parts),
+            Some(Value::String(text)) => Content::Text(text),
+            _ => Content::Parts(Vec::new()),
+        };
+        item.shift_remove("type");
+        Ok(Self {
+            id,
+            status,
+            content,
+            role,
+            rest: item,
+        })
+    }
+
+    fn with_its_type(&self) -> impl Serialize {
+        #[derive(Serialize)]
+        struct Typed<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            id: Option<&'a str>,
+            r#type: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            status: Option<&'a str>,
+            content: &'a Content,
+            role: &'a str,
+            #[serde(flatten)]
+            rest: &'a Map<String, Value>,
+        }
+        Typed {
+            id: self.id.as_deref(),
+            r#type: "message",
+            status: self.status.as_deref(),
+            content: &self.content,
+            role: &self.role,
+            rest: &self.rest,
+        }
+    }
+
     /// All text of the message: `input_text` and `output_text` parts, one after the other.
     pub fn text(&self) -> String {
         match &self.content {

@@ -48,41 +48,61 @@ pub async fn read_to_end<E: From<Error>>(
     mut events: EventStream,
     mut on_event: impl FnMut(&Event) -> Result<(), E>,
 ) -> Result<Response, E> {
-    let mut why_no_list = None;
-    let mut error_event = None;
+    let mut ending = Ending::default();
     while let Some(event) = events.next().await {
         let event = event?;
         on_event(&event)?;
-        match event.kind() {
-            EventKind::Completed { response } => return Ok(response.clone()),
+        if let Some(ended) = ending.take(&event.into_kind()) {
+            return Ok(ended?);
+        }
+    }
+    Err(ending.missing().into())
+}
+
+/// How a stream ends, as its events tell it.
+#[derive(Default)]
+pub struct Ending {
+    why_no_list: Option<String>,
+    error_event: Option<ApiError>,
+}
+
+impl Ending {
+    /// Takes in an event; returns the response if this is its end, or why there is none.
+    pub fn take(&mut self, kind: &EventKind) -> Option<Result<Response, Error>> {
+        match kind {
+            EventKind::Completed { response } => return Some(Ok(response.clone())),
             EventKind::Incomplete { response } => {
-                let error = Error::NotCompleted {
+                return Some(Err(Error::NotCompleted {
                     status: match response.status() {
                         "" => "without a status".to_owned(),
                         status => status.to_owned(),
                     },
                     reason: response.incomplete_reason().map(str::to_owned),
                     response: Box::new(response.clone()),
-                };
-                return Err(error.into());
+                }));
             }
             EventKind::Failed { response } => {
-                let error = error_event.or_else(|| response.error()).unwrap_or_default();
-                return Err(Error::of_event(error, why_no_list).into());
+                let error = self.error_event.take().or_else(|| response.error());
+                let why_no_list = self.why_no_list.take();
+                return Some(Err(Error::of_event(error.unwrap_or_default(), why_no_list)));
             }
-            EventKind::Error { error } => error_event = Some(error.clone()),
+            EventKind::Error { error } => self.error_event = Some(error.clone()),
             EventKind::OutputItemDone {
                 item: Item::McpListTools(list),
                 ..
-            } if list.error.is_some() => why_no_list.clone_from(&list.error),
+            } if list.error.is_some() => self.why_no_list.clone_from(&list.error),
             _ => {}
         }
+        None
     }
-    let error = match error_event {
-        Some(error) => Error::of_event(error, why_no_list),
-        None => Error::Truncated,
-    };
-    Err(error.into())
+
+    /// Why a stream ended without the event that ends a response.
+    pub fn missing(self) -> Error {
+        match self.error_event {
+            Some(error) => Error::of_event(error, self.why_no_list),
+            None => Error::Truncated,
+        }
+    }
 }
 
 /// Recorded traffic whose name ends so, by name.

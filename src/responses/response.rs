@@ -1,26 +1,40 @@
 //! The response object, as it came.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use super::item::Item;
 
 /// A response object (Responses API), whole and as it came. Reading a field never fails: one that
-/// is missing or has another shape is read as empty.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Response(Map<String, Value>);
+/// is missing or has another shape is read as empty. Cloning shares it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Response(Arc<Map<String, Value>>);
+
+impl Serialize for Response {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Response {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Map::deserialize(deserializer).map(Self::new)
+    }
+}
 
 impl Response {
     /// Takes a JSON object for a response if it says that it is one.
     pub fn read(object: Map<String, Value>) -> Option<Self> {
         let is_response = object.get("object") == Some(&"response".into());
-        (is_response || object.get("output").is_some_and(Value::is_array)).then_some(Self(object))
+        let is_response = is_response || object.get("output").is_some_and(Value::is_array);
+        is_response.then(|| Self::new(object))
     }
 
     pub(crate) fn new(object: Map<String, Value>) -> Self {
-        Self(object)
+        Self(Arc::new(object))
     }
 
     /// `resp_...`, or nothing.
@@ -83,7 +97,7 @@ impl Response {
     }
 
     pub(crate) fn insert(&mut self, field: &str, value: Value) {
-        self.0.insert(field.to_owned(), value);
+        Arc::make_mut(&mut self.0).insert(field.to_owned(), value);
     }
 
     fn text(&self, field: &str) -> &str {
