@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde_json::{Map, Value};
+
 /// What JSON takes in memory beside its text: an object with its first member, a list with its
 /// first element, and each further member or element. Measured with `serde_json::Value`.
 const OBJECT: u64 = 400;
@@ -103,6 +105,15 @@ impl Held {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
+    /// Holds `bytes` from now on, whether they are more or less than before.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if less is left; what was held stays held.
+    pub fn resize(&mut self, bytes: u64) -> Result<(), Exhausted> {
+        self.shrink_to(bytes);
+        self.grow(bytes - self.bytes)
+    }
+
     /// Gives back what is held beyond `bytes`.
     pub fn shrink_to(&mut self, bytes: u64) {
         let less = self.bytes.saturating_sub(bytes);
@@ -133,6 +144,24 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.shrink_to(0);
     }
+}
+
+/// The same estimate of a value that is parsed.
+pub fn value_size(value: &Value) -> u64 {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len() as u64,
+        Value::Array(values) => LIST + values.iter().map(|it| MEMBER + value_size(it)).sum::<u64>(),
+        Value::Object(members) => OBJECT + members_size(members),
+    }
+}
+
+/// The estimate of an object's members.
+pub fn members_size(members: &Map<String, Value>) -> u64 {
+    let sizes = members.iter();
+    sizes
+        .map(|(name, value)| MEMBER + name.len() as u64 + value_size(value))
+        .sum()
 }
 
 /// An estimate of the bytes that a JSON text takes once it is parsed into `serde_json::Value`s, the
@@ -171,7 +200,7 @@ mod tests {
         assert_eq!((first.bytes(), budget.used()), (60, 100));
         drop(second);
         first.grow(40).unwrap();
-        first.shrink_to(6);
+        first.resize(6).unwrap();
         first.merge(budget.hold(4).unwrap());
         assert_eq!((first.bytes(), budget.used()), (10, 10));
         let mut other = first.sibling();
@@ -184,6 +213,23 @@ mod tests {
         let unlimited = Budget::unlimited();
         let _all = unlimited.hold(u64::MAX).unwrap();
         assert!(unlimited.hold(1).is_err());
+    }
+
+    #[test]
+    fn a_value_takes_about_what_its_text_was_estimated_to_take() {
+        for text in [
+            r#"{"a":[1,2,{"b":"some text"}]}"#,
+            "[[],[],{}]",
+            "\"text\"",
+            "null",
+        ] {
+            let value: Value = serde_json::from_str(text).unwrap();
+            let (estimated, is) = (parsed_size(text.as_bytes()), value_size(&value));
+            assert!(
+                is <= estimated + 4 * MEMBER && estimated <= is + 40,
+                "{text}"
+            );
+        }
     }
 
     #[test]

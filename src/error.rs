@@ -474,6 +474,8 @@ fn status_of(error: &responses::Error) -> ExitStatus {
         | responses::Error::Truncated
         | responses::Error::BrokenOff(_)
         | responses::Error::TooLarge(_)
+        | responses::Error::TooMany { .. }
+        | responses::Error::NoMemory(_)
         | responses::Error::NotAResponse { .. }
         | responses::Error::NotAnEvent { .. } => ExitStatus::BrokenAnswer,
         responses::Error::Setup(_) => ExitStatus::Internal,
@@ -621,6 +623,8 @@ fn hint_of(error: &responses::Error) -> Option<String> {
         | responses::Error::NotCompleted { .. }
         | responses::Error::Truncated
         | responses::Error::BrokenOff(_)
+        | responses::Error::TooMany { .. }
+        | responses::Error::NoMemory(_)
         | responses::Error::NotAnEvent { .. }
         | responses::Error::Setup(_) => return None,
     };

@@ -16,6 +16,7 @@ use super::signals::{CLIENT_GRACE, StopSignals};
 use super::state::{self, Kept};
 use crate::address;
 use crate::auth::Secret;
+use crate::budget::members_size;
 use crate::engine::Engine;
 use crate::engine::model::{Model, Upstream, UpstreamApi};
 use crate::error::Error;
@@ -312,6 +313,7 @@ impl Question {
     async fn converse(&mut self, route: &Route, ui: &mut Ui) -> Result<ExitStatus, Error> {
         let mut was_denied = false;
         let mut has_result = false;
+        let mut bytes = 0;
         self.check_approve(&[])?;
         for _ in 0..MOST_ROUNDS {
             let (input, denied) = self.input(ui).await?;
@@ -339,6 +341,11 @@ impl Question {
                     return Err(error);
                 }
             };
+            bytes += members_size(response.object());
+            let most = self.args.max_memory();
+            if bytes > most as u64 {
+                return Err(responses::Error::TooLarge(most).into());
+            }
             has_result |= response
                 .output()
                 .iter()
@@ -453,6 +460,8 @@ impl AskArgs {
         let limits = Limits {
             idle_timeout: self.idle_timeout,
             max_bytes: self.max_bytes,
+            max_memory: self.max_memory(),
+            ..Limits::default()
         };
         let retries = Retries {
             most: self.retries,
@@ -466,6 +475,11 @@ impl AskArgs {
             retries,
             on_retry,
         )?)
+    }
+
+    /// How many bytes of memory an answer, and all answers of a run, may take.
+    fn max_memory(&self) -> usize {
+        self.max_bytes.max(Limits::default().max_memory)
     }
 
     fn base_url(&self) -> Result<Url, Error> {

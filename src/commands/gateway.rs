@@ -27,6 +27,8 @@ const MOST_CONNECTIONS: usize = 256;
 /// How many bytes all requests may hold together: what they say, what they go on from, what MCP servers
 /// answered, what waits to be read. With the program itself, that is less than 200 MiB.
 const MEMORY: u64 = 128 * 1024 * 1024;
+/// The most bytes of one answer of an upstream: 128,000 tokens, streamed by OpenAI, have 40 MB.
+const MAX_ANSWER: usize = 128 * 1024 * 1024;
 const OPENAI: &str = "https://api.openai.com/v1";
 
 /// Serve the Responses API on this machine: any OpenAI SDK calls MCP servers through it
@@ -282,7 +284,12 @@ impl UpstreamArgs {
             most: 0,
             after_5xx: false,
         };
-        let client = Client::new(&url, &key, Limits::default(), retries, ui.on_retry())?;
+        let limits = Limits {
+            max_bytes: MAX_ANSWER,
+            max_memory: MAX_ANSWER,
+            ..Limits::default()
+        };
+        let client = Client::new(&url, &key, limits, retries, ui.on_retry())?;
         let api = match self.upstream_api {
             None | Some(UpstreamApiArg::Responses) => UpstreamApi::Responses,
             Some(UpstreamApiArg::Chat) => UpstreamApi::Chat,

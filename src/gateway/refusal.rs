@@ -99,7 +99,15 @@ pub fn told(error: &Error) -> (StatusCode, ApiError) {
             StatusCode::BAD_GATEWAY,
             "The answer of the model's server broke off.",
         ),
-        Error::TooLarge(_) | Error::NotAResponse { .. } | Error::NotAnEvent { .. } => upstream(
+        Error::TooLarge(_) | Error::TooMany { .. } => upstream(
+            StatusCode::BAD_GATEWAY,
+            &format!("The model's server sent too much: {error}."),
+        ),
+        Error::NoMemory(_) => upstream(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "This gateway has no memory left for the answer of the model's server.",
+        ),
+        Error::NotAResponse { .. } | Error::NotAnEvent { .. } => upstream(
             StatusCode::BAD_GATEWAY,
             "The answer of the model's server is none that can be read.",
         ),

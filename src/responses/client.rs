@@ -13,12 +13,14 @@ use super::chat::{self, Limit};
 use super::conversation::{asks_for_reasoning, leave_reasoning_out};
 use super::error::Error;
 use super::event::Event;
+use super::limits::{Limits, check_response};
 use super::request::CreateResponse;
 use super::response::Response;
 use super::retry::{OnRetry, Retries};
 use super::sse;
-use super::transport::{Answer, Limits, Transport, below};
+use super::transport::{Answer, Transport, below};
 use crate::auth::Secret;
+use crate::budget::Held;
 
 const RESPONSES: &str = "responses";
 const CHAT_COMPLETIONS: &str = "chat/completions";
@@ -80,6 +82,11 @@ impl Client {
         })
     }
 
+    /// How much an answer may bring.
+    pub fn limits(&self) -> &Limits {
+        self.transport.limits()
+    }
+
     /// `POST /responses`. A response that is not streamed comes as a stream of one event.
     ///
     /// A failure before anything can have run is tried again ([`Retries`]). So is a request that
@@ -98,10 +105,12 @@ impl Client {
             answer => answer?,
         };
         match answer {
-            Answer::Streamed(frames) => Ok(sse::events(frames)),
+            Answer::Streamed(frames) => Ok(sse::events(frames, self.limits().max_items)),
             Answer::Whole(whole) => {
-                let response = whole.read(Response::read)?;
-                Ok(stream::iter([Ok(Event::whole(response))]).boxed())
+                let (response, held) = whole.read(Response::read)?;
+                check_response(response.object(), self.limits().max_items)?;
+                let events = stream::iter([Ok(Event::whole(response))]);
+                Ok(holding(held, events.boxed()))
             }
         }
     }
@@ -109,10 +118,13 @@ impl Client {
     /// `GET /models`: the models, as they are listed.
     pub async fn models(&self) -> Result<Vec<Value>, Error> {
         match self.transport.get(MODELS).await? {
-            Answer::Whole(whole) => whole.read(|mut list| match list.remove("data") {
-                Some(Value::Array(models)) => Some(models),
-                _ => None,
-            }),
+            Answer::Whole(whole) => {
+                let models = whole.read(|mut list| match list.remove("data") {
+                    Some(Value::Array(models)) => Some(models),
+                    _ => None,
+                });
+                models.map(|(models, _)| models)
+            }
             Answer::Streamed(_) => Err(Error::Truncated),
         }
     }
@@ -138,11 +150,27 @@ impl Client {
                 answer => answer?,
             }
         };
+        let max_items = self.limits().max_items;
         match answer {
-            Answer::Streamed(frames) => Ok(chat::events(frames)),
-            Answer::Whole(whole) => whole.read(|it| chat::whole(&it)),
+            Answer::Streamed(frames) => {
+                let held = self.limits().budget.empty();
+                Ok(chat::events(frames, max_items, held))
+            }
+            Answer::Whole(whole) => {
+                let (events, held) = whole.read(|it| chat::whole(&it, max_items))?;
+                Ok(holding(held, events?))
+            }
         }
     }
+}
+
+/// The events, and their share of the budget for as long as they are read.
+fn holding(held: Held, events: EventStream) -> EventStream {
+    let events = events.map(move |event| {
+        let _ = &held;
+        event
+    });
+    events.boxed()
 }
 
 /// Whether the API refuses to give reasoning, as for a model without any, or to take what another

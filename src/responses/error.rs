@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::response::Response;
+use crate::budget::Exhausted;
 
 /// Why a request to the Responses API gave no response.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,10 @@ pub enum Error {
     BrokenOff(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
+    #[error("the answer has more than {most} {what}")]
+    TooMany { what: &'static str, most: usize },
+    #[error("the answer does not fit")]
+    NoMemory(#[from] Exhausted),
     #[error("the answer is not a response: HTTP {status}, {}", Body { content_type, start })]
     NotAResponse {
         status: u16,

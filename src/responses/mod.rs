@@ -7,6 +7,7 @@ mod error;
 mod event;
 mod indexes;
 mod item;
+mod limits;
 mod request;
 mod response;
 mod retry;
@@ -28,13 +29,13 @@ pub use item::{
     Content, Item, McpApprovalRequest, McpApprovalResponse, McpCall, McpCallError, McpListTools,
     McpListToolsTool, Message,
 };
+pub use limits::Limits;
 pub use request::{
     AllowedTool, CreateResponse, Input, ToolChoice, ToolChoiceAllowed, ToolChoiceMcp,
     ToolChoiceMode, ToolEntry,
 };
 pub use response::Response;
 pub use retry::{OnRetry, Retries, Retry};
-pub use transport::Limits;
 
 /// The events of one response, in order. Dropping it stops whoever answers.
 pub type EventStream = BoxStream<'static, Result<Event, Error>>;

@@ -13,8 +13,10 @@ use tokio::time::timeout;
 
 use super::EventStream;
 use super::error::Error;
-use super::event::{Event, EventKind};
+use super::event::Event;
 use super::indexes::Indexes;
+use super::limits::Items;
+use crate::budget::{Held, parsed_size};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -28,6 +30,9 @@ pub struct Bounds {
     pub max_bytes: usize,
     /// Bytes of one event, and of the comments before it.
     pub max_event: usize,
+    pub max_events: usize,
+    /// Bytes that one event takes in memory.
+    pub max_memory: usize,
 }
 
 /// The data of each event, within bounds.
@@ -35,13 +40,16 @@ pub struct Frames {
     bytes: BoxStream<'static, Result<Bytes, BoxError>>,
     bounds: Bounds,
     bytes_read: usize,
+    events_read: usize,
+    /// What the bytes that were not given out take, and the event that was given out last.
+    held: Held,
     decoder: Decoder,
     /// The data of events that are whole and have not been given out.
     decoded: VecDeque<Vec<u8>>,
 }
 
 impl Frames {
-    pub fn new<S, E>(bytes: S, bounds: Bounds) -> Self
+    pub fn new<S, E>(bytes: S, bounds: Bounds, held: Held) -> Self
     where
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
         E: Into<BoxError>,
@@ -50,6 +58,8 @@ impl Frames {
             bytes: bytes.map(|chunk| chunk.map_err(Into::into)).boxed(),
             bounds,
             bytes_read: 0,
+            events_read: 0,
+            held,
             decoder: Decoder::default(),
             decoded: VecDeque::new(),
         }
@@ -59,6 +69,7 @@ impl Frames {
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
         loop {
             if let Some(data) = self.decoded.pop_front() {
+                self.count(&data)?;
                 return Ok(Some(data));
             }
             let Some(chunk) = self.bytes.next().await else {
@@ -74,7 +85,30 @@ impl Frames {
             if let Some((_, most)) = too_large.into_iter().find(|(size, most)| size > most) {
                 return Err(Error::TooLarge(most));
             }
+            self.hold(0)?;
         }
+    }
+
+    /// Counts an event, before it is read: many small values take many times their length.
+    fn count(&mut self, data: &[u8]) -> Result<(), Error> {
+        self.events_read += 1;
+        if self.events_read > self.bounds.max_events {
+            return Err(Error::TooMany {
+                what: "events",
+                most: self.bounds.max_events,
+            });
+        }
+        let size = parsed_size(data);
+        if size > self.bounds.max_memory as u64 {
+            return Err(Error::TooLarge(self.bounds.max_memory));
+        }
+        self.hold(data.len() as u64 + size)
+    }
+
+    /// Holds what has come of the next event, and `event` bytes.
+    fn hold(&mut self, event: u64) -> Result<(), Error> {
+        let bytes = event + self.decoder.event_bytes as u64;
+        Ok(self.held.resize(bytes)?)
     }
 
     /// Reads what is left of the body, which is little, so that its connection can be used again.
@@ -102,25 +136,22 @@ impl Frames {
 ///
 /// The stream ends after the event that ends the response; when the bytes end before, the last
 /// item is [`Error::Truncated`].
-pub fn events(frames: Frames) -> EventStream {
+pub fn events(frames: Frames, max_items: usize) -> EventStream {
     let reader = Reader {
         frames,
+        items: Items::up_to(max_items),
         indexes: Indexes::default(),
         had_error: false,
     };
     futures::stream::unfold(Some(reader), |reader| async move {
         let mut reader = reader?;
         let event = reader.next().await?;
-        let is_last = match event.as_ref().map(Event::kind) {
+        let is_last = match &event {
             Err(_) => true,
-            Ok(kind) => {
-                reader.had_error |= matches!(kind, EventKind::Error { .. });
-                matches!(
-                    kind,
-                    EventKind::Completed { .. }
-                        | EventKind::Failed { .. }
-                        | EventKind::Incomplete { .. }
-                )
+            Ok(event) => {
+                reader.had_error |= event.name() == "error";
+                let response = event.data().get("response");
+                ENDS.contains(&event.name()) && response.is_some_and(Value::is_object)
             }
         };
         if !is_last {
@@ -135,8 +166,16 @@ pub fn events(frames: Frames) -> EventStream {
     .boxed()
 }
 
+/// The events that end a response.
+const ENDS: [&str; 3] = [
+    "response.completed",
+    "response.failed",
+    "response.incomplete",
+];
+
 struct Reader {
     frames: Frames,
+    items: Items,
     indexes: Indexes,
     /// Whether an `error` event came: nothing has to follow it, though `response.failed` may.
     had_error: bool,
@@ -155,10 +194,15 @@ impl Reader {
                 }
             };
             if !is_done(&data) {
-                let data = object(&data);
-                return Some(data.map(|data| Event::read_in(data, &mut self.indexes)));
+                return Some(self.read(&data));
             }
         }
+    }
+
+    fn read(&mut self, data: &[u8]) -> Result<Event, Error> {
+        let event = Event::read_in(object(data)?, &mut self.indexes);
+        self.items.count(&event)?;
+        Ok(event)
     }
 }
 
@@ -234,10 +278,15 @@ impl Decoder {
                 _ => None,
             };
             if let Some(value) = value {
-                if !self.data.is_empty() {
+                if self.data.is_empty() {
+                    // An event of one line, as most are, is not copied.
+                    let start = self.line.len() - value.len();
+                    self.data = std::mem::take(&mut self.line);
+                    self.data.drain(..start);
+                } else {
                     self.data.push(b'\n');
+                    self.data.extend_from_slice(value);
                 }
-                self.data.extend_from_slice(value);
             }
         }
         self.line.clear();
@@ -257,6 +306,8 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
+    use crate::budget::Budget;
+    use crate::responses::EventKind;
 
     const COMPLETED: &str = "event: response.completed\ndata: {\"type\":\"response.completed\",\
         \"response\":{\"id\":\"resp_1\",\"object\":\"response\",\"status\":\"completed\",\"output\":[]}}\n\n";
@@ -264,6 +315,8 @@ mod tests {
     const UNBOUNDED: Bounds = Bounds {
         max_bytes: usize::MAX,
         max_event: usize::MAX,
+        max_events: usize::MAX,
+        max_memory: usize::MAX,
     };
 
     async fn read_all(body: &[u8], chunk: usize, bounds: Bounds) -> Vec<Result<Event, Error>> {
@@ -271,9 +324,9 @@ mod tests {
             .chunks(chunk.max(1))
             .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
             .collect();
-        events(Frames::new(futures::stream::iter(chunks), bounds))
-            .collect()
-            .await
+        let held = Budget::unlimited().empty();
+        let frames = Frames::new(futures::stream::iter(chunks), bounds, held);
+        events(frames, 1000).collect().await
     }
 
     #[tokio::test]
@@ -348,6 +401,37 @@ mod tests {
         }
         let many = "data: {\"type\":\"ping\"}\n\n".repeat(1000) + COMPLETED;
         assert_eq!(read_all(many.as_bytes(), 1000, of_event).await.len(), 1001);
+    }
+
+    #[tokio::test]
+    async fn small_events_small_values_and_many_items_have_an_end_too() {
+        let of_count = Bounds {
+            max_events: 100,
+            ..UNBOUNDED
+        };
+        let of_memory = Bounds {
+            max_memory: 10_000,
+            ..UNBOUNDED
+        };
+        let ping = "data: {\"type\":\"ping\"}\n\n";
+        let pings = ping.repeat(100) + COMPLETED;
+        let lists = format!(
+            "{ping}data: {{\"type\":\"x\",\"x\":[{}0]}}\n\n",
+            "[],".repeat(30)
+        );
+        let deltas: String = (0..1001)
+            .map(|index| format!("data: {{\"type\":\"x\",\"output_index\":{index}}}\n\n"))
+            .collect();
+        for (body, bounds, read, message) in [
+            (&pings, of_count, 100, "more than 100 events"),
+            (&lists, of_memory, 1, "larger than 10000 bytes"),
+            (&deltas, UNBOUNDED, 1000, "more than 1000 items"),
+        ] {
+            let mut events = read_all(body.as_bytes(), 1000, bounds).await;
+            let error = events.pop().unwrap().unwrap_err().to_string();
+            assert!(error.ends_with(message), "{error}");
+            assert_eq!(events.len(), read);
+        }
     }
 
     #[tokio::test]

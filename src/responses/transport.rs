@@ -1,7 +1,7 @@
 //! `Transport`: the HTTP half of the client: sends JSON, tries again, reads refusals and answers
 //! within bounds. What an answer means is for others to say.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use futures::stream::StreamExt;
 use http::header::CONTENT_TYPE;
@@ -11,10 +11,12 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::error::{ApiError, Body, Error};
+use super::limits::Limits;
 use super::retry::{self, OnRetry, Retries, Retry};
 use super::sse::{self, Bounds, Frames};
 use crate::address;
 use crate::auth::Secret;
+use crate::budget::{Held, parsed_size};
 use crate::outgoing;
 
 /// The most bytes of one event: the last one repeats the whole answer.
@@ -23,24 +25,6 @@ const MAX_EVENT: usize = 128 * 1024 * 1024;
 const MAX_REFUSAL: usize = 64 * 1024;
 /// A shorter key is a placeholder, such as `ollama`, and a word of many messages.
 const SHORTEST_KEY: usize = 12;
-
-/// What an answer may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Between two bytes of the answer; a model may think for a while.
-    pub idle_timeout: Duration,
-    /// Bytes of the whole answer.
-    pub max_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            idle_timeout: Duration::from_secs(300),
-            max_bytes: 256 * 1024 * 1024,
-        }
-    }
-}
 
 /// A base URL, and all that goes with each request to it.
 pub struct Transport {
@@ -66,21 +50,26 @@ pub struct Whole {
     start: String,
     request_id: Option<String>,
     body: Vec<u8>,
+    /// What the body takes, and what will be read of it.
+    held: Held,
 }
 
 impl Whole {
-    /// What `read` makes of the body, a JSON object.
-    pub fn read<T>(self, read: impl FnOnce(Map<String, Value>) -> Option<T>) -> Result<T, Error> {
+    /// What `read` makes of the body, a JSON object, and the memory that it takes.
+    pub fn read<T>(
+        self,
+        read: impl FnOnce(Map<String, Value>) -> Option<T>,
+    ) -> Result<(T, Held), Error> {
         let object = serde_json::from_slice::<Map<String, Value>>(&self.body);
-        object
-            .ok()
-            .and_then(read)
-            .ok_or_else(|| Error::NotAResponse {
+        match object.ok().and_then(read) {
+            Some(read) => Ok((read, self.held)),
+            None => Err(Error::NotAResponse {
                 status: self.status,
                 content_type: self.content_type,
                 start: self.start,
                 request_id: self.request_id,
-            })
+            }),
+        }
     }
 }
 
@@ -124,6 +113,11 @@ impl Transport {
             retries,
             on_retry,
         })
+    }
+
+    /// How much an answer may bring.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// `POST` of `body` to `path` below the base URL. A failure before anything can have run is
@@ -178,16 +172,25 @@ impl Transport {
         {
             let bounds = Bounds {
                 max_bytes: self.limits.max_bytes,
-                max_event: MAX_EVENT,
+                max_event: self.limits.max_bytes.min(MAX_EVENT),
+                max_events: self.limits.max_events,
+                max_memory: self.limits.max_memory,
             };
             return Ok(Answer::Streamed(Frames::new(
                 response.bytes_stream(),
                 bounds,
+                self.limits.budget.empty(),
             )));
         }
         let status = response.status().as_u16();
         let request_id = request_id(response.headers());
-        let body = read_body(response, self.limits.max_bytes).await?;
+        let mut held = self.limits.budget.empty();
+        let body = read_body(response, self.limits.max_bytes, &mut held).await?;
+        let size = parsed_size(&body);
+        if size > self.limits.max_memory as u64 {
+            return Err(Error::TooLarge(self.limits.max_memory));
+        }
+        held.grow(size)?;
         let start = self.redacted(&body[..body.len().min(MAX_REFUSAL)]);
         Ok(Answer::Whole(Whole {
             status,
@@ -195,6 +198,7 @@ impl Transport {
             start: start_of(&start),
             request_id,
             body,
+            held,
         }))
     }
 
@@ -256,7 +260,11 @@ async fn read_start(response: reqwest::Response, most: usize) -> Vec<u8> {
     body
 }
 
-async fn read_body(response: reqwest::Response, max_bytes: usize) -> Result<Vec<u8>, Error> {
+async fn read_body(
+    response: reqwest::Response,
+    max_bytes: usize,
+    held: &mut Held,
+) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
     let mut chunks = response.bytes_stream();
     while let Some(chunk) = chunks.next().await {
@@ -264,6 +272,7 @@ async fn read_body(response: reqwest::Response, max_bytes: usize) -> Result<Vec<
         if body.len() + chunk.len() > max_bytes {
             return Err(Error::TooLarge(max_bytes));
         }
+        held.grow(chunk.len() as u64)?;
         body.extend_from_slice(&chunk);
     }
     Ok(body)

@@ -7,15 +7,17 @@ use serde_json::{Map, Value, json};
 
 use super::calls::{Call, Calls};
 use super::kind::Kind;
-use crate::responses::{ApiError, Event};
+use crate::responses::limits::too_many_items;
+use crate::responses::{ApiError, Error, Event};
 
 /// A completion, as far as it came, and the events that tell of it.
 #[derive(Default)]
 pub struct Answer {
+    max_items: usize,
     events: Vec<Event>,
     sequence_number: u64,
-    /// The items, null until they are done.
-    output: Vec<Value>,
+    /// How many items have begun.
+    items: usize,
     speech: Option<Speech>,
     /// Spaces and line ends before anything was said: between thoughts and calls they are no
     /// message.
@@ -46,43 +48,59 @@ struct Speech {
 }
 
 impl Answer {
+    /// An answer of which nothing has come, and which may have that many items.
+    pub fn up_to(max_items: usize) -> Self {
+        Self {
+            max_items,
+            ..Self::default()
+        }
+    }
+
     /// Takes a chunk, or a whole completion. Returns whether nothing can follow, as after an error.
-    pub fn take(&mut self, chunk: &Map<String, Value>) -> bool {
+    ///
+    /// # Errors
+    /// [`Error::TooMany`] if there are more items than allowed.
+    pub fn take(&mut self, chunk: &Map<String, Value>) -> Result<bool, Error> {
         let is_error = chunk.get("object") == Some(&"error".into());
         if is_error || chunk.get("error").is_some_and(|it| !it.is_null()) {
             self.end_items("incomplete");
             let error = failure(chunk);
             self.send(json!({"type": "error", "error": error}));
-            return true;
+            return Ok(true);
         }
         if let Some(usage) = chunk.get("usage").filter(|it| it.is_object()) {
             self.usage = usage.clone();
         }
         // The last chunk of OpenAI and vLLM has the usage, and no choice.
         let Some(choice) = chunk.get("choices").and_then(|it| it.get(0)) else {
-            return false;
+            return Ok(false);
         };
         let said = choice.get("delta").or_else(|| choice.get("message"));
-        self.take_delta(said.unwrap_or(&Value::Null));
+        self.take_delta(said.unwrap_or(&Value::Null))?;
         let reason = choice["finish_reason"].as_str().unwrap_or_default();
         if !reason.is_empty() {
             self.finish_reason = Some(reason.to_owned());
         }
-        false
+        Ok(false)
     }
 
-    fn take_delta(&mut self, delta: &Value) {
+    fn take_delta(&mut self, delta: &Value) -> Result<(), Error> {
         // vLLM has been sending the same thoughts under both names.
         let names = ["reasoning_content", "reasoning"];
         let thoughts = names.map(|name| text(&delta[name]));
         if let Some(thought) = thoughts.iter().find(|it| !it.is_empty()) {
-            self.speak(Kind::Reasoning, thought);
+            self.speak(Kind::Reasoning, thought)?;
         }
-        self.speak(Kind::Text, &text(&delta["content"]));
-        self.speak(Kind::Refusal, &text(&delta["refusal"]));
-        for piece in delta["tool_calls"].as_array().into_iter().flatten() {
-            self.take_call(piece);
-        }
+        self.speak(Kind::Text, &text(&delta["content"]))?;
+        self.speak(Kind::Refusal, &text(&delta["refusal"]))?;
+        let mut pieces = delta["tool_calls"].as_array().into_iter().flatten();
+        pieces.try_for_each(|piece| self.take_call(piece))
+    }
+
+    /// How many bytes are kept of what is being said and asked for.
+    pub fn size(&self) -> usize {
+        let speech = self.speech.as_ref().map_or(0, |it| it.text.len());
+        speech + self.blank.len() + self.calls.size()
     }
 
     /// Whether the model came to an end; the usage may follow.
@@ -108,7 +126,8 @@ impl Answer {
             "object": "response",
             "status": status,
             "incomplete_details": incomplete_reason.map(|reason| json!({"reason": reason})),
-            "output": mem::take(&mut self.output),
+            // Every item was told of.
+            "output": [],
             "usage": usage(&self.usage),
         });
         self.send(json!({"type": format!("response.{status}"), "response": response}));
@@ -121,32 +140,35 @@ impl Answer {
         }
     }
 
-    fn speak(&mut self, kind: Kind, delta: &str) {
+    fn speak(&mut self, kind: Kind, delta: &str) -> Result<(), Error> {
         if delta.is_empty() {
-            return;
+            return Ok(());
         }
         if self.speech.as_ref().is_none_or(|it| it.kind != kind) {
             if delta.trim().is_empty() {
                 self.blank.push_str(delta);
-                return;
+                return Ok(());
             }
             let blank = mem::take(&mut self.blank);
-            self.begin_speech(kind);
-            return self.say(&(blank + delta));
+            self.begin_speech(kind)?;
+            self.say(&(blank + delta));
+        } else {
+            self.say(delta);
         }
-        self.say(delta);
+        Ok(())
     }
 
-    fn begin_speech(&mut self, kind: Kind) {
+    fn begin_speech(&mut self, kind: Kind) -> Result<(), Error> {
         self.end_speech("completed");
-        let place = self.next_place(kind.id_prefix());
-        self.add(&kind.item(&place.id, "in_progress", &[]));
+        let place = self.next_place(kind.id_prefix())?;
+        self.add(&place, kind.item(&place.id, "in_progress", Vec::new()));
         self.tell_part("content_part.added", &place, json!({"part": kind.part("")}));
         self.speech = Some(Speech {
             kind,
             place,
             text: String::new(),
         });
+        Ok(())
     }
 
     fn say(&mut self, delta: &str) {
@@ -175,15 +197,17 @@ impl Answer {
             fields["logprobs"] = json!([]);
         }
         self.tell_part(&format!("{}.done", kind.name()), &place, fields);
-        self.tell_part("content_part.done", &place, json!({"part": part}));
-        self.done(&place, &kind.item(&place.id, status, &[part]));
+        let mut fields = json!({});
+        fields["part"] = part.clone();
+        self.tell_part("content_part.done", &place, fields);
+        self.done(&place, kind.item(&place.id, status, vec![part]));
     }
 
-    fn take_call(&mut self, piece: &Value) {
+    fn take_call(&mut self, piece: &Value) -> Result<(), Error> {
         self.end_speech("completed");
         let added = self.calls.take(piece);
         if added.is_new {
-            let place = self.next_place("fc");
+            let place = self.next_place("fc")?;
             let call = CallItem {
                 place,
                 // The server's own need not be there, or be another one the next time.
@@ -191,7 +215,7 @@ impl Answer {
             };
             let name = &self.calls.get(added.call).name;
             let item = call.item(name, "", "in_progress");
-            self.add(&item);
+            self.add(&call.place, item);
             self.call_items.push(call);
         }
         if !added.arguments.is_empty() {
@@ -200,12 +224,13 @@ impl Answer {
             let event = about("function_call_arguments.delta", place, fields);
             self.send(event);
         }
+        Ok(())
     }
 
     fn end_call(&mut self, index: usize, item: &CallItem, status: &str) {
         let Call {
             name, arguments, ..
-        } = self.calls.get(index).clone();
+        } = self.calls.take_out(index);
         let kind = "function_call_arguments";
         // Some models write nothing where a function takes nothing.
         let arguments = if arguments.trim().is_empty() {
@@ -217,32 +242,32 @@ impl Answer {
         };
         let fields = json!({"name": name, "arguments": arguments});
         self.send(about(&format!("{kind}.done"), &item.place, fields));
-        self.done(&item.place, &item.item(&name, &arguments, status));
+        self.done(&item.place, item.item(&name, &arguments, status));
     }
 
-    fn next_place(&self, id_prefix: &str) -> Place {
-        Place {
-            output_index: self.output.len(),
-            id: new_id(id_prefix),
+    fn next_place(&mut self, id_prefix: &str) -> Result<Place, Error> {
+        if self.items == self.max_items {
+            return Err(too_many_items(self.max_items));
         }
+        self.items += 1;
+        Ok(Place {
+            output_index: self.items - 1,
+            id: new_id(id_prefix),
+        })
     }
 
-    fn add(&mut self, item: &Value) {
-        let output_index = self.output.len();
-        self.output.push(Value::Null);
-        self.send(
-            json!({"type": "response.output_item.added", "output_index": output_index,
-            "item": item}),
-        );
+    fn add(&mut self, place: &Place, item: Value) {
+        let mut event = json!({"type": "response.output_item.added",
+            "output_index": place.output_index});
+        event["item"] = item;
+        self.send(event);
     }
 
-    fn done(&mut self, place: &Place, item: &Value) {
-        let output_index = place.output_index;
-        self.output[output_index] = item.clone();
-        self.send(
-            json!({"type": "response.output_item.done", "output_index": output_index,
-            "item": item}),
-        );
+    fn done(&mut self, place: &Place, item: Value) {
+        let mut event = json!({"type": "response.output_item.done",
+            "output_index": place.output_index});
+        event["item"] = item;
+        self.send(event);
     }
 
     fn tell_part(&mut self, kind: &str, place: &Place, mut fields: Value) {

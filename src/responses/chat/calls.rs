@@ -20,6 +20,8 @@ pub struct Calls {
     calls: Vec<Call>,
     /// The last call with each `index`, or with none.
     last: HashMap<Option<u64>, usize>,
+    /// Bytes of what was put together.
+    size: usize,
 }
 
 /// What a piece added to a call.
@@ -63,11 +65,22 @@ impl Calls {
             name.clone_into(&mut call.name);
         }
         call.arguments.push_str(&arguments);
+        self.size += name.len() + arguments.len();
         Added {
             call: place,
             is_new: going_on.is_none(),
             arguments,
         }
+    }
+
+    /// How many bytes the calls have.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The call at this place, of which no more can come.
+    pub fn take_out(&mut self, place: usize) -> Call {
+        std::mem::take(&mut self.calls[place])
     }
 
     /// The call at this place.

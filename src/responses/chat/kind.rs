@@ -42,17 +42,17 @@ impl Kind {
     }
 
     /// The item of these parts.
-    pub fn item(self, id: &str, status: &str, parts: &[Value]) -> Value {
-        match self {
+    pub fn item(self, id: &str, status: &str, parts: Vec<Value>) -> Value {
+        let mut item = match self {
             Self::Reasoning => {
-                json!({"type": "reasoning", "id": id, "status": status, "summary": [],
-                       "content": parts})
+                json!({"type": "reasoning", "id": id, "status": status, "summary": []})
             }
             Self::Text | Self::Refusal => {
-                json!({"type": "message", "id": id, "status": status, "role": "assistant",
-                       "content": parts})
+                json!({"type": "message", "id": id, "status": status, "role": "assistant"})
             }
-        }
+        };
+        item["content"] = parts.into();
+        item
     }
 
     /// What the id of the item begins with.

@@ -307,6 +307,38 @@ fn an_answer_without_end_is_cut_off() {
 }
 
 #[test]
+fn an_answer_of_small_things_without_end_is_cut_off() {
+    let head = format!("HTTP/1.1 {SSE}\r\nconnection: close\r\n\r\n").into_bytes();
+    let item = |index: usize| {
+        format!(
+            "data: {{\"type\":\"response.output_item.done\",\"output_index\":{index},\"item\":\
+             {{\"type\":\"reasoning\",\"id\":\"rs_{index}\",\"summary\":[]}}}}\n\n"
+        )
+    };
+    let items: String = (0..2000).map(item).collect();
+    // A thousand bytes of it take a hundred times as many in memory.
+    let lists = format!(
+        "data: {{\"type\":\"x\",\"x\":[{}0]}}\n\n",
+        "[],".repeat(700_000)
+    );
+    for (body, bridge, message) in [
+        (&items, false, "the answer has more than 1000 items"),
+        (&items, true, "the answer has more than 1000 items"),
+        (&lists, false, "the answer is larger than 268435456 bytes"),
+        (&lists, true, "the answer is larger than 268435456 bytes"),
+    ] {
+        let faulty = Faulty::start([
+            Step::Write([head.as_slice(), body.as_bytes()].concat()),
+            Step::Hang,
+        ]);
+        let options: &[&str] = if bridge { &["--bridge"] } else { &[] };
+        let run = ask(&faulty, options);
+        assert_eq!(run.exit, Some(5), "{message}: {run}");
+        assert!(run.stderr.contains(message), "{run}");
+    }
+}
+
+#[test]
 fn silence_is_not_waited_out() {
     let head = format!("HTTP/1.1 {SSE}\r\n\r\n{}", delta("Half")).into_bytes();
     for (name, steps, options, stdout) in [

@@ -19,6 +19,7 @@ pub fn engine_at(base_url: &str, api: UpstreamApi) -> Engine {
     let limits = Limits {
         idle_timeout: std::time::Duration::from_millis(500),
         max_bytes: 100_000,
+        ..Limits::default()
     };
     let client = Client::new(
         &base_url.parse().unwrap(),
