@@ -2,10 +2,17 @@
 
 use termimad::MadSkin;
 
+/// The most bytes that wait for the end of their block; a longer block is rendered in parts.
+const LONGEST_BLOCK: usize = 64 * 1024;
+
 /// Text that comes in pieces, rendered when a block of it is complete.
 pub struct Markdown {
     skin: MadSkin,
     waiting: String,
+    /// How many bytes of `waiting` are whole lines that were looked at.
+    looked_at: usize,
+    /// Whether these end within a code fence.
+    is_fenced: bool,
 }
 
 impl Markdown {
@@ -17,24 +24,50 @@ impl Markdown {
                 false => MadSkin::no_style(),
             },
             waiting: String::new(),
+            looked_at: 0,
+            is_fenced: false,
         }
     }
 
     /// Takes more text and returns what can be shown of it.
     pub fn push(&mut self, text: &str) -> String {
         self.waiting.push_str(text);
-        match end_of_blocks(&self.waiting) {
-            0 => String::new(),
-            end => {
-                let complete: String = self.waiting.drain(..end).collect();
-                self.render(&complete)
+        let mut end = match text.contains('\n') {
+            true => self.end_of_blocks(),
+            false => 0,
+        };
+        if end == 0 && self.waiting.len() > LONGEST_BLOCK {
+            end = self.waiting.len();
+        }
+        if end == 0 {
+            return String::new();
+        }
+        self.looked_at = self.looked_at.saturating_sub(end);
+        let complete: String = self.waiting.drain(..end).collect();
+        self.render(&complete)
+    }
+
+    /// Where the last complete block ends: behind a blank line that is in no code fence. Each line is
+    /// looked at once.
+    fn end_of_blocks(&mut self) -> usize {
+        let mut end = 0;
+        for line in self.waiting[self.looked_at..].split_inclusive('\n') {
+            if !line.ends_with('\n') {
+                break;
+            }
+            self.looked_at += line.len();
+            self.is_fenced ^= fence(line).is_some();
+            if !self.is_fenced && line.trim().is_empty() {
+                end = self.looked_at;
             }
         }
+        end
     }
 
     /// What is left when no more text comes.
     pub fn finish(&mut self) -> String {
         let rest = std::mem::take(&mut self.waiting);
+        (self.looked_at, self.is_fenced) = (0, false);
         match rest.trim() {
             "" => rest,
             _ => self.render(&rest),
@@ -80,23 +113,6 @@ fn fence(line: &str) -> Option<&str> {
     (line.len() - rest.len() >= 3).then_some(rest)
 }
 
-/// Where the last complete block ends: behind a blank line that is in no code fence.
-fn end_of_blocks(text: &str) -> usize {
-    let mut end = 0;
-    let mut at = 0;
-    let mut is_fenced = false;
-    for line in text.split_inclusive('\n') {
-        at += line.len();
-        if fence(line).is_some() {
-            is_fenced = !is_fenced;
-        }
-        if !is_fenced && line.trim().is_empty() && line.ends_with('\n') {
-            end = at;
-        }
-    }
-    end
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +129,20 @@ mod tests {
             assert!(rest.contains(word), "{rest:?}");
         }
         assert_eq!(markdown.finish(), "");
+    }
+
+    #[test]
+    fn a_block_without_an_end_is_shown_in_parts_and_read_once() {
+        for line in ["word word\n", "word "] {
+            let mut markdown = Markdown::new(false);
+            let mut words = 0;
+            for _ in 0..20_000 {
+                words += markdown.push(line).matches("word").count();
+                assert!(markdown.waiting.len() <= LONGEST_BLOCK);
+            }
+            words += markdown.finish().matches("word").count();
+            assert_eq!(words, 20_000 * line.matches("word").count());
+        }
     }
 
     #[test]
