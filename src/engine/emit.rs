@@ -1,6 +1,7 @@
 //! `Emitter`: items to events; the only maker of ids, indexes and sequence numbers.
 
-use futures::channel::mpsc::UnboundedSender;
+use futures::SinkExt;
+use futures::channel::mpsc::Sender;
 use serde_json::{Map, Value, json};
 
 use super::ids::{Ids, unix_now};
@@ -11,8 +12,9 @@ use crate::responses::{
 };
 
 /// Sends the events of one response, in the order and with the keys that OpenAI was recorded with.
+/// Each is waited for until somebody has read it.
 pub struct Emitter {
-    sender: UnboundedSender<Result<Event, Error>>,
+    sender: Sender<Result<Event, Error>>,
     draft: Draft,
     sequence_number: u64,
     has_begun: bool,
@@ -31,7 +33,7 @@ pub struct Open {
 }
 
 impl Emitter {
-    pub fn new(sender: UnboundedSender<Result<Event, Error>>, mut draft: Draft) -> Self {
+    pub fn new(sender: Sender<Result<Event, Error>>, mut draft: Draft) -> Self {
         let ids = Ids::new();
         draft.id = ids.next("resp");
         draft.created_at = unix_now();
@@ -68,41 +70,43 @@ impl Emitter {
 
     /// The response has begun: `response.created`, `response.in_progress`. Goes out by itself before
     /// anything else is told; until then a failure of the upstream is a refusal, not an event.
-    pub fn begin(&mut self) {
+    pub async fn begin(&mut self) {
         if std::mem::replace(&mut self.has_begun, true) {
             return;
         }
         let mut response = self.draft.begun();
-        self.send(EventKind::Created {
-            response: response.clone(),
-        });
+        let created = response.clone();
+        self.number(EventKind::Created { response: created }).await;
         if self.draft.is_background() {
-            self.send(EventKind::Queued { response });
+            self.number(EventKind::Queued { response }).await;
             response = self.draft.in_progress();
         }
-        self.send(EventKind::InProgress { response });
+        self.number(EventKind::InProgress { response }).await;
     }
 
     /// The list of a server's tools is asked for.
-    pub fn list_tools_started(&mut self, server_label: &str) -> Open {
-        let open = self.add("mcpl", |id| {
-            Item::McpListTools(McpListTools {
-                id,
-                server_label: server_label.to_owned(),
-                tools: Vec::new(),
-                error: None,
-                rest: Map::new(),
+    pub async fn list_tools_started(&mut self, server_label: &str) -> Open {
+        let open = self
+            .add("mcpl", |id| {
+                Item::McpListTools(McpListTools {
+                    id,
+                    server_label: server_label.to_owned(),
+                    tools: Vec::new(),
+                    error: None,
+                    rest: Map::new(),
+                })
             })
-        });
+            .await;
         self.send(EventKind::McpListToolsInProgress {
             output_index: open.output_index,
             item_id: open.id.clone(),
-        });
+        })
+        .await;
         open
     }
 
     /// The list of a server's tools is there, or why it is not.
-    pub fn list_tools_ended(
+    pub async fn list_tools_ended(
         &mut self,
         open: &Open,
         server_label: &str,
@@ -130,12 +134,13 @@ impl Emitter {
                 output_index,
                 item_id,
             }
-        });
-        self.done(open, Item::McpListTools(list));
+        })
+        .await;
+        self.done(open, Item::McpListTools(list)).await;
     }
 
     /// A call goes out. Returns the item as it stands, for [`Self::call_ended`].
-    pub fn call_started(
+    pub async fn call_started(
         &mut self,
         server_label: &str,
         name: &str,
@@ -153,28 +158,32 @@ impl Emitter {
             server_label: server_label.to_owned(),
             rest: Map::new(),
         };
-        let open = self.add("mcp", |id| Item::McpCall(McpCall { id, ..call.clone() }));
+        let open = self
+            .add("mcp", |id| Item::McpCall(McpCall { id, ..call.clone() }))
+            .await;
         let (output_index, item_id) = (open.output_index, open.id.clone());
         let in_progress = EventKind::McpCallInProgress {
             output_index,
             item_id: item_id.clone(),
         };
-        self.send(in_progress.clone());
+        self.send(in_progress.clone()).await;
         self.send(EventKind::McpCallArgumentsDelta {
             output_index,
             item_id: item_id.clone(),
             delta: arguments.to_owned(),
             obfuscation: String::new(),
-        });
+        })
+        .await;
         // Recorded so: a call that was approved is announced a second time.
         if approval_request_id.is_some() {
-            self.send(in_progress);
+            self.send(in_progress).await;
         }
         self.send(EventKind::McpCallArgumentsDone {
             output_index,
             item_id,
             arguments: arguments.to_owned(),
-        });
+        })
+        .await;
         let call = McpCall {
             id: open.id.clone(),
             arguments: arguments.to_owned(),
@@ -184,7 +193,7 @@ impl Emitter {
     }
 
     /// A call came back; `call` has its output, or its error and the status `failed`.
-    pub fn call_ended(&mut self, open: &Open, call: McpCall) {
+    pub async fn call_ended(&mut self, open: &Open, call: McpCall) {
         let (output_index, item_id) = (open.output_index, open.id.clone());
         self.send(if call.error.is_some() {
             EventKind::McpCallFailed {
@@ -196,78 +205,69 @@ impl Emitter {
                 output_index,
                 item_id,
             }
-        });
-        self.done(open, Item::McpCall(call));
+        })
+        .await;
+        self.done(open, Item::McpCall(call)).await;
     }
 
-    /// A call that waits for approval.
-    pub fn approval_request(
-        &mut self,
+    /// A call that is to wait for approval. Nobody is told of it yet.
+    pub fn new_approval_request(
+        &self,
         server_label: &str,
         name: &str,
         arguments: &str,
     ) -> McpApprovalRequest {
-        let request = |id| McpApprovalRequest {
-            id,
+        McpApprovalRequest {
+            id: self.ids.next("mcpr"),
             arguments: arguments.to_owned(),
             name: name.to_owned(),
             server_label: server_label.to_owned(),
             rest: Map::new(),
-        };
-        let open = self.add("mcpr", |id| Item::McpApprovalRequest(request(id)));
-        let request = request(open.id.clone());
-        self.done(&open, Item::McpApprovalRequest(request.clone()));
-        request
-    }
-
-    /// A message of one text.
-    pub fn message(&mut self, text: &str) {
-        let open = self.text_started();
-        self.text_delta(&open, 0, text);
-        self.text_ended(&open, text, "completed");
-    }
-
-    /// An item of an upstream response begins. A message gets an id of this response; what else
-    /// there is keeps its own, by which the upstream knows it.
-    pub fn relay_added(&mut self, item: Item) -> Open {
-        match item {
-            Item::Message(message) => self.add("msg", |id| {
-                let id = Some(id);
-                Item::Message(Message { id, ..message })
-            }),
-            other => self.push(other.id().unwrap_or_default().to_owned(), other),
         }
     }
 
-    /// An event about an item of an upstream response, such as a part of its text.
-    pub fn relay(&mut self, open: &Open, mut data: Map<String, Value>) {
-        self.begin();
+    /// A call waits for approval.
+    pub async fn approval_request(&mut self, request: McpApprovalRequest) {
+        self.added_and_done(Item::McpApprovalRequest(request)).await;
+    }
+
+    /// A message of one text.
+    pub async fn message(&mut self, text: &str) {
+        let open = self.text_started().await;
+        self.text_delta(&open, 0, text).await;
+        self.text_ended(&open, text, "completed").await;
+    }
+
+    /// An item begins that is told of bit by bit.
+    pub fn added(&mut self, item: Item) -> impl Future<Output = Open> {
+        self.push(item.id().unwrap_or_default().to_owned(), item)
+    }
+
+    /// An event about an item that has begun, such as a part of its text.
+    pub async fn relay(&mut self, open: &Open, mut data: Map<String, Value>) {
         data.insert("output_index".to_owned(), open.output_index.into());
         if let Some(item_id) = data.get_mut("item_id") {
             *item_id = open.id.as_str().into();
         }
         data.insert("sequence_number".to_owned(), self.sequence_number.into());
         self.sequence_number += 1;
-        self.pass(Ok(Event::read(data)));
+        self.pass(Ok(Event::read(data))).await;
     }
 
-    /// An item of an upstream response is done.
-    pub fn relay_done(&mut self, open: &Open, item: Item) {
-        let item = match item {
-            Item::Message(message) => Item::Message(Message {
-                id: Some(open.id.clone()),
-                ..message
-            }),
-            other => other,
-        };
-        self.done(open, item);
+    /// An item that has begun is done.
+    pub async fn done(&mut self, open: &Open, mut item: Item) {
+        item.set_id(open.id.clone());
+        self.output[open.output_index] = item.clone();
+        let output_index = open.output_index;
+        self.send(EventKind::OutputItemDone { output_index, item })
+            .await;
     }
 
     /// An item that was not streamed, from its beginning to its end: with the events that a message or
-    /// a `function_call` has. An id that is not given is made.
-    pub fn whole(&mut self, item: Item) {
+    /// a `function_call` has. An id that is not given is made, and so is that of a message.
+    pub async fn whole(&mut self, item: Item) {
         match item {
-            Item::Message(message) => self.whole_message(message),
+            Item::Message(message) => self.whole_message(message).await,
             Item::Other(mut fields) => {
                 let kind = fields.get("type").and_then(Value::as_str);
                 let is_call = kind == Some("function_call");
@@ -281,39 +281,42 @@ impl Emitter {
                     fields.shift_insert(0, "id".to_owned(), id.into());
                 }
                 if is_call {
-                    self.whole_function_call(fields);
+                    self.whole_function_call(fields).await;
                 } else {
-                    self.added_and_done(Item::Other(fields));
+                    self.added_and_done(Item::Other(fields)).await;
                 }
             }
-            item => self.added_and_done(item),
+            item => self.added_and_done(item).await,
         }
     }
 
-    fn added_and_done(&mut self, item: Item) {
-        let open = self.relay_added(item.clone());
-        self.relay_done(&open, item);
+    async fn added_and_done(&mut self, item: Item) {
+        let open = self.added(item.clone()).await;
+        self.done(&open, item).await;
     }
 
-    fn whole_message(&mut self, whole: Message) {
+    async fn whole_message(&mut self, whole: Message) {
         let Content::Parts(parts) = &whole.content else {
-            return self.added_and_done(Item::Message(whole));
+            let id = Some(self.ids.next("msg"));
+            return self
+                .added_and_done(Item::Message(Message { id, ..whole }))
+                .await;
         };
-        let open = self.relay_added(message(String::new(), "in_progress", Vec::new()));
+        let open = self.message_added().await;
         for (content_index, part) in parts.iter().enumerate() {
-            self.part(&open, content_index, part);
+            self.part(&open, content_index, part).await;
         }
-        self.relay_done(&open, Item::Message(whole));
+        self.done(&open, Item::Message(whole)).await;
     }
 
-    fn whole_function_call(&mut self, mut call: Map<String, Value>) {
+    async fn whole_function_call(&mut self, mut call: Map<String, Value>) {
         let call_id = || self.ids.next("call").into();
         call.entry("call_id").or_insert_with(call_id);
         call.entry("status").or_insert_with(|| "completed".into());
         let mut added = call.clone();
         added.insert("status".to_owned(), "in_progress".into());
         added.insert("arguments".to_owned(), "".into());
-        let open = self.relay_added(Item::Other(added));
+        let open = self.added(Item::Other(added)).await;
         let (name, arguments) = (call.get("name"), call.get("arguments"));
         for event in [
             json!({"type": "response.function_call_arguments.delta", "item_id": open.id,
@@ -321,20 +324,20 @@ impl Emitter {
             json!({"type": "response.function_call_arguments.done", "item_id": open.id,
                    "output_index": open.output_index, "name": name, "arguments": arguments}),
         ] {
-            self.event(object(event));
+            self.event(object(event)).await;
         }
-        self.relay_done(&open, Item::Other(call));
+        self.done(&open, Item::Other(call)).await;
     }
 
-    fn part(&mut self, open: &Open, content_index: usize, part: &Value) {
+    async fn part(&mut self, open: &Open, content_index: usize, part: &Value) {
         match text_of(part) {
             Some(text) => {
-                self.part_added(open, content_index, output_text(""));
-                self.text_delta(open, content_index, text);
+                self.part_added(open, content_index, output_text("")).await;
+                self.text_delta(open, content_index, text).await;
             }
-            None => self.part_added(open, content_index, part.clone()),
+            None => self.part_added(open, content_index, part.clone()).await,
         }
-        self.part_ended(open, content_index, part);
+        self.part_ended(open, content_index, part).await;
     }
 
     /// An upstream model took that much.
@@ -347,85 +350,91 @@ impl Emitter {
         self.usage
     }
 
-    /// The response as it ends.
-    pub fn ended(&self, end: &End) -> Response {
-        self.draft.ended(&self.output, end, unix_now())
+    /// The response as it ends, with all output.
+    pub fn ended(&mut self, end: &End) -> Response {
+        let output = std::mem::take(&mut self.output);
+        self.draft.ended(output, end, unix_now())
     }
 
     /// `response.completed`, `response.incomplete`, or `error` and `response.failed`.
-    pub fn end(&mut self, end: End, response: Response) {
+    pub async fn end(&mut self, end: End, response: Response) {
         match end {
-            End::Completed(_) => self.send(EventKind::Completed { response }),
-            End::Incomplete { .. } => self.send(EventKind::Incomplete { response }),
+            End::Completed(_) => self.send(EventKind::Completed { response }).await,
+            End::Incomplete { .. } => self.send(EventKind::Incomplete { response }).await,
             End::Failed(error) => {
-                self.send(EventKind::Error { error });
-                self.send(EventKind::Failed { response });
+                self.send(EventKind::Error { error }).await;
+                self.send(EventKind::Failed { response }).await;
             }
         }
     }
 
     /// The upstream gave no response: the stream ends as its own would have.
-    pub fn broke_off(&mut self, error: Error) {
-        self.pass(Err(error));
+    pub async fn broke_off(&mut self, error: Error) {
+        self.pass(Err(error)).await;
     }
 
-    fn add(&mut self, prefix: &str, item: impl FnOnce(String) -> Item) -> Open {
+    fn add(
+        &mut self,
+        prefix: &str,
+        item: impl FnOnce(String) -> Item,
+    ) -> impl Future<Output = Open> {
         let id = self.ids.next(prefix);
         let item = item(id.clone());
         self.push(id, item)
     }
 
-    fn push(&mut self, id: String, item: Item) -> Open {
+    async fn push(&mut self, id: String, item: Item) -> Open {
         let output_index = self.output.len();
         self.output.push(item.clone());
-        self.send(EventKind::OutputItemAdded { output_index, item });
+        self.send(EventKind::OutputItemAdded { output_index, item })
+            .await;
         Open { output_index, id }
     }
 
-    fn done(&mut self, open: &Open, item: Item) {
-        self.output[open.output_index] = item.clone();
-        self.send(EventKind::OutputItemDone {
-            output_index: open.output_index,
-            item,
-        });
+    async fn send(&mut self, kind: EventKind) {
+        self.begin().await;
+        self.number(kind).await;
     }
 
-    fn send(&mut self, kind: EventKind) {
-        self.begin();
+    async fn number(&mut self, kind: EventKind) {
         let event = Event::new(self.sequence_number, kind);
         self.sequence_number += 1;
-        self.pass(Ok(event));
+        self.pass(Ok(event)).await;
     }
 
-    fn pass(&self, event: Result<Event, Error>) {
+    async fn pass(&mut self, event: Result<Event, Error>) {
         // Nobody listens any more: the turn is about to be dropped.
-        let _ = self.sender.unbounded_send(event);
+        let _ = self.sender.send(event).await;
     }
 
     /// The stream ends here, with no last event: what is sent after this, nobody gets.
-    pub fn cut(&self) {
+    pub fn cut(&mut self) {
         self.sender.close_channel();
     }
 
     /// An event of any `type`, numbered like the others.
-    pub fn event(&mut self, mut data: Map<String, Value>) {
-        self.begin();
+    pub async fn event(&mut self, mut data: Map<String, Value>) {
+        self.begin().await;
         let after_type = data.len().min(1);
         let number = self.sequence_number.into();
         data.shift_insert(after_type, "sequence_number".to_owned(), number);
         self.sequence_number += 1;
-        self.pass(Ok(Event::read(data)));
+        self.pass(Ok(Event::read(data))).await;
     }
 
     /// A message begins, whose text comes in pieces.
-    pub fn text_started(&mut self) -> Open {
-        let open = self.relay_added(message(String::new(), "in_progress", Vec::new()));
-        self.part_added(&open, 0, output_text(""));
+    pub async fn text_started(&mut self) -> Open {
+        let open = self.message_added().await;
+        self.part_added(&open, 0, output_text("")).await;
         open
     }
 
+    fn message_added(&mut self) -> impl Future<Output = Open> {
+        self.add("msg", |id| message(id, "in_progress", Vec::new()))
+    }
+
     /// A piece of a part of a message.
-    pub fn text_delta(&mut self, open: &Open, content_index: usize, delta: &str) {
+    pub async fn text_delta(&mut self, open: &Open, content_index: usize, delta: &str) {
         self.send(EventKind::OutputTextDelta {
             item_id: open.id.clone(),
             output_index: open.output_index,
@@ -433,27 +442,30 @@ impl Emitter {
             delta: delta.to_owned(),
             logprobs: Vec::new(),
             obfuscation: String::new(),
-        });
+        })
+        .await;
     }
 
     /// A message that came in pieces is done; `text` is all of it, `status` is `completed` or
     /// `incomplete`.
-    pub fn text_ended(&mut self, open: &Open, text: &str, status: &str) {
+    pub async fn text_ended(&mut self, open: &Open, text: &str, status: &str) {
         let part = output_text(text);
-        self.part_ended(open, 0, &part);
-        self.relay_done(open, message(String::new(), status, vec![part]));
+        self.part_ended(open, 0, &part).await;
+        self.done(open, message(String::new(), status, vec![part]))
+            .await;
     }
 
-    fn part_added(&mut self, open: &Open, content_index: usize, part: Value) {
+    async fn part_added(&mut self, open: &Open, content_index: usize, part: Value) {
         self.send(EventKind::ContentPartAdded {
             item_id: open.id.clone(),
             output_index: open.output_index,
             content_index,
             part,
-        });
+        })
+        .await;
     }
 
-    fn part_ended(&mut self, open: &Open, content_index: usize, part: &Value) {
+    async fn part_ended(&mut self, open: &Open, content_index: usize, part: &Value) {
         let (item_id, output_index) = (&open.id, open.output_index);
         if let Some(text) = text_of(part) {
             self.send(EventKind::OutputTextDone {
@@ -462,18 +474,20 @@ impl Emitter {
                 content_index,
                 text: text.to_owned(),
                 logprobs: Vec::new(),
-            });
+            })
+            .await;
         }
         self.send(EventKind::ContentPartDone {
             item_id: item_id.clone(),
             output_index,
             content_index,
             part: part.clone(),
-        });
+        })
+        .await;
     }
 
     /// A reasoning item with a summary of one part, or of none where there is no text.
-    pub fn reasoning(&mut self, summary: &str) {
+    pub async fn reasoning(&mut self, summary: &str) {
         let reasoning = |id: &str, parts: &[Value]| {
             Item::Other(object(
                 json!({"id": id, "type": "reasoning", "summary": parts}),
@@ -481,9 +495,9 @@ impl Emitter {
         };
         let part = |text: &str| json!({"type": "summary_text", "text": text});
         let id = self.ids.next("rs");
-        let open = self.relay_added(reasoning(&id, &[]));
+        let open = self.added(reasoning(&id, &[])).await;
         if summary.is_empty() {
-            return self.relay_done(&open, reasoning(&id, &[]));
+            return self.done(&open, reasoning(&id, &[])).await;
         }
         for (name, field, value) in [
             ("reasoning_summary_part.added", "part", part("")),
@@ -497,9 +511,10 @@ impl Emitter {
                 "output_index": open.output_index,
                 "summary_index": 0,
                 field: value,
-            })));
+            })))
+            .await;
         }
-        self.relay_done(&open, reasoning(&id, &[part(summary)]));
+        self.done(&open, reasoning(&id, &[part(summary)])).await;
     }
 }
 
@@ -529,4 +544,39 @@ fn text_of(part: &Value) -> Option<&str> {
 
 fn output_text(text: &str) -> Value {
     json!({"type": "output_text", "annotations": [], "logprobs": [], "text": text})
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::channel::mpsc;
+    use futures::{FutureExt, StreamExt};
+
+    use super::*;
+    use crate::responses::CreateResponse;
+
+    #[test]
+    fn an_event_waits_until_the_one_before_it_is_read() {
+        let (sender, mut events) = mpsc::channel(0);
+        let mut emitter = Emitter::new(sender, Draft::new(&CreateResponse::default(), "m"));
+        let mut said = Box::pin(emitter.message("Hello"));
+        let mut told = Vec::new();
+        while (&mut said).now_or_never().is_none() {
+            assert!((&mut said).now_or_never().is_none(), "it goes on by itself");
+            let event = events.next().now_or_never().unwrap().unwrap().unwrap();
+            told.push(event.name().to_owned());
+            assert!(events.next().now_or_never().is_none());
+        }
+        let of_item = [
+            "output_item.added",
+            "content_part.added",
+            "output_text.delta",
+        ];
+        let ends = ["output_text.done", "content_part.done", "output_item.done"];
+        let names = ["created", "in_progress"]
+            .into_iter()
+            .chain(of_item)
+            .chain(ends);
+        let names: Vec<String> = names.map(|it| format!("response.{it}")).collect();
+        assert_eq!(told, names);
+    }
 }

@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::channel::mpsc;
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, PollNext, StreamExt};
 use serde_json::{Map, Value, json};
 
 use crate::budget::{Budget, Held};
@@ -181,7 +181,8 @@ impl Engine {
             input,
             held,
         } = self.conversation(&mut request).await?;
-        let (sender, events) = mpsc::unbounded();
+        // Of no length: an event waits for its reader, and the turn waits with it.
+        let (sender, events) = mpsc::channel(0);
         let emitter = Emitter::new(sender, Draft::new(&request, self.inner.model.name()));
         let input = heavy(input.len(), || {
             context.extend(input.iter().cloned());
@@ -203,7 +204,8 @@ impl Engine {
             turn.run().await;
         };
         let turn = stream::once(turn).filter_map(|()| async { None });
-        Ok(stream::select(events, turn).boxed())
+        let turn_first = |(): &mut ()| PollNext::Left;
+        Ok(stream::select_with_strategy(turn, events, turn_first).boxed())
     }
 
     /// How many tokens the input of a request has, as far as the engine can tell: `POST

@@ -141,7 +141,7 @@ impl Draft {
     /// The response as it is first told of.
     pub fn begun(&self) -> Response {
         if self.is_background {
-            self.response("queued", &[])
+            self.response("queued", Vec::new())
         } else {
             self.in_progress()
         }
@@ -149,11 +149,11 @@ impl Draft {
 
     /// The response that is being made.
     pub fn in_progress(&self) -> Response {
-        self.response("in_progress", &[])
+        self.response("in_progress", Vec::new())
     }
 
     /// The response with all its output, as it ends at `now`, in seconds since 1970.
-    pub fn ended(&self, output: &[Item], end: &End, now: u64) -> Response {
+    pub fn ended(&self, output: Vec<Item>, end: &End, now: u64) -> Response {
         match end {
             End::Completed(usage) => {
                 let mut response = self.response("completed", output);
@@ -176,7 +176,7 @@ impl Draft {
         }
     }
 
-    fn response(&self, status: &str, output: &[Item]) -> Response {
+    fn response(&self, status: &str, output: Vec<Item>) -> Response {
         let head = json!({
             "id": self.id,
             "object": "response",
@@ -202,7 +202,8 @@ impl Draft {
         if !matches!(status, "in_progress" | "queued") {
             response["service_tier"] = json!("default");
         }
-        response["output"] = json!(output);
+        // One after the other, so that no more than one is there twice.
+        response["output"] = output.into_iter().map(|item| json!(item)).collect();
         Response::new(response)
     }
 }

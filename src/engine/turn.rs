@@ -59,9 +59,9 @@ impl Turn {
         if self.request.is_background() {
             // Kept before its id is told: whoever reads the id may ask for it at once.
             if let Err(error) = self.keep(self.emitter.begun()).await {
-                return self.emitter.broke_off(error);
+                return self.emitter.broke_off(error).await;
             }
-            self.emitter.begin();
+            self.emitter.begin().await;
         }
         let end = match self.answer().await {
             Ok(()) => End::Completed(self.usage()),
@@ -78,12 +78,12 @@ impl Turn {
         let response = self.emitter.ended(&end);
         // Kept before it is told: whoever reads the end may go on from it at once.
         if let Err(error) = self.keep(response.clone()).await {
-            return self.emitter.broke_off(error);
+            return self.emitter.broke_off(error).await;
         }
         if has_failed {
             self.forget_previous().await;
         }
-        self.emitter.end(end, response);
+        self.emitter.end(end, response).await;
     }
 
     async fn answer(&mut self) -> Result<(), Halt> {
@@ -104,7 +104,7 @@ impl Turn {
             let _ = self.keep(response).await;
         }
         self.forget_previous().await;
-        self.emitter.broke_off(error);
+        self.emitter.broke_off(error).await;
     }
 
     async fn keep(&self, response: Response) -> Result<(), Error> {
@@ -126,7 +126,7 @@ impl Turn {
         for server in &self.servers {
             if last_list(&self.context, server.label()).is_none() {
                 open.push((
-                    self.emitter.list_tools_started(server.label()),
+                    self.emitter.list_tools_started(server.label()).await,
                     server.clone(),
                 ));
             }
@@ -149,18 +149,21 @@ impl Turn {
                     let mut tools: Vec<_> = list.tools.into_iter().map(tools::listed).collect();
                     tools.retain(|tool| server.allows(tool));
                     self.emitter
-                        .list_tools_ended(&ended, server.label(), Ok(tools));
+                        .list_tools_ended(&ended, server.label(), Ok(tools))
+                        .await;
                 }
                 Err(error) => {
                     let failure = server.list_failure(&error);
                     let detail = failure.detail.clone().unwrap_or_default();
                     self.emitter
-                        .list_tools_ended(&ended, server.label(), Err(detail));
+                        .list_tools_ended(&ended, server.label(), Err(detail))
+                        .await;
                     // The others are not waited for: an open list would be taken for an empty one.
                     for (open, other) in open {
                         let why = format!("the list of '{}' failed first", server.label());
                         self.emitter
-                            .list_tools_ended(&open, other.label(), Err(why));
+                            .list_tools_ended(&open, other.label(), Err(why))
+                            .await;
                     }
                     return Err(match error {
                         mcp::Error::Exhausted(_) => Halt::Model(Error::overloaded(&error)),
@@ -332,8 +335,10 @@ impl Turn {
         };
         let request = self
             .emitter
-            .approval_request(&server_label, &name, &arguments);
+            .new_approval_request(&server_label, &name, &arguments);
+        // Remembered before it is told: whoever reads it may answer at once.
         self.engine.asked.remember(&request, &tool);
+        self.emitter.approval_request(request).await;
         true
     }
 
@@ -346,7 +351,10 @@ impl Turn {
         approved: Option<&str>,
         why_not: Option<McpCallError>,
     ) {
-        let (open, mut call) = self.emitter.call_started(label, name, arguments, approved);
+        let (open, mut call) = self
+            .emitter
+            .call_started(label, name, arguments, approved)
+            .await;
         let outcome = match why_not {
             Some(error) => Err(error),
             None => self.outcome(label, name, arguments, approved).await,
@@ -361,7 +369,7 @@ impl Turn {
                 call.error = Some(error);
             }
         }
-        self.emitter.call_ended(&open, call);
+        self.emitter.call_ended(&open, call).await;
     }
 
     async fn outcome(

@@ -77,7 +77,7 @@ impl Model {
 /// A step that is known, is played with its delays and faults, or has to be asked for.
 pub enum Next<'a> {
     Step(Step),
-    Playing(Box<script::Playing>),
+    Playing(Box<script::Playing<'a>>),
     Asking(Box<upstream::Asking<'a>>),
 }
 
@@ -88,7 +88,7 @@ impl Next<'_> {
         match self {
             Self::Step(step) => {
                 if let Some(text) = step.text {
-                    emitter.message(&text);
+                    emitter.message(&text).await;
                 }
                 Ok(step.calls)
             }

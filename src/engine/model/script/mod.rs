@@ -83,7 +83,7 @@ impl Script {
     }
 
     /// The step that the conversation has come to, or nothing after the last.
-    pub(super) fn playing(&self, view: &View<'_>) -> Option<Playing> {
+    pub(super) fn playing(&self, view: &View<'_>) -> Option<Playing<'_>> {
         let mut played = view.items.iter().filter(|item| is_of_model(item)).count();
         let next = self.steps.iter().find(|step| {
             let size = step.size();
@@ -98,7 +98,7 @@ impl Script {
 }
 
 /// The step, with the servers that its calls mean.
-fn ready(step: &ScriptStep, view: &View<'_>) -> Playing {
+fn ready<'a>(step: &'a ScriptStep, view: &View<'_>) -> Playing<'a> {
     let calls = match &step.end {
         End::Calls(calls) => calls.as_slice(),
         End::Fail(_) | End::Refuse(_) | End::Incomplete(_) | End::Cut => &[],
@@ -109,11 +109,11 @@ fn ready(step: &ScriptStep, view: &View<'_>) -> Playing {
             listed.map_or_else(String::new, |it| it.server_label.clone())
         }),
         name: call.name.clone(),
-        arguments: call.arguments.clone().into_text(),
+        arguments: call.arguments.to_text(),
     });
     Playing {
         calls: calls.collect(),
-        step: step.clone(),
+        step,
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use crate::responses::{CreateResponse, Item};
 
-    fn playing(script: &Script, items: &Value) -> Option<Playing> {
+    fn playing<'a>(script: &'a Script, items: &Value) -> Option<Playing<'a>> {
         let items: Vec<Item> = serde_json::from_value(items.clone()).unwrap();
         let items: Vec<&Item> = items.iter().collect();
         script.playing(&View {
@@ -137,8 +137,8 @@ mod tests {
     }
 
     fn said(script: &Script, items: &Value) -> Option<String> {
-        let say = playing(script, items)?.step.say;
-        say.map(|it| it.into_vec().concat())
+        let say = playing(script, items)?.step.say.as_ref();
+        say.map(|it| it.as_slice().concat())
     }
 
     #[test]

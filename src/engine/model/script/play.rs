@@ -8,49 +8,50 @@ use crate::engine::model::ToolCall;
 use crate::responses::Error;
 
 /// A step that is ready to be played: whom its calls go to is known.
-pub struct Playing {
-    pub step: ScriptStep,
+pub struct Playing<'a> {
+    pub step: &'a ScriptStep,
     pub calls: Vec<ToolCall>,
 }
 
-impl Playing {
+impl Playing<'_> {
     /// Plays it: what the step says goes out through `emitter`, and its calls are returned. A step
     /// with another end returns the error that the answer ends with.
     pub async fn play(self, emitter: &mut Emitter) -> Result<Vec<ToolCall>, Error> {
         let Self { step, calls } = self;
         // A refusal has an HTTP status only as long as nothing was said.
         if !matches!(step.end, End::Refuse(_)) {
-            emitter.begin();
+            emitter.begin().await;
         }
         wait(step.delay).await;
-        if let Some(event) = step.event {
-            emitter.event(event);
+        if let Some(event) = &step.event {
+            emitter.event(event.clone()).await;
         }
-        if let Some(summary) = step.reasoning {
-            emitter.reasoning(&summary);
+        if let Some(summary) = &step.reasoning {
+            emitter.reasoning(summary).await;
         }
-        if let Some(item) = step.item {
-            emitter.whole(item);
+        if let Some(item) = &step.item {
+            emitter.whole(item.clone()).await;
         }
-        if let Some(say) = step.say {
-            let pieces = say.into_vec();
-            let open = emitter.text_started();
+        if let Some(say) = &step.say {
+            let pieces = say.as_slice();
+            let open = emitter.text_started().await;
             for (index, piece) in pieces.iter().enumerate() {
                 if index > 0 {
                     wait(step.pause).await;
                 }
-                emitter.text_delta(&open, 0, piece);
+                emitter.text_delta(&open, 0, piece).await;
             }
             // An answer that breaks off does so in the middle of what it says.
-            match &step.end {
-                End::Fail(_) | End::Cut => {}
-                End::Incomplete(_) => emitter.text_ended(&open, &pieces.concat(), "incomplete"),
-                End::Calls(_) | End::Refuse(_) => {
-                    emitter.text_ended(&open, &pieces.concat(), "completed");
-                }
+            let status = match &step.end {
+                End::Fail(_) | End::Cut => None,
+                End::Incomplete(_) => Some("incomplete"),
+                End::Calls(_) | End::Refuse(_) => Some("completed"),
+            };
+            if let Some(status) = status {
+                emitter.text_ended(&open, &pieces.concat(), status).await;
             }
         }
-        match step.end {
+        match &step.end {
             End::Calls(_) => Ok(calls),
             End::Fail(failure) => Err(failure.into()),
             End::Refuse(refusal) => Err(refusal.into()),

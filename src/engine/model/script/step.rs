@@ -100,9 +100,9 @@ pub fn is_of_model(item: &Item) -> bool {
 }
 
 impl Pieces {
-    pub fn into_vec(self) -> Vec<String> {
+    pub fn as_slice(&self) -> &[String] {
         match self {
-            Self::One(text) => vec![text],
+            Self::One(text) => std::slice::from_ref(text),
             Self::Several(pieces) => pieces,
         }
     }
@@ -116,41 +116,41 @@ impl Default for Arguments {
 
 impl Arguments {
     /// The arguments as an `mcp_call` has them.
-    pub fn into_text(self) -> String {
+    pub fn to_text(&self) -> String {
         match self {
-            Self::Object(fields) => Value::Object(fields).to_string(),
-            Self::Text(text) => text,
+            Self::Object(fields) => Value::Object(fields.clone()).to_string(),
+            Self::Text(text) => text.clone(),
         }
     }
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
+impl From<&Failure> for Error {
+    fn from(failure: &Failure) -> Self {
         Self::Failed(ApiError {
-            message: failure.message,
-            code: Some(failure.code),
+            message: failure.message.clone(),
+            code: Some(failure.code.clone()),
             ..ApiError::default()
         })
     }
 }
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
+impl From<&Refusal> for Error {
+    fn from(refusal: &Refusal) -> Self {
         let error = ApiError {
-            message: refusal.message,
-            kind: refusal.r#type,
-            param: refusal.param,
-            code: refusal.code,
+            message: refusal.message.clone(),
+            kind: refusal.r#type.clone(),
+            param: refusal.param.clone(),
+            code: refusal.code.clone(),
         };
         Self::of_refusal(refusal.status, error, None)
     }
 }
 
 /// Why an answer is `incomplete`; the response itself is the engine's to make.
-pub fn incomplete(reason: String) -> Error {
+pub fn incomplete(reason: &str) -> Error {
     Error::NotCompleted {
         status: "incomplete".to_owned(),
-        reason: Some(reason),
+        reason: Some(reason.to_owned()),
         response: Box::new(Response::new(Map::new())),
     }
 }

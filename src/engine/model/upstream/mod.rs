@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::names::{Function, Names};
 use super::{ToolCall, View};
 use crate::engine::emit::Emitter;
-use crate::responses::{self, Client, CreateResponse, Error, Event, Item, ToolEntry};
+use crate::responses::{Client, CreateResponse, Error, Item, ToolEntry};
 use relay::Relay;
 
 /// A model that is asked over HTTP.
@@ -87,21 +87,10 @@ impl Asking<'_> {
             UpstreamApi::Responses => client.create_stream(&self.request).await?,
             UpstreamApi::Chat => client.create_chat_stream(&self.request).await?,
         };
-        emitter.begin();
+        emitter.begin().await;
         let mut relay = Relay::new(emitter, &self.names);
-        let take = |event: &Event| {
-            relay.take(event);
-            Ok::<(), Error>(())
-        };
-        let ended = responses::read_to_end(events, take).await;
-        // What it did say is told before it is told why there is no more.
-        match &ended {
-            Ok(response) => relay.rest(response),
-            Err(Error::NotCompleted { response, .. }) => relay.rest(response),
-            Err(_) => {}
-        }
+        relay.read(events).await?;
         let calls = relay.into_calls();
-        ended?;
         Ok(calls.map(|call| self.tool_call(&call)).collect())
     }
 

@@ -1,24 +1,34 @@
 //! Passes on what an upstream response says, with the numbers and ids of this one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
+use futures::StreamExt;
 use serde_json::{Map, Value};
 
 use super::function_call;
 use crate::engine::emit::{Emitter, Open};
 use crate::engine::model::names::{Function, Names};
 use crate::engine::response::Usage;
-use crate::responses::{Event, EventKind, Item, Response};
+use crate::responses::{Ending, Error, Event, EventKind, EventStream, Item, Response};
 
 /// Passes on what an upstream response says, but for its calls of MCP tools.
 pub struct Relay<'a> {
     emitter: &'a mut Emitter,
     names: &'a Names,
-    /// The items that were passed on and are not done, by their index upstream.
-    open: HashMap<usize, Open>,
-    done: HashSet<usize>,
-    /// The calls of MCP tools, by their index upstream.
-    calls: BTreeMap<usize, Map<String, Value>>,
+    /// What became of the items that the stream told of, by their index upstream.
+    items: HashMap<usize, Told>,
+    /// The index of each of these items that has an id.
+    indexes: HashMap<String, usize>,
+    /// The calls of MCP tools, with their index upstream.
+    calls: Vec<(usize, Map<String, Value>)>,
+}
+
+/// What became of an item.
+enum Told {
+    /// It was passed on, and is not done.
+    Open { open: Open, kind: String },
+    /// It is done, or is not passed on.
+    Over,
 }
 
 impl<'a> Relay<'a> {
@@ -26,68 +36,176 @@ impl<'a> Relay<'a> {
         Self {
             emitter,
             names,
-            open: HashMap::new(),
-            done: HashSet::new(),
-            calls: BTreeMap::new(),
+            items: HashMap::new(),
+            indexes: HashMap::new(),
+            calls: Vec::new(),
         }
     }
 
     /// The calls that were not passed on, in the order in which they were asked for.
-    pub fn into_calls(self) -> impl Iterator<Item = Map<String, Value>> {
-        self.calls.into_values()
+    pub fn into_calls(mut self) -> impl Iterator<Item = Map<String, Value>> {
+        self.calls.sort_by_key(|(index, _)| *index);
+        self.calls.into_iter().map(|(_, call)| call)
     }
 
-    /// Passes an event on, if it tells of an item.
-    pub fn take(&mut self, event: &Event) {
-        match event.kind() {
-            EventKind::OutputItemAdded { output_index, item } => {
-                if is_of_model(item) && !self.is_held_back(item) {
-                    let open = self.emitter.relay_added(item.clone());
-                    self.open.insert(*output_index, open);
+    /// Passes on what the events tell, until the response ends.
+    pub async fn read(&mut self, mut events: EventStream) -> Result<(), Error> {
+        let mut ending = Ending::default();
+        while let Some(event) = events.next().await {
+            let event = event?;
+            match event.name() {
+                "response.output_item.added" => self.begin(event).await?,
+                "response.output_item.done" => self.end(event).await?,
+                name if is_of_part(name) => self.part(event).await,
+                _ => {
+                    let kind = event.into_kind();
+                    let ended = ending.take(&kind);
+                    // What it did say is told before it is told why there is no more.
+                    if let EventKind::Completed { response }
+                    | EventKind::Incomplete { response }
+                    | EventKind::Failed { response } = &kind
+                    {
+                        self.rest(response).await?;
+                    }
+                    match ended {
+                        None => {}
+                        // An item that is never done would be one without its text.
+                        Some(Ok(_) | Err(Error::NotCompleted { .. })) if self.has_open() => {
+                            return Err(Error::Truncated);
+                        }
+                        Some(ended) => return ended.map(|_| ()),
+                    }
                 }
             }
-            EventKind::OutputItemDone { output_index, item } => {
-                self.end(*output_index, item.clone());
-            }
-            // The response as a whole is the engine's own.
-            EventKind::Created { .. }
-            | EventKind::InProgress { .. }
-            | EventKind::Completed { .. }
-            | EventKind::Incomplete { .. }
-            | EventKind::Error { .. } => {}
-            EventKind::Failed { response } => self.rest(response),
-            _ => {
-                let open = event.output_index().and_then(|it| self.open.get(&it));
-                if let Some(open) = open {
-                    self.emitter.relay(open, event.data().clone());
-                }
-            }
+        }
+        Err(ending.missing())
+    }
+
+    async fn begin(&mut self, event: Event) -> Result<(), Error> {
+        let Some((index, item)) = item_of(event) else {
+            return Ok(());
+        };
+        if self.items.contains_key(&index) {
+            return Ok(());
+        }
+        self.remember(index, &item);
+        if !is_of_model(&item) {
+            self.items.insert(index, Told::Over);
+        } else if !self.is_held_back(&item) {
+            let kind = item.kind().to_owned();
+            let item = self.adopted(item);
+            let open = self.emitter.added(item).await;
+            self.items.insert(index, Told::Open { open, kind });
+        }
+        Ok(())
+    }
+
+    async fn part(&mut self, event: Event) {
+        let told = event.output_index().and_then(|it| self.items.get(&it));
+        let data = event.data();
+        let is_of_whole = ["response", "item", "error"]
+            .iter()
+            .any(|it| data.contains_key(*it));
+        if let Some(Told::Open { open, .. }) = told
+            && !is_of_whole
+        {
+            self.emitter.relay(open, event.into_data()).await;
+        }
+    }
+
+    async fn end(&mut self, event: Event) -> Result<(), Error> {
+        match item_of(event) {
+            Some((index, item)) => self.done(index, item).await,
+            None => Ok(()),
         }
     }
 
     /// What the stream did not tell item by item, and what it took.
-    pub fn rest(&mut self, response: &Response) {
-        for (index, item) in response.output().into_iter().enumerate() {
-            self.end(index, item);
-        }
+    async fn rest(&mut self, response: &Response) -> Result<(), Error> {
         self.emitter.used(Usage::of(response));
+        let output = response.object().get("output").and_then(Value::as_array);
+        let output = output.map_or(&[][..], Vec::as_slice);
+        for (value, index) in output.iter().zip(self.indexes_of(output)) {
+            if !matches!(self.items.get(&index), Some(Told::Over))
+                && let Some(item) = read(value.clone())
+            {
+                self.done(index, item).await?;
+            }
+        }
+        Ok(())
     }
 
-    fn end(&mut self, index: usize, item: Item) {
-        if !self.done.insert(index) {
-            return;
+    /// The indexes by which the stream told of the items of the output, as far as it did: servers
+    /// number items as they like, and give an id twice.
+    fn indexes_of(&self, output: &[Value]) -> Vec<usize> {
+        let mut told: Vec<usize> = self.items.keys().copied().collect();
+        told.sort_unstable();
+        let in_order = told.len() == output.len();
+        let mut taken = HashSet::new();
+        let places = output.iter().enumerate().map(|(place, item)| {
+            let id = item.get("id").and_then(Value::as_str);
+            let by_id = id.and_then(|id| self.indexes.get(id)).copied();
+            let by_place = self.items.contains_key(&place).then_some(place);
+            let by_order = in_order.then(|| told[place]);
+            let candidates = [by_id, by_place, by_order, Some(place)];
+            let index = candidates
+                .into_iter()
+                .flatten()
+                .find(|it| !taken.contains(it));
+            let index = index.unwrap_or(usize::MAX - place);
+            taken.insert(index);
+            index
+        });
+        places.collect()
+    }
+
+    async fn done(&mut self, index: usize, item: Item) -> Result<(), Error> {
+        self.remember(index, &item);
+        let is_held_back = self.is_held_back(&item);
+        match self.items.get(&index) {
+            Some(Told::Over) => return Ok(()),
+            // As another item than it began, it is not done.
+            Some(Told::Open { kind, .. })
+                if is_held_back || !is_of_model(&item) || item.kind() != kind =>
+            {
+                return Ok(());
+            }
+            Some(Told::Open { .. }) | None => {}
         }
+        let told = self.items.insert(index, Told::Over);
         if !is_of_model(&item) {
-            return;
+            return Ok(());
         }
-        if let Some(call) = function_call(&item).filter(|_| self.is_held_back(&item)) {
-            self.calls.insert(index, call.clone());
-            return;
+        match (told, item) {
+            (Some(Told::Open { open, .. }), item) => self.emitter.done(&open, item).await,
+            (_, Item::Other(call)) if is_held_back => self.calls.push((index, call)),
+            (_, item) => {
+                let item = self.adopted(item);
+                self.emitter.whole(item).await;
+            }
         }
-        match self.open.remove(&index) {
-            Some(open) => self.emitter.relay_done(&open, item),
-            None => self.emitter.whole(item),
+        Ok(())
+    }
+
+    fn remember(&mut self, index: usize, item: &Item) {
+        if let Some(id) = item.id().filter(|it| !it.is_empty()) {
+            self.indexes.entry(id.to_owned()).or_insert(index);
         }
+    }
+
+    /// Whether an item was passed on, and is not done.
+    fn has_open(&self) -> bool {
+        let mut told = self.items.values();
+        told.any(|it| matches!(it, Told::Open { .. }))
+    }
+
+    /// A message gets an id of this response; what else there is keeps its own, by which the upstream
+    /// knows it.
+    fn adopted(&self, mut item: Item) -> Item {
+        if matches!(item, Item::Message(_)) {
+            item.set_id(self.emitter.ids().next("msg"));
+        }
+        item
     }
 
     /// A call is passed on only if it is of the client's own function.
@@ -97,6 +215,21 @@ impl<'a> Relay<'a> {
             name.and_then(|name| self.names.function(name)) != Some(&Function::Client)
         })
     }
+}
+
+/// The item of an event that tells where it is.
+fn item_of(event: Event) -> Option<(usize, Item)> {
+    let index = event.output_index()?;
+    let item = event.into_data().remove("item")?;
+    Some((index, read(item)?))
+}
+
+/// An item of an output, which has a type.
+fn read(item: Value) -> Option<Item> {
+    let has_type = item.get("type").is_some_and(Value::is_string);
+    has_type
+        .then(|| serde_json::from_value(item).ok())
+        .flatten()
 }
 
 /// Which tools there are, which calls were made and what was approved is known here and not upstream:
@@ -109,4 +242,14 @@ fn is_of_model(item: &Item) -> bool {
         | Item::McpApprovalResponse(_) => false,
         Item::Message(_) | Item::Other(_) => !item.kind().starts_with("mcp_"),
     }
+}
+
+/// Whether an event with this `type` tells of a part of an item, such as
+/// `response.output_text.delta`. The events of a whole response have one word less, and those of MCP
+/// are the engine's.
+fn is_of_part(name: &str) -> bool {
+    let Some(name) = name.strip_prefix("response.") else {
+        return false;
+    };
+    name.contains('.') && !name.starts_with("mcp_") && !name.starts_with("output_item.")
 }
