@@ -6,10 +6,14 @@ use serde_json::{Map, Value, json};
 
 use super::ids::{Ids, unix_now};
 use super::response::{Draft, End, Usage};
+use crate::budget::{Budget, Held};
 use crate::responses::{
     Content, Error, Event, EventKind, Item, McpApprovalRequest, McpCall, McpListTools,
     McpListToolsTool, Message, Response,
 };
+
+/// An item is in the output, in the response that ends it, and in what is kept.
+const COPIES: u64 = 3;
 
 /// Sends the events of one response, in the order and with the keys that OpenAI was recorded with.
 /// Each is waited for until somebody has read it.
@@ -22,6 +26,8 @@ pub struct Emitter {
     output: Vec<Item>,
     /// What upstream models took, if any was asked.
     usage: Option<Usage>,
+    /// What the items of upstream models take in memory.
+    held: Option<Held>,
     ids: Ids,
 }
 
@@ -44,6 +50,7 @@ impl Emitter {
             has_begun: false,
             output: Vec::new(),
             usage: None,
+            held: None,
             ids,
         }
     }
@@ -338,6 +345,19 @@ impl Emitter {
             None => self.part_added(open, content_index, part.clone()).await,
         }
         self.part_ended(open, content_index, part).await;
+    }
+
+    /// The items of an upstream model take `bytes` more, of which the response may have `most`.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] and [`Error::NoMemory`].
+    pub fn hold(&mut self, bytes: u64, most: usize, budget: &Budget) -> Result<(), Error> {
+        let held = self.held.get_or_insert_with(|| budget.empty());
+        held.grow(bytes.saturating_mul(COPIES))?;
+        match held.bytes() > (most as u64).saturating_mul(COPIES) {
+            true => Err(Error::TooLarge(most)),
+            false => Ok(()),
+        }
     }
 
     /// An upstream model took that much.

@@ -486,6 +486,24 @@ fn an_upstream_that_breaks_off_ends_the_stream_as_a_failure() {
 }
 
 #[test]
+fn an_upstream_that_sends_too_much_is_a_failure_with_a_name() {
+    let item = |index| json!({"type": "reasoning", "id": format!("rs_{index}"), "summary": []});
+    let items: Value = (0..1001).map(item).collect();
+    let api = Api::start([Answer::whole(&items), Answer::streamed(&items)]);
+    let gateway = upstream(&api, &[]);
+    let message = "The model's server sent too much: the answer has more than 1000 items.";
+    let reply = gateway.post("/responses", &json!({"model": "m", "input": "Hi"}));
+    assert_eq!(reply.status(), 502, "{}", reply.text);
+    assert_eq!(reply.json()["error"]["message"], message);
+
+    let mut events = gateway.stream(&json!({"model": "m", "input": "Hi", "stream": true}));
+    assert_eq!(events.until("error")["error"]["message"], message);
+    let failed = events.until("response.failed");
+    assert_eq!(failed["response"]["error"]["message"], message);
+    assert_eq!(failed["response"]["output"].as_array().unwrap().len(), 1000);
+}
+
+#[test]
 fn an_upstream_gains_mcp_servers_and_sees_nothing_of_them() {
     let server = dice_server();
     let api = Api::start([

@@ -725,7 +725,7 @@ fn without_mcp(recorded: Vec<Value>) -> Vec<Value> {
     kept
 }
 
-/// An event without what the engine gives it: the ids of messages, and the response around the
+/// An event without what the engine gives it: the ids of items, and the response around the
 /// output, of which the types are left.
 fn without_ids(event: &Value) -> Value {
     let mut event = event.clone();
@@ -737,7 +737,7 @@ fn without_ids(event: &Value) -> Value {
     if event.get("item").is_some() {
         event["item"] = item_without_id(&event["item"]);
     }
-    if event.get("content_index").is_some() {
+    if event.get("item_id").is_some() {
         event["item_id"].take();
     }
     event
@@ -746,9 +746,7 @@ fn without_ids(event: &Value) -> Value {
 fn item_without_id(item: &Value) -> Value {
     let mut item = item.clone();
     let fields = item.as_object_mut().unwrap();
-    if fields["type"] == "message" {
-        fields.remove("id");
-    }
+    fields.remove("id");
     // A call of 2025 has no status; ours says that there is none.
     if fields.get("status") == Some(&Value::Null) {
         fields.remove("status");

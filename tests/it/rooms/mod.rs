@@ -10,4 +10,5 @@ mod mcp_faults;
 mod mcp_pool;
 mod parity;
 mod script;
+mod strangers;
 mod upstream;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value, json};
 
 use super::function_call;
-use crate::engine::ids::ANY_KIND;
+use crate::engine::ids::{ANY_KIND, upstreams_id};
 use crate::engine::model::names::Names;
 use crate::responses::{
     Item, McpApprovalRequest, McpApprovalResponse, McpCall, McpCallError, Message,
@@ -57,18 +57,22 @@ pub fn input(items: &[&Item], names: &Names) -> Vec<Item> {
                 let name = names.of_tool(&call.server_label, &call.name);
                 input.extend(function(&call.id, name, &call.arguments, &result(call)));
             }
-            Item::Other(fields) => input.push(Item::Other(without_our_id(fields))),
+            Item::Other(fields) => input.push(Item::Other(with_upstreams_id(fields))),
             Item::McpListTools(_) | Item::McpApprovalResponse(_) => {}
         }
     }
     without_stray_reasoning(input)
 }
 
-/// What had no id got one when it was kept; the upstream would look for the kind of the item in it.
-fn without_our_id(item: &Map<String, Value>) -> Map<String, Value> {
+/// The item with the id that the upstream gave it. What had none got one when it was kept; the
+/// upstream would look for the kind of the item in it.
+fn with_upstreams_id(item: &Map<String, Value>) -> Map<String, Value> {
     let mut item = item.clone();
-    let id = item.get("id").and_then(Value::as_str);
-    if id.is_some_and(|id| id.split('_').next() == Some(ANY_KIND)) {
+    let id = item.get("id").and_then(Value::as_str).unwrap_or_default();
+    if let Some(upstreams) = upstreams_id(id) {
+        let upstreams = upstreams.to_owned();
+        item.insert("id".to_owned(), upstreams.into());
+    } else if id.split('_').next() == Some(ANY_KIND) {
         item.shift_remove("id");
     }
     item

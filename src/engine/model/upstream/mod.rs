@@ -2,6 +2,7 @@
 //! functions, so it sees no server's URL and no credentials.
 
 mod input;
+mod kind;
 mod relay;
 mod request;
 
@@ -88,7 +89,7 @@ impl Asking<'_> {
             UpstreamApi::Chat => client.create_chat_stream(&self.request).await?,
         };
         emitter.begin().await;
-        let mut relay = Relay::new(emitter, &self.names);
+        let mut relay = Relay::new(emitter, &self.names, client.limits());
         relay.read(events).await?;
         let calls = relay.into_calls();
         Ok(calls.map(|call| self.tool_call(&call)).collect())

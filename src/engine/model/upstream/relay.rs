@@ -6,15 +6,20 @@ use futures::StreamExt;
 use serde_json::{Map, Value};
 
 use super::function_call;
+use super::kind::{self, id_prefix};
+use crate::budget::{members_size, value_size};
 use crate::engine::emit::{Emitter, Open};
 use crate::engine::model::names::{Function, Names};
 use crate::engine::response::Usage;
-use crate::responses::{Ending, Error, Event, EventKind, EventStream, Item, Response};
+use crate::responses::{
+    Content, Ending, Error, Event, EventKind, EventStream, Item, Limits, Response,
+};
 
 /// Passes on what an upstream response says, but for its calls of MCP tools.
 pub struct Relay<'a> {
     emitter: &'a mut Emitter,
     names: &'a Names,
+    limits: &'a Limits,
     /// What became of the items that the stream told of, by their index upstream.
     items: HashMap<usize, Told>,
     /// The index of each of these items that has an id.
@@ -32,10 +37,11 @@ enum Told {
 }
 
 impl<'a> Relay<'a> {
-    pub fn new(emitter: &'a mut Emitter, names: &'a Names) -> Self {
+    pub fn new(emitter: &'a mut Emitter, names: &'a Names, limits: &'a Limits) -> Self {
         Self {
             emitter,
             names,
+            limits,
             items: HashMap::new(),
             indexes: HashMap::new(),
             calls: Vec::new(),
@@ -56,7 +62,7 @@ impl<'a> Relay<'a> {
             match event.name() {
                 "response.output_item.added" => self.begin(event).await?,
                 "response.output_item.done" => self.end(event).await?,
-                name if is_of_part(name) => self.part(event).await,
+                name if kind::is_of_part(name) => self.part(event).await,
                 _ => {
                     let kind = event.into_kind();
                     let ended = ending.take(&kind);
@@ -89,9 +95,11 @@ impl<'a> Relay<'a> {
             return Ok(());
         }
         self.remember(index, &item);
-        if !is_of_model(&item) {
+        if !kind::is_of_model(&item) {
             self.items.insert(index, Told::Over);
         } else if !self.is_held_back(&item) {
+            self.count()?;
+            self.hold(&item)?;
             let kind = item.kind().to_owned();
             let item = self.adopted(item);
             let open = self.emitter.added(item).await;
@@ -166,16 +174,20 @@ impl<'a> Relay<'a> {
             Some(Told::Over) => return Ok(()),
             // As another item than it began, it is not done.
             Some(Told::Open { kind, .. })
-                if is_held_back || !is_of_model(&item) || item.kind() != kind =>
+                if is_held_back || !kind::is_of_model(&item) || item.kind() != kind =>
             {
                 return Ok(());
             }
             Some(Told::Open { .. }) | None => {}
         }
         let told = self.items.insert(index, Told::Over);
-        if !is_of_model(&item) {
+        if !kind::is_of_model(&item) {
             return Ok(());
         }
+        if told.is_none() {
+            self.count()?;
+        }
+        self.hold(&item)?;
         match (told, item) {
             (Some(Told::Open { open, .. }), item) => self.emitter.done(&open, item).await,
             (_, Item::Other(call)) if is_held_back => self.calls.push((index, call)),
@@ -199,13 +211,38 @@ impl<'a> Relay<'a> {
         told.any(|it| matches!(it, Told::Open { .. }))
     }
 
-    /// A message gets an id of this response; what else there is keeps its own, by which the upstream
-    /// knows it.
+    /// The item with an id of this response.
     fn adopted(&self, mut item: Item) -> Item {
-        if matches!(item, Item::Message(_)) {
-            item.set_id(self.emitter.ids().next("msg"));
-        }
+        let ids = self.emitter.ids();
+        let prefix = id_prefix(item.kind());
+        let id = match &item {
+            // The upstream is never sent the id of a message.
+            Item::Message(_) => ids.next(prefix),
+            _ => ids.around(prefix, item.id().unwrap_or_default()),
+        };
+        item.set_id(id);
         item
+    }
+
+    /// Counts one more item.
+    fn count(&self) -> Result<(), Error> {
+        let most = self.limits.max_items;
+        let items = self.emitter.output().len() + self.calls.len();
+        match items < most {
+            true => Ok(()),
+            false => Err(Error::TooMany {
+                what: "items",
+                most,
+            }),
+        }
+    }
+
+    /// Takes the memory for an item.
+    fn hold(&mut self, item: &Item) -> Result<(), Error> {
+        let Limits {
+            max_memory, budget, ..
+        } = self.limits;
+        self.emitter.hold(size_of(item), *max_memory, budget)
     }
 
     /// A call is passed on only if it is of the client's own function.
@@ -232,24 +269,17 @@ fn read(item: Value) -> Option<Item> {
         .flatten()
 }
 
-/// Which tools there are, which calls were made and what was approved is known here and not upstream:
-/// of an item that says so, the next turn would believe it.
-fn is_of_model(item: &Item) -> bool {
+fn size_of(item: &Item) -> u64 {
     match item {
-        Item::McpListTools(_)
-        | Item::McpCall(_)
-        | Item::McpApprovalRequest(_)
-        | Item::McpApprovalResponse(_) => false,
-        Item::Message(_) | Item::Other(_) => !item.kind().starts_with("mcp_"),
+        Item::Other(fields) => members_size(fields),
+        Item::Message(message) => {
+            let content = match &message.content {
+                Content::Text(text) => text.len() as u64,
+                Content::Parts(parts) => parts.iter().map(value_size).sum(),
+            };
+            content + members_size(&message.rest)
+        }
+        // Not passed on.
+        _ => 0,
     }
-}
-
-/// Whether an event with this `type` tells of a part of an item, such as
-/// `response.output_text.delta`. The events of a whole response have one word less, and those of MCP
-/// are the engine's.
-fn is_of_part(name: &str) -> bool {
-    let Some(name) = name.strip_prefix("response.") else {
-        return false;
-    };
-    name.contains('.') && !name.starts_with("mcp_") && !name.starts_with("output_item.")
 }
