@@ -100,11 +100,6 @@ impl Held {
         Ok(())
     }
 
-    /// Takes over what `other` holds of the same budget.
-    pub fn merge(&mut self, mut other: Self) {
-        self.bytes += std::mem::take(&mut other.bytes);
-    }
-
     /// Holds `bytes` from now on, whether they are more or less than before.
     ///
     /// # Errors

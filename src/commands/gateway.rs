@@ -121,14 +121,19 @@ pub struct Setup {
     model: Model,
     key: Option<Key>,
     store: Store,
+    /// What all requests hold together: what they say and go on from, what MCP servers and the
+    /// upstream answer.
+    budget: Budget,
 }
 
 /// Reads and opens the files that the arguments name. Nothing is served yet.
 pub fn read(args: GatewayArgs, ui: &mut Ui) -> Result<Setup, Error> {
+    let budget = Budget::new(MEMORY);
     Ok(Setup {
-        model: args.model(ui)?,
+        model: args.model(&budget, ui)?,
         key: args.key()?,
         store: args.store()?,
+        budget,
         args,
     })
 }
@@ -139,6 +144,7 @@ pub async fn gateway(setup: Setup, ui: &mut Ui) -> Result<ExitStatus, Error> {
         model,
         key,
         store,
+        budget,
     } = setup;
     let (listener, address) = listen::listen(&args.host, args.port).await?;
     if args.no_auth && !address.ip().is_loopback() {
@@ -146,8 +152,7 @@ pub async fn gateway(setup: Setup, ui: &mut Ui) -> Result<ExitStatus, Error> {
     }
 
     let stop = CancellationToken::new();
-    let budget = Budget::new(MEMORY);
-    let clients = ClientPool::new(args.pool(address));
+    let clients = ClientPool::new(args.pool(address, &budget));
     let engine = Engine::shared(model, clients, store, budget);
     let demanded = key.as_ref().map(|key| ApiKey::new(key.secret()));
     let served = Gateway::new(engine, stop.clone());
@@ -189,9 +194,9 @@ impl GatewayArgs {
         (level.or(Some(Level::WARN)), format)
     }
 
-    fn model(&self, ui: &Ui) -> Result<Model, Error> {
+    fn model(&self, budget: &Budget, ui: &Ui) -> Result<Model, Error> {
         if self.model == "upstream" {
-            return Ok(Model::Upstream(self.upstream.model(ui)?));
+            return Ok(Model::Upstream(self.upstream.model(budget, ui)?));
         }
         if let Some(flag) = self.upstream.given() {
             return Err(Error::NeedsUpstream { flag });
@@ -217,13 +222,14 @@ impl GatewayArgs {
     }
 
     /// The gateway connects to where its clients say, and so not to everywhere.
-    fn pool(&self, listening: SocketAddr) -> PoolOptions {
+    fn pool(&self, listening: SocketAddr, budget: &Budget) -> PoolOptions {
         PoolOptions {
             reach: Reach::Guarded {
                 allow_private: self.allow_private,
                 // Clients on this machine reach its services anyway.
                 allow_loopback: self.allow_loopback || listening.ip().is_loopback(),
             },
+            budget: budget.clone(),
             ..PoolOptions::default()
         }
     }
@@ -269,7 +275,7 @@ impl UpstreamArgs {
         }
     }
 
-    fn model(&self, ui: &Ui) -> Result<Upstream, Error> {
+    fn model(&self, budget: &Budget, ui: &Ui) -> Result<Upstream, Error> {
         let url = args::http_url(
             self.upstream_url.as_deref().unwrap_or(OPENAI),
             "--upstream-url",
@@ -287,6 +293,7 @@ impl UpstreamArgs {
         let limits = Limits {
             max_bytes: MAX_ANSWER,
             max_memory: MAX_ANSWER,
+            budget: budget.clone(),
             ..Limits::default()
         };
         let client = Client::new(&url, &key, limits, retries, ui.on_retry())?;

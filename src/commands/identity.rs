@@ -198,6 +198,7 @@ mod tests {
             program: words[0].to_owned(),
             arguments: words[1..].iter().map(|it| (*it).to_owned()).collect(),
             environment: Vec::new(),
+            withheld: Vec::new(),
             folder: None,
         }
     }

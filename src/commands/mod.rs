@@ -25,6 +25,7 @@ use std::time::SystemTime;
 
 use crate::error::Error;
 use crate::exit::ExitStatus;
+use crate::mcp;
 use crate::ui::{LogFormat, Ui};
 
 #[derive(Debug, clap::Subcommand)]
@@ -92,9 +93,19 @@ fn block_on<T>(
     verb: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     clock::check(SystemTime::now())?;
+    let _children = Children;
     let runtime = runtime.enable_all().build().map_err(Error::Runtime)?;
     let ended = runtime.block_on(verb);
     // A thread that reads stdin cannot be woken, and is not waited for.
     runtime.shutdown_background();
     ended
+}
+
+/// The servers that a verb started: none of them outlives it, not even where it panics.
+struct Children;
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        mcp::kill_children();
+    }
 }

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::error::Error;
 use crate::exit::ExitStatus;
+use crate::mcp;
 
 /// How long a verb that asks may take to end after the first signal: a cancelled call is announced,
 /// a server that was started is asked to end.
@@ -125,7 +126,7 @@ fn listen(mut on_signal: impl FnMut(usize, Stop) + Send + 'static) -> Result<(),
     Ok(())
 }
 
-/// Ends the process, if it has not ended by then.
+/// Ends the process and the servers that it started, if it has not ended by then.
 fn end(stop: Stop, grace: Duration) {
     thread::sleep(grace);
     let status = match stop {
@@ -133,6 +134,7 @@ fn end(stop: Stop, grace: Duration) {
         #[cfg(unix)]
         Stop::Terminate => ExitStatus::Terminated,
     };
+    mcp::kill_children();
     #[expect(clippy::exit, reason = "the main thread does not end by itself")]
     std::process::exit(status as i32);
 }
