@@ -297,15 +297,15 @@ impl Turn {
 
     /// The tools that the model may call: those of the lists in context that the request still
     /// names and allows, and that `tool_choice` leaves.
-    fn callable(&self) -> Vec<ListedTool> {
+    fn callable(&self) -> Vec<ListedTool<'_>> {
         let mut callable = Vec::new();
         for server in &self.servers {
             let label = server.label();
             let tools = self.list(label).into_iter().flat_map(|list| &list.tools);
             let tools = tools.filter(|it| self.may_choose(label, &it.name) && server.allows(it));
             callable.extend(tools.map(|tool| ListedTool {
-                server_label: label.to_owned(),
-                tool: tool.clone(),
+                server_label: label,
+                tool,
             }));
         }
         callable

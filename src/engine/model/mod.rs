@@ -8,6 +8,7 @@ mod upstream;
 use serde_json::{Map, Value};
 
 use super::emit::Emitter;
+use super::heavy::heavy;
 use crate::responses::{CreateResponse, Error, Item, McpListToolsTool};
 
 pub use script::{Script, ScriptError};
@@ -30,16 +31,16 @@ pub struct View<'a> {
     /// The conversation, oldest first, with what this response has put out so far.
     pub items: &'a [&'a Item],
     /// The tools that may be called.
-    pub tools: &'a [ListedTool],
+    pub tools: &'a [ListedTool<'a>],
     /// `tool_choice` demands a call.
     pub must_call: bool,
 }
 
 /// A tool, and the server that has it.
-#[derive(Debug, Clone)]
-pub struct ListedTool {
-    pub server_label: String,
-    pub tool: McpListToolsTool,
+#[derive(Debug, Clone, Copy)]
+pub struct ListedTool<'a> {
+    pub server_label: &'a str,
+    pub tool: &'a McpListToolsTool,
 }
 
 /// A call that a model asks for.
@@ -64,7 +65,8 @@ impl Model {
     /// The next step, to be taken.
     pub fn next(&self, view: &View<'_>) -> Next<'_> {
         match self {
-            Self::Rules => Next::Step(rules_step(view)),
+            // Its work is bounded, but not by what a thread of the runtime may take.
+            Self::Rules => Next::Step(heavy(usize::MAX, || rules_step(view))),
             Self::Script(script) => match script.playing(view) {
                 Some(playing) => Next::Playing(Box::new(playing)),
                 None => Next::Step(Step::default()),
@@ -144,7 +146,7 @@ fn rules_step(view: &View<'_>) -> Step {
 fn named(view: &View<'_>, call: rules::Call) -> ToolCall {
     let listed = &view.tools[call.tool];
     ToolCall {
-        server_label: listed.server_label.clone(),
+        server_label: listed.server_label.to_owned(),
         name: listed.tool.name.clone(),
         arguments: Value::Object(call.arguments).to_string(),
     }

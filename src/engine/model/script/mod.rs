@@ -106,7 +106,7 @@ fn ready<'a>(step: &'a ScriptStep, view: &View<'_>) -> Playing<'a> {
     let calls = calls.iter().map(|call| ToolCall {
         server_label: call.server_label.clone().unwrap_or_else(|| {
             let listed = view.tools.iter().find(|it| it.tool.name == call.name);
-            listed.map_or_else(String::new, |it| it.server_label.clone())
+            listed.map_or_else(String::new, |it| it.server_label.to_owned())
         }),
         name: call.name.clone(),
         arguments: call.arguments.to_text(),

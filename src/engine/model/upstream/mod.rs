@@ -48,7 +48,7 @@ impl Upstream {
             upstream: self,
             request: request::of_step(view, &names),
             names,
-            first_label: first.map_or_else(String::new, |it| it.server_label.clone()),
+            first_label: first.map_or_else(String::new, |it| it.server_label.to_owned()),
         }
     }
 }

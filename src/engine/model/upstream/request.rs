@@ -82,8 +82,8 @@ fn functions<'a>(
     names: &'a Names,
 ) -> impl Iterator<Item = ToolEntry> + use<'a> {
     view.tools.iter().filter_map(|listed| {
-        let name = names.of_tool(&listed.server_label, &listed.tool.name)?;
-        let of_server = description_of(view.request, &listed.server_label);
+        let name = names.of_tool(listed.server_label, &listed.tool.name)?;
+        let of_server = description_of(view.request, listed.server_label);
         let descriptions = [listed.tool.description.as_deref(), of_server];
         let descriptions: Vec<&str> = descriptions.into_iter().flatten().collect();
         let function = json!({
@@ -134,9 +134,10 @@ mod tests {
         let list = json!({"type": "mcp_list_tools", "id": "mcpl_1", "server_label": "dice",
             "tools": [tool]});
         let list = serde_json::from_value(list).unwrap();
+        let tool = serde_json::from_value(tool).unwrap();
         let tools = [ListedTool {
-            server_label: "dice".to_owned(),
-            tool: serde_json::from_value(tool).unwrap(),
+            server_label: "dice",
+            tool: &tool,
         }];
         let view = View {
             request: &request,
