@@ -94,7 +94,10 @@ fn question(
 
 /// Asks whether a call may be made at `address`.
 pub fn ask(request: &McpApprovalRequest, address: &str) -> Result<bool, Error> {
-    let size = Term::stderr().size_checked().unwrap_or((24, 80));
+    // A terminal that does not know its size says that it has none.
+    let size = Term::stderr().size_checked();
+    let size = size.filter(|(rows, columns)| *rows > 0 && *columns > 0);
+    let size = size.unwrap_or((24, 80));
     let question = question(request, address, (size.0.into(), size.1.into()));
     let no_answer = |_| Error::NobodyToAsk {
         call: tool_name(&request.server_label, &request.name),
