@@ -21,6 +21,9 @@ use crate::responses::{
 
 /// How many steps a model may take in one turn; a script or a model that never ends is cut here.
 const MOST_STEPS: usize = 64;
+/// How many times a list or a result is in memory until the response is told, beside the one that
+/// came: in its item, in events and in the response. Measured in a gateway.
+const COPIES: u64 = 7;
 
 /// Everything that one request needs until its response is complete.
 pub struct Turn {
@@ -137,6 +140,10 @@ impl Turn {
             let engine = Arc::clone(&engine);
             async move {
                 let listed = engine.clients.list(&server.server).await;
+                let listed = listed.and_then(|mut list| {
+                    hold_copies(&mut list.held)?;
+                    Ok(list)
+                });
                 (open, server, listed)
             }
         });
@@ -395,9 +402,10 @@ impl Turn {
             .clients
             .call(&server.server, name, arguments)
             .await;
-        tools::outcome(called.map(|called| {
+        tools::outcome(called.and_then(|mut called| {
+            hold_copies(&mut called.held)?;
             self.held.push(called.held);
-            called.result
+            Ok(called.result)
         }))
     }
 
@@ -423,6 +431,12 @@ impl Turn {
             ..Usage::default()
         }
     }
+}
+
+/// Holds what the engine makes of a list or a result, beside what is held of it already.
+fn hold_copies(held: &mut Held) -> Result<(), mcp::Error> {
+    held.grow(held.bytes().saturating_mul(COPIES))?;
+    Ok(())
 }
 
 fn last_list<'a>(items: &'a [Item], label: &str) -> Option<&'a McpListTools> {

@@ -158,8 +158,8 @@ async fn a_list_for_which_there_is_no_memory_is_refused_and_the_memory_given_bac
         tool["description"] = "x".repeat(100_000).into();
         asked.result(&json!({"tools": [tool]}))
     });
-    // While it is read, and when it is parsed.
-    for bytes in [50_000, 150_000] {
+    // While it is read, when it is parsed, and when items are made of it.
+    for bytes in [50_000, 150_000, 300_000] {
         let budget = Budget::new(bytes);
         let refused = end(&engine_of(&budget), &server.url).await;
         assert!(
