@@ -7,6 +7,7 @@ mod background;
 mod bridge;
 mod check;
 mod children;
+mod durability;
 mod faults;
 mod files;
 mod gateway;
