@@ -223,9 +223,12 @@ impl HttpClient {
             };
             let ended = "the stream ended before the answer";
             let event = event.ok_or_else(|| Fault::NotMcp(ended.to_owned()))?;
-            let data = event.map_err(stream_error)?.data.unwrap_or_default();
+            let Sse { event, data, .. } = event.map_err(stream_error)?;
+            let data = data.unwrap_or_default();
             let held = unread.take();
-            if data.trim().is_empty() {
+            // Any other event is not of MCP, such as a `ping` that keeps the connection open.
+            let is_message = event.is_none_or(|it| it.is_empty() || it == "message");
+            if !is_message || data.trim().is_empty() {
                 traffic.notification(data.len()).map_err(Fault::from)?;
                 continue;
             }

@@ -202,6 +202,8 @@ impl Transport<RoleClient> for Stdio {
         message: ClientJsonRpcMessage,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
         if let Some(awaited) = Awaited::read(&message) {
+            // The one before it was given up: a late answer to it is no answer to this one.
+            self.awaited.retain(|_, it| !it.is_discovery());
             self.awaited.insert(awaited.id().clone(), awaited);
         }
         if let Some(id) = cancelled(&message) {
@@ -274,7 +276,10 @@ fn cancelled(message: &ClientJsonRpcMessage) -> Option<&RequestId> {
 mod tests {
     use std::time::Instant;
 
-    use rmcp::model::{CallToolRequest, CallToolRequestParams, ClientRequest, GetExtensions};
+    use rmcp::model::{
+        CallToolRequest, CallToolRequestParams, ClientRequest, DiscoverRequest,
+        DiscoverRequestParams, GetExtensions,
+    };
 
     use super::super::excess::Size;
     use super::super::exchange::{Answer, Exchange, Received};
@@ -372,6 +377,21 @@ mod tests {
             let why = outcome(&exchange).unwrap_err();
             assert!(why.contains(words), "{answer}: {why}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_to_a_discovery_that_was_given_up_is_skipped() {
+        let late = r#"{"jsonrpc": "2.0", "id": 6, "error": {"code": -32601, "message": "no"}}"#;
+        let mut server = start(&format!(
+            "read discovery; read call; echo '{late}'; printf '{ANSWER}\\n' a"
+        ));
+        let request = DiscoverRequest::new(DiscoverRequestParams {});
+        let request = ClientRequest::DiscoverRequest(request);
+        let message = ClientJsonRpcMessage::request(request, RequestId::Number(6));
+        server.send(message).await.unwrap();
+        let exchange = call(&mut server).await;
+        assert!(receive(&mut server).await.is_some());
+        assert_eq!(outcome(&exchange).unwrap(), "a");
     }
 
     #[tokio::test]

@@ -68,7 +68,10 @@ async fn a_server_that_asks_and_then_answers_has_its_answer_taken() {
     let server = Mcp::failing("tools/call", |asked| {
         let answer = event(&asked.fields(&json!({"result":
             {"content": [{"type": "text", "text": "[6]"}]}})));
-        let asks = request(1, "ping") + &request(2, "roots/list");
+        // An event of another name is not a message, and is skipped.
+        let asks = "event: ping\ndata: ping\n\n".to_owned()
+            + &request(1, "ping")
+            + &request(2, "roots/list");
         let answered = stream::once(async { asks }).chain(stream::once(async move {
             tokio::time::sleep(Duration::from_millis(200)).await;
             answer
