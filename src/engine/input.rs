@@ -133,7 +133,7 @@ pub fn of_store(error: &store::Error) -> Error {
 /// clients retry. One that would not fit if it were alone is too large: HTTP 413.
 pub fn no_memory(exhausted: Exhausted) -> Error {
     let Exhausted { limit, needed } = exhausted;
-    tracing::warn!(needed, limit, "a request is rejected: {exhausted}");
+    tracing::info!(needed, limit, "a request is rejected: {exhausted}");
     if needed > limit {
         let (needed, limit) = (needed.div_ceil(1024 * 1024), limit / 1024 / 1024);
         let message = format!(

@@ -2,6 +2,7 @@
 
 mod answer;
 mod create;
+mod incoming;
 mod key;
 mod live;
 mod load;

@@ -2,8 +2,6 @@
 //! one connection, and their events go back as frames.
 
 use std::collections::HashMap;
-use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Extension;
@@ -19,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use super::incoming::{Incoming, ONE_READ, is_out_of_memory};
 use super::load::full;
 use super::refusal::{Refusal, refuse, told};
 use super::request::{MAX_BODY, admit, understand};
@@ -31,10 +30,6 @@ use crate::responses::{CreateResponse, Error, Event};
 /// How many lanes a connection has at a time, and how many requests wait in each.
 const MOST_LANES: usize = 16;
 const MOST_WAITING: usize = 16;
-/// The most bytes that are read of a socket at once, and those that a control frame has beside its
-/// payload.
-const ONE_READ: u64 = 128 * 1024;
-const CONTROL_HEAD: u64 = 6;
 /// How often a client that says nothing is asked whether it is there, and how long it may say nothing.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(90);
@@ -66,46 +61,10 @@ pub async fn socket(
         .on_upgrade(move |socket| {
             tasks.track_future(async move {
                 let _place = place;
-                let incoming = Incoming::new(&gateway, &intake);
+                let incoming = Incoming::new(gateway.load.budget.empty(), &intake);
                 Connection::new(socket, incoming, gateway).serve().await;
             })
         })
-}
-
-/// The bytes of a socket that are not yet a whole message.
-#[derive(Clone)]
-struct Incoming(Arc<Mutex<Held>>);
-
-impl Incoming {
-    fn new(gateway: &Gateway, intake: &Intake) -> Self {
-        let incoming = Self(Arc::new(Mutex::new(gateway.load.budget.empty())));
-        let counted = incoming.clone();
-        intake.decide(move |bytes| counted.lock().grow(bytes).is_ok());
-        incoming
-    }
-
-    /// A message came. What was read behind it is less than one read.
-    fn became(&self, message: &Message) {
-        let mut held = self.lock();
-        let rest = match message {
-            Message::Text(text) => held.bytes().saturating_sub(text.len() as u64).min(ONE_READ),
-            Message::Binary(bytes) => held
-                .bytes()
-                .saturating_sub(bytes.len() as u64)
-                .min(ONE_READ),
-            // These come also in the midst of another message.
-            Message::Ping(bytes) | Message::Pong(bytes) => {
-                let length = bytes.len() as u64 + CONTROL_HEAD;
-                held.bytes().saturating_sub(length)
-            }
-            Message::Close(_) => 0,
-        };
-        held.shrink_to(rest);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// One WebSocket. The requests of a lane are answered one after the other, lanes side by side.
@@ -195,7 +154,7 @@ impl Connection {
     /// Takes in what the client says. Returns whether it is still there.
     async fn take(&mut self, message: Message) -> bool {
         self.heard = Instant::now();
-        self.incoming.became(&message);
+        self.incoming.complete(&message);
         let text = match message {
             Message::Text(text) => text,
             Message::Close(_) => return false,
@@ -298,15 +257,6 @@ impl Connection {
         let sent = tokio::time::timeout(SEND_DEADLINE, self.socket.send(message)).await;
         matches!(sent, Ok(Ok(())))
     }
-}
-
-/// Whether nothing more could be read because [`Incoming`] had no memory for it.
-fn is_out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |it| it.source());
-    causes.any(|it| {
-        let io = it.downcast_ref::<io::Error>();
-        io.is_some_and(|it| it.kind() == io::ErrorKind::OutOfMemory)
-    })
 }
 
 /// The answer to one request, and that it is done.
