@@ -77,8 +77,10 @@ fn what_was_acknowledged_survives_a_kill_at_any_moment() {
     }
     let acknowledged = acknowledged.lock().unwrap();
     let (kept, deleted) = (acknowledged.kept.len(), acknowledged.deleted.len());
-    println!("{rounds} kills: {kept} acknowledged, {deleted} of them deleted again");
-    assert!(kept > rounds, "{kept}");
+    assert!(
+        kept > rounds,
+        "{rounds} kills, {kept} acknowledged, {deleted} of them deleted again"
+    );
 }
 
 /// Asks for something, and notes what was acknowledged. Nothing if the gateway is gone.
