@@ -211,5 +211,6 @@ fn a_name_that_approve_gets_wrong_is_refused_where_no_call_needs_approval_too() 
         let run = home.ask(&args);
         assert_eq!(run.exit, Some(2), "{run}");
         assert!(run.stderr.contains("hint: did you mean `look`?"), "{run}");
+        assert!(server.asked("tools/call").is_empty(), "stream: {stream}");
     }
 }
