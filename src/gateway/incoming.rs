@@ -10,9 +10,9 @@ use crate::http::Intake;
 
 /// The most bytes that are read of a socket at once.
 pub const ONE_READ: u64 = 128 * 1024;
-/// So many bytes of each socket are not counted: a message up to this size is refused when it is
+/// So many bytes of each socket are not counted: a message of up to 256 KiB is refused when it is
 /// complete, and the socket goes on.
-const UNCOUNTED: u64 = 256 * 1024;
+const UNCOUNTED: u64 = 256 * 1024 + ONE_READ;
 /// What a control frame of a client has beside its payload (RFC 6455 section 5.2).
 const CONTROL_HEAD: u64 = 6;
 
