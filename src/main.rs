@@ -6,6 +6,10 @@ use clap::{CommandFactory, Parser};
 use mcp_cli::cli::Cli;
 use mcp_cli::ui::Ui;
 
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let mut ui = Ui::new(cli.output());
