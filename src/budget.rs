@@ -24,9 +24,12 @@ struct Shared {
     used: AtomicU64,
 }
 
-/// The budget is used up.
+/// The budget has less left than is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the memory budget of {} MiB is used up", limit / 1024 / 1024)]
+#[error(
+    "it takes {} MiB of memory, and the budget of {} MiB has less left",
+    needed.div_ceil(1024 * 1024), limit / 1024 / 1024
+)]
 pub struct Exhausted {
     /// The whole budget, in bytes.
     pub limit: u64,

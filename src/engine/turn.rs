@@ -173,7 +173,10 @@ impl Turn {
                             .await;
                     }
                     return Err(match error {
-                        mcp::Error::Exhausted(_) => Halt::Model(Error::overloaded(&error)),
+                        // One that does not fit an empty budget never will.
+                        mcp::Error::Exhausted(exhausted) if exhausted.needed <= exhausted.limit => {
+                            Halt::Model(input::no_memory(exhausted))
+                        }
                         _ => Halt::List(failure),
                     });
                 }

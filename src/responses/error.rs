@@ -137,14 +137,6 @@ impl Error {
         )
     }
 
-    /// There is no memory for the request now: HTTP 503, after which clients try again.
-    pub fn overloaded(why: &dyn std::error::Error) -> Self {
-        Self::refused(
-            StatusCode::SERVICE_UNAVAILABLE,
-            ApiError::server_error(format!("There is no room for the request now: {why}.")),
-        )
-    }
-
     /// A refusal of our own.
     pub fn refused(status: StatusCode, error: ApiError) -> Self {
         Self::Refused {

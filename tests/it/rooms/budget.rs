@@ -17,12 +17,15 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tungstenite::{Message, WebSocket};
 
-use crate::support::http_server;
+use crate::support::{Mcp, http_server, roll_dice};
 
 const MIB: u64 = 1024 * 1024;
 
 fn gateway_of(budget: &Budget, model: Model) -> Router {
-    let clients = ClientPool::new(PoolOptions::default());
+    let clients = ClientPool::new(PoolOptions {
+        budget: budget.clone(),
+        ..PoolOptions::default()
+    });
     let store = Store::in_memory(Bounds::default());
     let engine = Engine::shared(model, clients, store, budget.clone());
     gateway::router(Gateway::new(engine, CancellationToken::new()), None)
@@ -112,6 +115,26 @@ async fn what_would_not_fit_if_it_were_alone_is_too_large() {
         assert_eq!(refused["error"]["type"], "invalid_request_error");
     }
     assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_never_fits_is_a_failed_list_and_one_that_does_not_fit_now_is_retried() {
+    let server = Mcp::failing("tools/list", |asked| {
+        let mut tool = roll_dice();
+        tool["description"] = "x".repeat(MIB as usize).into();
+        asked.result(&json!({"tools": [tool]}))
+    });
+    let request = json!({"input": "Hi", "tools": [{"type": "mcp", "server_label": "large",
+        "server_url": server.url, "require_approval": "never"}]});
+    for (limit, held, expected) in [(4, 0, 424), (24, 20, 503), (24, 0, 200)] {
+        let budget = Budget::new(limit * MIB);
+        let gateway = gateway_of(&budget, Model::Rules);
+        let others = budget.hold(held * MIB).unwrap();
+        let (status, answer) = post(&gateway, request.clone()).await;
+        assert_eq!(status, expected, "{limit} {held}: {answer}");
+        drop(others);
+        until_all_is_given_back(&budget).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
