@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// What JSON takes in memory beside its text: an object with its first member, a list with its
@@ -183,6 +184,15 @@ pub fn parsed_size(json: &[u8]) -> u64 {
     size
 }
 
+/// Parses JSON that takes at most `most` bytes once it is parsed, by [`parsed_size`]: a text that is
+/// held as a text may hold many small values. `None` if it takes more, or is not of this type.
+pub fn parse_within<T: DeserializeOwned>(json: &str, most: u64) -> Option<T> {
+    match parsed_size(json.as_bytes()) <= most {
+        true => serde_json::from_str(json).ok(),
+        false => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +238,18 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn json_that_takes_too_much_is_not_parsed() {
+        assert_eq!(parse_within("[1]", 1000), Some(vec![1]));
+        assert_eq!(parse_within::<Vec<u8>>("[1]", 100), None);
+        assert_eq!(parse_within::<Vec<u8>>("{}", 1000), None);
+        let nested = "[0],".repeat(1000);
+        assert_eq!(
+            parse_within::<Value>(&format!("[{nested}0]"), 100_000),
+            None
+        );
     }
 
     #[test]

@@ -200,7 +200,7 @@ impl Call {
             attachments::prepare(folder)?;
         }
 
-        ui.wait(&format!("calling {server_label}.{name}"));
+        ui.wait(&format!("calling {}", ui::tool_name(&server_label, name)));
         let called = clients.call(&server.server, name, arguments).await;
         let called = called.map_err(|source| Error::Call {
             server_label: server_label.clone(),
@@ -215,7 +215,10 @@ impl Call {
         let files = saved.as_ref().and_then(|it| it.as_ref().ok());
         let files = files.map_or(&[][..], |it| &it.files);
         ui.result(&result, files)?;
-        let message = ui::result_text(&result, files);
+        // What failed may repeat the credentials that the server was shown.
+        let message = server
+            .server
+            .without_secrets(ui::result_text(&result, files));
         let damaged = saved.transpose()?.unwrap_or_default().damaged;
         let damaged = (!damaged.is_empty()).then(|| Error::NotBase64(damaged.join("; ")));
         if result.is_error != Some(true) {

@@ -7,7 +7,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use super::input::duplicate;
+use crate::budget::parse_within;
 use crate::responses::{Error, Item, McpApprovalRequest, McpApprovalResponse, McpListToolsTool};
+
+/// The most bytes that arguments take once they are parsed to be compared.
+const MOST_PARSED: u64 = 1024 * 1024;
 
 /// How many requests for approval are remembered; the oldest goes first.
 const MOST: usize = 10_000;
@@ -107,11 +111,12 @@ struct Call {
 }
 
 impl Asked {
-    /// Remembers a call, and the tool as it was when approval was asked for.
-    pub fn remember(&self, request: &McpApprovalRequest, tool: &McpListToolsTool) {
+    /// Remembers a call, and the tool as it was when approval was asked for, with the place of its
+    /// server.
+    pub fn remember(&self, request: &McpApprovalRequest, tool: &McpListToolsTool, place: &str) {
         let call = Call {
             call: digest_of_call(request),
-            definition: digest_of(&json!(tool)),
+            definition: digest_of(&json!([tool, place])),
             was_made: false,
         };
         let mut remembered = self.lock();
@@ -130,11 +135,11 @@ impl Asked {
         call.is_none_or(|it| it.call == digest_of_call(request))
     }
 
-    /// Whether the tool is still what it was when approval was asked for.
-    pub fn is_unchanged(&self, id: &str, tool: &McpListToolsTool) -> bool {
+    /// Whether the tool is still what it was when approval was asked for, and at the same server.
+    pub fn is_unchanged(&self, id: &str, tool: &McpListToolsTool, place: &str) -> bool {
         let remembered = self.lock();
         let call = remembered.calls.get(id);
-        call.is_none_or(|it| it.definition == digest_of(&json!(tool)))
+        call.is_none_or(|it| it.definition == digest_of(&json!([tool, place])))
     }
 
     /// Notes that the call is about to be made. Returns whether it may be: one approval is for one
@@ -159,8 +164,9 @@ pub fn is_same_tool(one: &McpListToolsTool, other: &McpListToolsTool) -> bool {
 
 /// Arguments that were read and written again are the same arguments.
 fn digest_of_call(request: &McpApprovalRequest) -> Vec<u8> {
-    let arguments = serde_json::from_str(&request.arguments)
-        .unwrap_or_else(|_| Value::String(request.arguments.clone()));
+    // Larger ones are the same only if each character is.
+    let arguments = parse_within(&request.arguments, MOST_PARSED)
+        .unwrap_or_else(|| Value::String(request.arguments.clone()));
     digest_of(&json!([request.server_label, request.name, arguments]))
 }
 
@@ -221,7 +227,11 @@ mod tests {
     #[test]
     fn a_call_is_the_one_that_was_asked_for_however_it_is_written() {
         let asked = Asked::default();
-        asked.remember(&request(r#"{"n":3.0,"of":[6]}"#), &tool("Rolls"));
+        asked.remember(
+            &request(r#"{"n":3.0,"of":[6]}"#),
+            &tool("Rolls"),
+            "http://a/",
+        );
         for (arguments, is_same) in [
             (r#"{"of": [6], "n": 3}"#, true),
             (r#"{"n":4,"of":[6]}"#, false),
@@ -245,16 +255,18 @@ mod tests {
     #[test]
     fn a_tool_with_another_description_is_another_tool() {
         let asked = Asked::default();
-        asked.remember(&request("{}"), &tool("Rolls"));
-        assert!(asked.is_unchanged("mcpr_1", &tool("Rolls")));
-        assert!(!asked.is_unchanged("mcpr_1", &tool("Rolls, and mails the dice")));
-        assert!(asked.is_unchanged("mcpr_2", &tool("Anything")));
+        asked.remember(&request("{}"), &tool("Rolls"), "http://a/");
+        assert!(asked.is_unchanged("mcpr_1", &tool("Rolls"), "http://a/"));
+        let mailing = tool("Rolls, and mails the dice");
+        assert!(!asked.is_unchanged("mcpr_1", &mailing, "http://a/"));
+        assert!(!asked.is_unchanged("mcpr_1", &tool("Rolls"), "http://b/"));
+        assert!(asked.is_unchanged("mcpr_2", &tool("Anything"), "http://b/"));
     }
 
     #[test]
     fn one_approval_is_for_one_call() {
         let asked = Asked::default();
-        asked.remember(&request("{}"), &tool("Rolls"));
+        asked.remember(&request("{}"), &tool("Rolls"), "http://a/");
         assert!(asked.spend("mcpr_1"));
         assert!(!asked.spend("mcpr_1"));
         assert!(asked.spend("mcpr_2"), "of another endpoint");
@@ -268,7 +280,7 @@ mod tests {
                 id: number.to_string(),
                 ..request("{}")
             };
-            asked.remember(&request, &tool("Rolls"));
+            asked.remember(&request, &tool("Rolls"), "http://a/");
         }
         assert_eq!(asked.lock().calls.len(), MOST);
     }

@@ -15,6 +15,10 @@ use crate::responses::{
     MCPToolRequireApproval, McpCallError, McpListToolsTool,
 };
 
+/// The most bytes that a tool entry puts into each request to its server. Servers refuse a head of
+/// more, and a connection keeps them for as long as it lasts.
+const MOST_OF_REQUEST: usize = 64 * 1024;
+
 /// A tool entry of a request that this machine can serve.
 #[derive(Clone)]
 pub struct Server {
@@ -60,6 +64,16 @@ impl Server {
                 )));
             }
         }
+        let token = entry.authorization.as_ref().map_or(0, String::len);
+        let url = entry.server_url.as_ref().map_or(0, String::len);
+        let names = headers
+            .iter()
+            .map(|(name, it)| name.as_str().len() + it.len());
+        if token + url + names.sum::<usize>() > MOST_OF_REQUEST {
+            return Err(refuse(format!(
+                "The 'server_url', the 'headers' and the 'authorization' of MCP server '{label}' have more than {MOST_OF_REQUEST} bytes together."
+            )));
+        }
         Ok(Self {
             server: mcp::Server {
                 endpoint,
@@ -74,12 +88,45 @@ impl Server {
         &self.entry.server_label
     }
 
-    /// What it is to the Responses API that this server gave no list of its tools. A server may repeat
-    /// what it was shown: that is not told.
+    /// What it is to the Responses API that this server gave no list of its tools.
     pub fn list_failure(&self, error: &mcp::Error) -> FailedDependency {
-        let mut failure = list_failure(self.label(), error);
-        failure.detail = failure.detail.map(|it| self.server.without_secrets(it));
-        failure
+        list_failure(self.label(), error)
+    }
+
+    /// What came of a call: the output for the model, or the error in its place. A server may repeat
+    /// the credentials that it was shown: they are for neither the model nor the store.
+    pub fn outcome(
+        &self,
+        result: Result<CallToolResult, mcp::Error>,
+    ) -> Result<String, McpCallError> {
+        match result {
+            Ok(result) if result.is_error == Some(true) => {
+                let mut content = json!(result.content);
+                self.redact(&mut content);
+                Err(McpCallError::McpToolExecutionError { content })
+            }
+            Ok(result) => Ok(self.server.without_secrets(output(&result))),
+            Err(error) => Err(call_error(&error)),
+        }
+    }
+
+    fn redact(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.server.without_secrets(std::mem::take(text)),
+            Value::Array(values) => values.iter_mut().for_each(|it| self.redact(it)),
+            Value::Object(fields) => fields.values_mut().for_each(|it| self.redact(it)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// Where the server is, or how it is started: what an approval is for.
+    pub fn place(&self) -> String {
+        match &self.server.endpoint {
+            mcp::Endpoint::Http(url) => url.to_string(),
+            mcp::Endpoint::Stdio(command) => {
+                json!([command.program, command.arguments]).to_string()
+            }
+        }
     }
 
     /// Whether `allowed_tools` lets the model see this tool.
@@ -186,17 +233,6 @@ fn http_status(error: &mcp::Error) -> StatusCode {
         | mcp::Error::NotMcp(_)
         | mcp::Error::Timeout(_)
         | mcp::Error::Setup(_) => StatusCode::FAILED_DEPENDENCY,
-    }
-}
-
-/// What came of a call: the output for the model, or the error in its place.
-pub fn outcome(result: Result<CallToolResult, mcp::Error>) -> Result<String, McpCallError> {
-    match result {
-        Ok(result) if result.is_error == Some(true) => Err(McpCallError::McpToolExecutionError {
-            content: json!(result.content),
-        }),
-        Ok(result) => Ok(output(&result)),
-        Err(error) => Err(call_error(&error)),
     }
 }
 
@@ -348,6 +384,9 @@ mod tests {
             json!({"server_url": "http://a/", "headers": {"Transfer-Encoding": "chunked"}}),
             json!({"server_url": "http://a/", "headers": "X: y"}),
             json!({"server_url": "http://a/", "authorization": "line\nbreak"}),
+            json!({"server_url": "http://a/", "authorization": "a".repeat(70_000)}),
+            json!({"server_url": "http://a/", "headers": {"X": "a".repeat(70_000)}}),
+            json!({"server_url": format!("http://a/{}", "a".repeat(70_000))}),
             json!({"server_url": "http://a/", "authorization": "a", "headers": {"authorization": "b"}}),
         ] {
             let Err(Error::Refused {

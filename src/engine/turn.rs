@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 
 use super::emit::Emitter;
 use super::memory::Memory;
-use super::model::{ListedTool, ToolCall, View, is_question};
+use super::model::{ListedTool, MOST_ARGUMENTS, ToolCall, View, is_question};
 use super::response::{End, Usage, input_tokens, tokens_of};
 use super::tools::{self, Server};
 use super::{Inner, approvals, choice, input};
-use crate::budget::Held;
+use crate::budget::{Held, parse_within};
 use crate::mcp;
 use crate::responses::{
     ApiError, CreateResponse, Error, FailedDependency, Item, McpApprovalRequest, McpCallError,
@@ -337,8 +337,8 @@ impl Turn {
             .tool(&server_label, &name)
             .filter(|_| self.may_choose(&server_label, &name))
             .filter(|(server, tool)| server.needs_approval(tool))
-            .map(|(_, tool)| tool.clone());
-        let Some(tool) = needs_approval else {
+            .map(|(server, tool)| (server.place(), tool.clone()));
+        let Some((place, tool)) = needs_approval else {
             self.call(&server_label, &name, &arguments, None, None)
                 .await;
             return false;
@@ -347,7 +347,7 @@ impl Turn {
             .emitter
             .new_approval_request(&server_label, &name, &arguments);
         // Remembered before it is told: whoever reads it may answer at once.
-        self.engine.asked.remember(&request, &tool);
+        self.engine.asked.remember(&request, &tool, &place);
         self.emitter.approval_request(request).await;
         true
     }
@@ -394,18 +394,23 @@ impl Turn {
         let Some((server, tool)) = self.tool(label, name).filter(|_| may_call) else {
             return Err(unknown_tool(name));
         };
-        if approved.is_some_and(|id| !self.engine.asked.is_unchanged(id, tool)) {
+        if approved.is_some_and(|id| !self.engine.asked.is_unchanged(id, tool, &server.place())) {
             return Err(changed_tool(name));
         }
-        let Ok(arguments) = serde_json::from_str::<Map<String, Value>>(arguments) else {
-            return Err(not_called("the arguments are not a JSON object".to_owned()));
+        let arguments: Option<Map<String, Value>> = parse_within(arguments, MOST_ARGUMENTS);
+        let Some(arguments) = arguments else {
+            return Err(not_called(format!(
+                "the arguments are not a JSON object that takes at most {} MiB of memory",
+                MOST_ARGUMENTS / 1024 / 1024
+            )));
         };
+        let server = server.clone();
         let called = self
             .engine
             .clients
             .call(&server.server, name, arguments)
             .await;
-        tools::outcome(called.and_then(|mut called| {
+        server.outcome(called.and_then(|mut called| {
             hold_copies(&mut called.held)?;
             self.held.push(called.held);
             Ok(called.result)
@@ -465,6 +470,6 @@ fn unknown_tool(name: &str) -> McpCallError {
 
 fn changed_tool(name: &str) -> McpCallError {
     not_called(format!(
-        "The tool {name} is no longer what it was when the call was approved, and was not called"
+        "The tool {name} is no longer what it was when the call was approved, or is at another server, and was not called"
     ))
 }

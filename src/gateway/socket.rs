@@ -14,6 +14,7 @@ use futures::channel::mpsc;
 use futures::stream::{self, BoxStream, SelectAll, StreamExt};
 use http::StatusCode;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -103,9 +104,18 @@ enum Said {
 
 /// What decides where a frame goes.
 #[derive(Deserialize)]
-struct Head {
-    r#type: Option<Value>,
-    stream_id: Option<Value>,
+struct Head<'a> {
+    #[serde(borrow)]
+    r#type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    stream_id: Option<&'a RawValue>,
+}
+
+/// A short text of a frame, such as its type.
+fn word(json: &RawValue) -> Option<String> {
+    const LONGEST: usize = 1024;
+    let json = Some(json.get()).filter(|it| it.len() <= LONGEST);
+    serde_json::from_str(json?).ok()
 }
 
 impl Connection {
@@ -187,16 +197,16 @@ impl Connection {
         let Ok(head) = serde_json::from_str::<Head>(&text) else {
             return Err((None, unknown_frame("no JSON object")));
         };
-        let lane = match head.stream_id {
-            None | Some(Value::Null) => None,
-            Some(Value::String(lane)) => Some(lane),
-            Some(_) => {
-                let message = "The 'stream_id' must be a text.";
+        let lane = match head.stream_id.map(word) {
+            None => None,
+            Some(Some(lane)) => Some(lane),
+            Some(None) => {
+                let message = "The 'stream_id' must be a text of at most 1 kB.";
                 return Err((None, Error::bad_request("stream_id", None, message)));
             }
         };
         let refused = |error| Err((lane.clone(), error));
-        match head.r#type.as_ref().and_then(Value::as_str) {
+        match head.r#type.and_then(word).as_deref() {
             Some("response.create") => {}
             kind => return refused(unknown_frame(kind.unwrap_or("one without a type"))),
         }

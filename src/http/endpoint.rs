@@ -11,7 +11,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::{MethodRouter, any};
 use futures::StreamExt;
-use http::header::ACCEPT;
+use http::header::{ACCEPT, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use rmcp::model::{CallToolRequestParams, ProtocolVersion};
@@ -29,8 +29,20 @@ use super::in_place::InPlace;
 use super::message::{Message, what_is_wrong};
 use super::sessions::{CallerOf, Sessions};
 use super::watch::Asked;
+use crate::budget::{Budget, Held, parsed_size};
 
 const BOTH_FORMS: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+
+/// The most bytes that a message takes once it is parsed; arguments of a tool take far less.
+const MOST_PARSED: u64 = 1024 * 1024;
+/// The same for `initialize`, of which a session keeps what the client says of itself.
+const MOST_PARSED_OF_SESSION: u64 = 32 * 1024;
+/// The most bytes that the messages that are being answered take together once they are parsed.
+const MEMORY: u64 = 64 * 1024 * 1024;
+/// How many times rmcp holds a message: it is read as one shape after the other.
+const COPIES: u64 = 3;
+/// So many parsed bytes are not counted: as many as there are connections do no harm.
+const UNCOUNTED: u64 = 16 * 1024;
 
 /// How an MCP server is offered.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +70,7 @@ struct Endpoint<H: ServerHandler> {
     in_place: Option<InPlace<H>>,
     service: Service<H>,
     stop: CancellationToken,
+    budget: Budget,
 }
 
 enum Service<H> {
@@ -88,6 +101,7 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
             in_place,
             service,
             stop: options.stop,
+            budget: Budget::new(MEMORY),
         }
     }
 
@@ -109,10 +123,17 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
             Ok(body) => body,
             Err(why) => return last_refusal(why.status(), &why.to_string()),
         };
+        let _held = match self.hold(&body) {
+            Ok(held) => held,
+            Err(refusal) => return refusal,
+        };
         let message = match Message::read(&body) {
             Ok(message) => message,
             Err((status, error)) => return answer::error(status, None, error),
         };
+        if message.asks_for("initialize") && parsed_size(&body) > MOST_PARSED_OF_SESSION {
+            return too_many_values();
+        }
         let asked = Asked::of(&message, &head.extensions);
         let quick = self.in_place.as_ref();
         let mut answer = match quick.and_then(|it| it.take(&head, &message)) {
@@ -123,6 +144,22 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
             answer.extensions_mut().insert(asked);
         }
         answer
+    }
+
+    /// What a message takes of the memory for all of them: a short text can hold many small values.
+    fn hold(&self, body: &[u8]) -> Result<Held, Response> {
+        let size = parsed_size(body);
+        if size > MOST_PARSED {
+            return Err(too_many_values());
+        }
+        let counted = if size > UNCOUNTED { size * COPIES } else { 0 };
+        self.budget.hold(counted).map_err(|_| {
+            let message = "Too many large messages are being answered.";
+            let mut refusal = answer::refusal(StatusCode::SERVICE_UNAVAILABLE, message);
+            let seconds = HeaderValue::from_static("2");
+            refusal.headers_mut().insert(RETRY_AFTER, seconds);
+            refusal
+        })
     }
 
     /// The answer of rmcp, where that is one of MCP's.
@@ -162,6 +199,13 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
             Service::WithSessions(sessions) => sessions.answer(request, message).await,
         }
     }
+}
+
+fn too_many_values() -> Response {
+    answer::refusal(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "The message has too many values.",
+    )
 }
 
 /// The version of the protocol that the headers name, if it is none that is known.

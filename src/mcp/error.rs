@@ -14,6 +14,7 @@ use super::excess::Excess;
 use super::exchange::Fault;
 use super::http::{HttpError, Refusal};
 use super::reach::Forbidden;
+use super::server::Server;
 use crate::budget::Exhausted;
 
 /// Why an MCP server could not be used.
@@ -59,6 +60,27 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error without what the server was shown of `server`: some repeat it.
+    pub(super) fn without_secrets(self, server: &Server) -> Self {
+        let redacted = |text| server.without_secrets(text);
+        match self {
+            Self::Refused { status, challenge } => Self::Refused {
+                status,
+                challenge: challenge.map(redacted),
+            },
+            Self::Protocol { code, message } => Self::Protocol {
+                code,
+                message: redacted(message),
+            },
+            Self::NotMcp(why) => Self::NotMcp(redacted(why)),
+            Self::Excess(Excess::Requests { count, method }) => {
+                let method = redacted(method);
+                Self::Excess(Excess::Requests { count, method })
+            }
+            other => other,
+        }
+    }
+
     /// The error and what is underneath it, one after the other: `outer: inner`.
     pub fn with_causes(&self) -> String {
         let first: &dyn StdError = self;
@@ -152,11 +174,21 @@ fn refusal(error: &DynamicTransportError) -> Option<&Refusal> {
     }
 }
 
+/// The most bytes that are kept of the message of an error.
+const MAX_MESSAGE: usize = 16 * 1024;
+
 impl From<ErrorData> for Error {
     fn from(error: ErrorData) -> Self {
+        let mut message = error.message.into_owned();
+        if message.len() > MAX_MESSAGE {
+            let left_out = message.len() - MAX_MESSAGE;
+            message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+            message.push_str(&format!("... ({left_out} bytes left out)"));
+            message.shrink_to_fit();
+        }
         Self::Protocol {
             code: error.code.0.into(),
-            message: error.message.into_owned(),
+            message,
         }
     }
 }
@@ -220,6 +252,16 @@ mod tests {
             let host = name.as_str().to_owned();
             Box::pin(async { Err(Forbidden::Host { host }.into()) })
         }
+    }
+
+    #[test]
+    fn a_long_message_is_cut_and_says_so() {
+        let error = ErrorData::internal_error("\u{e9}".repeat(MAX_MESSAGE), None);
+        let Error::Protocol { message, .. } = error.into() else {
+            panic!("it is the message of a server");
+        };
+        assert!(message.ends_with("\u{e9}... (16384 bytes left out)"));
+        assert!(message.len() < MAX_MESSAGE + 50);
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// The most bytes of an answer that says no more than who the server is, or why it refuses.
 pub const MAX_SMALL_ANSWER: usize = 1024 * 1024;
 /// The most bytes that one result may take in memory once it is parsed, by estimate.
-pub const MAX_PARSED: u64 = 256 * 1024 * 1024;
+pub const MAX_PARSED: u64 = 96 * 1024 * 1024;
 /// How many tools a server may have.
 pub const MOST_TOOLS: usize = 20_000;
 /// The most bytes of a list of tools, all pages together.

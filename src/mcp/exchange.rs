@@ -419,7 +419,7 @@ mod tests {
         let deep = json!({"tools": [], "x": vec![json!({}); 600_000]});
         assert_eq!(
             fault(deep),
-            "an answer that takes more than 256 MiB in memory"
+            "an answer that takes more than 96 MiB in memory"
         );
         let header = json!({"x-mcp-header": "A", "description": "x".repeat(600 * 1024)});
         let header = json!({"properties": {"a": header}});

@@ -18,6 +18,9 @@ use crate::budget::Budget;
 /// How long ending all connections may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The most bytes of lists and results in the program of one person, as they take in memory.
+const MEMORY: u64 = 512 * 1024 * 1024;
+
 /// What a pool may do, and for how long.
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
@@ -50,7 +53,7 @@ impl Default for PoolOptions {
             idle_timeout: Duration::from_secs(5 * 60),
             most_clients: 256,
             child_grace: Duration::from_millis(750),
-            budget: Budget::unlimited(),
+            budget: Budget::new(MEMORY),
         }
     }
 }
@@ -136,14 +139,16 @@ impl ClientPool {
                 }
             }
         };
-        shared.within(shared.options.list_timeout, list).await
+        let listed = shared.within(shared.options.list_timeout, list).await;
+        listed.map_err(|error| error.without_secrets(server))
     }
 
     /// Connects to `server`, and says which version of MCP was agreed on.
     pub async fn version(&self, server: &Server) -> Result<Option<String>, Error> {
         let shared = self.shared();
         let connect = async { Ok(shared.lease(server).await?.client()?.version()) };
-        shared.within(shared.options.list_timeout, connect).await
+        let version = shared.within(shared.options.list_timeout, connect).await;
+        version.map_err(|error| error.without_secrets(server))
     }
 
     /// Calls the tool `name` of `server` (MCP 2026-07-28, tools/call).
@@ -168,7 +173,8 @@ impl ClientPool {
                 }
             }
         };
-        shared.within(shared.options.call_timeout, call).await
+        let called = shared.within(shared.options.call_timeout, call).await;
+        called.map_err(|error| error.without_secrets(server))
     }
 
     /// Ends all connections, and the sessions behind them. What is still under way is cancelled,

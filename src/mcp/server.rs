@@ -78,11 +78,16 @@ impl Server {
         const SHORTEST: usize = 6;
         let headers = self.headers.values().filter_map(|it| it.to_str().ok());
         let token = self.authorization.as_ref().map(Secret::expose);
-        let (password, query) = match &self.endpoint {
-            Endpoint::Http(url) => (url.password(), url.query()),
-            Endpoint::Stdio(_) => (None, None),
+        let (password, query, environment) = match &self.endpoint {
+            Endpoint::Http(url) => (url.password(), url.query(), &[][..]),
+            Endpoint::Stdio(command) => (None, None, &command.environment[..]),
         };
-        let whole = headers.chain(token).chain(password).chain(query);
+        let environment = environment.iter().map(|(_, value)| value.expose());
+        let whole = headers
+            .chain(token)
+            .chain(password)
+            .chain(query)
+            .chain(environment);
         // `Bearer TOKEN`, and the token alone.
         let secrets = whole.flat_map(|it| [it, it.split_once(' ').map_or("", |(_, token)| token)]);
         for secret in secrets.filter(|it| it.len() >= SHORTEST) {

@@ -9,10 +9,15 @@ use serde_json::{Map, Value};
 
 use super::emit::Emitter;
 use super::heavy::heavy;
+use crate::budget::parse_within;
 use crate::responses::{CreateResponse, Error, Item, McpListToolsTool};
 
 pub use script::{Script, ScriptError};
 pub use upstream::{Upstream, UpstreamApi};
+
+/// The most bytes that the arguments of a call take once they are parsed. A model writes far less;
+/// what is larger is not an object of arguments.
+pub const MOST_ARGUMENTS: u64 = 16 * 1024 * 1024;
 
 /// Who decides what is called and said.
 pub enum Model {
@@ -183,7 +188,7 @@ fn answered<'a>(items: &[&'a Item]) -> Vec<Answered<'a>> {
         .filter_map(|item| match item {
             Item::McpCall(call) => Some(Answered {
                 name: &call.name,
-                arguments: serde_json::from_str(&call.arguments).unwrap_or_default(),
+                arguments: parse_within(&call.arguments, MOST_ARGUMENTS).unwrap_or_default(),
                 result: Some(match &call.error {
                     Some(error) => Err(error.text()),
                     None => Ok(call.output.as_deref().unwrap_or_default()),
@@ -191,7 +196,7 @@ fn answered<'a>(items: &[&'a Item]) -> Vec<Answered<'a>> {
             }),
             Item::McpApprovalRequest(request) if denied(&request.id) => Some(Answered {
                 name: &request.name,
-                arguments: serde_json::from_str(&request.arguments).unwrap_or_default(),
+                arguments: parse_within(&request.arguments, MOST_ARGUMENTS).unwrap_or_default(),
                 result: None,
             }),
             _ => None,

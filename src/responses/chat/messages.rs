@@ -1,7 +1,9 @@
 //! The conversation: items as messages.
 
 use std::collections::HashMap;
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use crate::responses::{Content, CreateResponse, Item, Message};
@@ -125,9 +127,33 @@ fn output(item: &Item) -> Option<(&str, &Value)> {
 /// Servers read the arguments of past calls again, and refuse a request over any that are not an
 /// object. What came of such a call says that they were none.
 fn arguments(text: &str) -> &str {
-    match serde_json::from_str::<Map<String, Value>>(text) {
-        Ok(_) => text,
+    match serde_json::from_str::<Object>(text) {
+        Ok(Object) => text,
         Err(_) => "{}",
+    }
+}
+
+/// An object of JSON, of which nothing is kept.
+struct Object;
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Object, A::Error> {
+                while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Members)
     }
 }
 

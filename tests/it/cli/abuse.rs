@@ -371,6 +371,35 @@ fn too_much_is_refused_and_the_connection_closed() {
 }
 
 #[test]
+fn a_short_message_of_many_values_is_refused() {
+    let values = vec![json!([0]); 20_000];
+    let message = |method: &str, params: Value| {
+        json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string()
+    };
+    let capabilities = json!({"protocolVersion": "2025-11-25", "capabilities":
+        {"experimental": {"a": values[..200]}}, "clientInfo": {"name": "a", "version": "1"}});
+    for args in [&[][..], &["--sessions"]] {
+        let server = serve(args);
+        for message in [
+            message(
+                "tools/call",
+                json!({"name": "roll_dice", "arguments": {"a": values}}),
+            ),
+            message("ping", json!({"a": values})),
+            message("initialize", capabilities.clone()),
+        ] {
+            let reply = server.post(message.as_bytes());
+            assert_eq!(reply.status(), 413, "{}", reply.text);
+            assert!(reply.text.contains("too many values"), "{}", reply.text);
+        }
+        assert_eq!(
+            server.post(message("ping", json!({})).as_bytes()).status(),
+            200
+        );
+    }
+}
+
+#[test]
 fn what_is_not_http_1_is_refused() {
     let server = serve(&[]);
     for (bytes, status) in [

@@ -54,6 +54,21 @@ async fn a_tool_that_changed_since_the_approval_was_asked_for_is_not_called() {
 }
 
 #[tokio::test]
+async fn a_call_that_was_approved_is_not_made_at_another_server_of_that_label() {
+    let (desk, other) = (Desk::start(), Desk::start());
+    let engine = rules();
+    let asked = answer(&engine, question(&desk)).await;
+    let next = json!({"previous_response_id": asked["id"], "input": [approve(&pending(&asked))],
+                      "tools": [entry(&other)]});
+    let approved = answer(&engine, next).await;
+    let output = approved["output"].as_array().unwrap();
+    let call = output.iter().find(|it| it["type"] == "mcp_call").unwrap();
+    let message = call["error"]["message"].as_str().unwrap();
+    assert!(message.contains("is at another server"), "{message}");
+    assert_eq!((desk.called(), other.called()), (0, 0));
+}
+
+#[tokio::test]
 async fn a_tool_that_is_what_it_was_is_called_once_for_one_approval() {
     let desk = Desk::start();
     let engine = rules();

@@ -249,6 +249,16 @@ async fn messages_that_wait_on_a_websocket_count_and_so_does_one_that_never_ends
         drop(socket);
         until(|| counted.used() == 0);
 
+        // What is to be a word is not read as anything else.
+        let mut socket = socket_to(&url);
+        for field in ["type", "stream_id"] {
+            let nested = vec![json!([0]); 10_000];
+            let mut frame = json!({"type": "response.create", "input": "Hi"});
+            frame[field] = json!(nested);
+            socket.send(Message::text(frame.to_string())).unwrap();
+            assert_eq!(read(&mut socket)["status"], 400, "{field}");
+        }
+
         // Without room, the client is told so.
         let mut socket = socket_to(&url);
         let others = counted.hold(8 * MIB - 200_000).unwrap();

@@ -470,3 +470,32 @@ async fn a_version_that_nobody_speaks_is_no_connection() {
         assert!(reason.contains("version"), "{version:?}: {reason}");
     }
 }
+
+#[tokio::test]
+async fn credentials_that_a_server_repeats_of_a_call_are_redacted() {
+    const TOKEN: &str = "canary-token-0123456789";
+    let result = |is_error: bool| {
+        json!({"isError": is_error, "content": [{"type": "text", "text": format!("Bearer {TOKEN}")},
+            {"type": "resource_link", "uri": format!("a://{TOKEN}"), "name": "a"}]})
+    };
+    for case in 0..4 {
+        let server = Mcp::failing("tools/call", move |asked| match case {
+            0 => asked.error(-32000, &format!("bad token {TOKEN}")),
+            1 => asked.result(&result(true)),
+            2 => asked.result(&result(false)),
+            _ => {
+                let message = asked.fields(&json!({"error": {"code": 1, "message": TOKEN}}));
+                (http::StatusCode::BAD_REQUEST, axum::Json(message)).into_response()
+            }
+        });
+        let engine = engine_with(PoolOptions::default());
+        let entry = json!({"type": "mcp", "server_label": "s", "server_url": server.url,
+            "authorization": TOKEN, "require_approval": "never"});
+        let request = json!({"input": "Roll 3 dice", "tools": [entry]});
+        let answer = super::engine::answer(&engine, request).await;
+        assert_eq!(server.asked("tools/call").len(), 1);
+        let text = answer.to_string();
+        assert!(text.contains("[redacted]"), "{case}: {text}");
+        assert!(!text.contains(TOKEN), "{case}: {text}");
+    }
+}

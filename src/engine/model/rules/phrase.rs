@@ -3,6 +3,12 @@
 use serde_json::{Map, Value};
 
 use super::words::split;
+use crate::budget::parse_within;
+
+/// The most bytes that an output takes once it is parsed; a larger one is repeated as it is.
+const MOST_PARSED: u64 = 4 * 1024 * 1024;
+/// The most bytes of an object that is indented: nested deeply, it becomes a hundred times as long.
+const MOST_INDENTED: usize = 8 * 1024;
 
 /// A call that is over.
 pub struct Done<'a> {
@@ -67,7 +73,7 @@ fn sentence(call: &Done<'_>) -> String {
         Outcome::Failed(why) => format!("`{name}` failed: {}", why.trim_end()),
         Outcome::Output(output) => match unwrapped(output) {
             Some(Value::Array(list)) if list.iter().all(is_scalar) => results(call, &list),
-            Some(Value::Object(object)) => {
+            Some(Value::Object(object)) if output.len() <= MOST_INDENTED => {
                 format!("`{name}` answered:\n{:#}", Value::Object(object))
             }
             Some(scalar) if is_scalar(&scalar) => answered(name, &plain(&scalar)),
@@ -76,9 +82,9 @@ fn sentence(call: &Done<'_>) -> String {
     }
 }
 
-/// The output as JSON, if it is; `{"result": ...}` is what is in it.
+/// The output as JSON, if it is and is not too large; `{"result": ...}` is what is in it.
 fn unwrapped(output: &str) -> Option<Value> {
-    match serde_json::from_str(output).ok()? {
+    match parse_within(output, MOST_PARSED)? {
         Value::Object(mut object) if object.len() == 1 && object.contains_key("result") => {
             object.remove("result")
         }
@@ -259,6 +265,20 @@ mod tests {
             ("is_up", json!({}), "true", "`is_up` answered: true"),
         ] {
             assert_eq!(said(name, &arguments, output), expected);
+        }
+    }
+
+    #[test]
+    fn an_output_that_would_grow_is_repeated_as_it_is() {
+        let nested = format!(
+            "{{\"a\":{}{}}}",
+            "[".repeat(100) + &"0,".repeat(5000),
+            "0".to_owned() + &"]".repeat(100)
+        );
+        let many = format!("[{}[0]]", "[0],".repeat(100_000));
+        for output in [nested, many] {
+            let said = said("get_it", &json!({}), &output);
+            assert_eq!(said, format!("`get_it` answered: {output}"));
         }
     }
 
