@@ -190,6 +190,8 @@ pub enum Error {
     Interrupted,
     #[error("stopped by SIGTERM")]
     Terminated,
+    #[error("stopped by SIGHUP")]
+    HungUp,
 }
 
 /// What is wrong with an argument that was given, or not given, to a tool.
@@ -282,6 +284,7 @@ impl Error {
             Self::ToolFailed { .. } => ExitStatus::ToolError,
             Self::Interrupted => ExitStatus::Interrupted,
             Self::Terminated => ExitStatus::Terminated,
+            Self::HungUp => ExitStatus::HungUp,
         }
     }
 
@@ -299,7 +302,14 @@ impl Error {
             ExitStatus::ToolError => "tool_error",
             ExitStatus::Interrupted => "interrupted",
             ExitStatus::Terminated => "terminated",
+            ExitStatus::HungUp => "hung_up",
+            ExitStatus::Quit => "quit",
         }
+    }
+
+    /// Whether a signal stopped the verb.
+    pub fn is_signal(&self) -> bool {
+        matches!(self, Self::Interrupted | Self::Terminated | Self::HungUp)
     }
 
     /// What to try next.
@@ -418,7 +428,8 @@ impl Error {
             | Self::EndlessApprovals(_)
             | Self::NotBase64(_)
             | Self::Interrupted
-            | Self::Terminated => return None,
+            | Self::Terminated
+            | Self::HungUp => return None,
         };
         Some(hint.to_owned())
     }

@@ -24,8 +24,12 @@ pub enum ExitStatus {
     NotApproved = 7,
     /// A tool reported an error; `tools call` only.
     ToolError = 8,
+    /// SIGHUP: the terminal was closed.
+    HungUp = 129,
     /// Ctrl-C.
     Interrupted = 130,
+    /// SIGQUIT, Ctrl-\.
+    Quit = 131,
     /// SIGTERM.
     Terminated = 143,
 }

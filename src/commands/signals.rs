@@ -1,4 +1,8 @@
-//! Ctrl-C and SIGTERM: the first ends a verb politely, the second at once, whatever its threads do.
+//! Ctrl-C, SIGTERM and SIGHUP: the first ends a verb politely, the second at once, whatever its
+//! threads do. SIGQUIT ends it at once.
+//!
+//! No signal that a terminal or a shell sends ends this process by itself: the servers that it
+//! started would outlive it.
 
 use std::thread;
 use std::time::Duration;
@@ -30,6 +34,8 @@ enum Stop {
     Interrupt,
     #[cfg(unix)]
     Terminate,
+    #[cfg(unix)]
+    HangUp,
 }
 
 impl StopSignals {
@@ -86,19 +92,26 @@ impl Stop {
             Self::Interrupt => Error::Interrupted,
             #[cfg(unix)]
             Self::Terminate => Error::Terminated,
+            #[cfg(unix)]
+            Self::HangUp => Error::HungUp,
         }
     }
 }
 
 #[cfg(unix)]
 fn listen(mut on_signal: impl FnMut(usize, Stop) + Send + 'static) -> Result<(), Error> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
     use signal_hook::iterator::Signals;
 
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(Error::Runtime)?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT]).map_err(Error::Runtime)?;
+    if !ignores_hang_up() {
+        signals.add_signal(SIGHUP).map_err(Error::Runtime)?;
+    }
     let receive = move || {
         for (index, signal) in signals.forever().enumerate() {
             let stop = match signal {
+                SIGQUIT => exit(ExitStatus::Quit),
+                SIGHUP => Stop::HangUp,
                 SIGTERM => Stop::Terminate,
                 _ => Stop::Interrupt,
             };
@@ -108,6 +121,21 @@ fn listen(mut on_signal: impl FnMut(usize, Stop) + Send + 'static) -> Result<(),
     let thread = thread::Builder::new().name("signals".to_owned());
     thread.spawn(receive).map_err(Error::Runtime)?;
     Ok(())
+}
+
+/// Whether this program was started with SIGHUP ignored, as `nohup` does. Only Linux tells.
+#[cfg(unix)]
+fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status");
+    status.is_ok_and(|it| ignores(&it, signal_hook::consts::SIGHUP))
+}
+
+/// Whether `/proc/PID/status` has the signal in its mask of ignored signals.
+#[cfg(unix)]
+fn ignores(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|it| it.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|it| u64::from_str_radix(it.trim(), 16).ok());
+    mask.is_some_and(|it| it >> (signal - 1) & 1 == 1)
 }
 
 #[cfg(not(unix))]
@@ -129,12 +157,27 @@ fn listen(mut on_signal: impl FnMut(usize, Stop) + Send + 'static) -> Result<(),
 /// Ends the process and the servers that it started, if it has not ended by then.
 fn end(stop: Stop, grace: Duration) {
     thread::sleep(grace);
-    let status = match stop {
-        Stop::Interrupt => ExitStatus::Interrupted,
-        #[cfg(unix)]
-        Stop::Terminate => ExitStatus::Terminated,
-    };
+    exit(stop.error().exit_status());
+}
+
+/// Ends the process and the servers that it started, now.
+fn exit(status: ExitStatus) -> ! {
     mcp::kill_children();
     #[expect(clippy::exit, reason = "the main thread does not end by itself")]
     std::process::exit(status as i32);
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ignored_signal_is_a_bit_of_the_mask() {
+        let status = "Name:\tmcp-cli\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000001004\n";
+        for (signal, is_ignored) in [(1, false), (2, false), (3, true), (13, true), (64, false)] {
+            assert_eq!(ignores(status, signal), is_ignored, "{signal}");
+        }
+        assert!(ignores("SigIgn:\tffffffffffffffff", 64));
+        assert!(!ignores("SigIgn:\tnone", 1) && !ignores("", 1));
+    }
 }

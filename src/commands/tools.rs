@@ -151,7 +151,7 @@ pub async fn tools(task: Task, ui: &mut Ui) -> Result<ExitStatus, Error> {
     let clients = ClientPool::new(options);
     let signals = StopSignals::new(CLIENT_GRACE)?;
     let close = async |ended: &Result<ExitStatus, Error>| {
-        if matches!(ended, Err(Error::Interrupted | Error::Terminated)) {
+        if ended.as_ref().is_err_and(Error::is_signal) {
             tokio::time::sleep(TIME_TO_CANCEL).await;
         }
         clients.close().await;

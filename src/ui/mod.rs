@@ -371,11 +371,8 @@ impl Ui {
         self.lines.stop_progress();
         // What had come is shown, however it ended; that it cannot be is no news after a failure.
         let _ = self.flush_answer();
-        // A shell says nothing of a program that was told to stop, and neither do we.
-        if matches!(
-            error,
-            Error::Interrupted | Error::Terminated | Error::ReaderLeft
-        ) {
+        // A shell prints nothing about a program that was told to stop, and neither do we.
+        if error.is_signal() || matches!(error, Error::ReaderLeft) {
             return;
         }
         let text = match self.format {

@@ -1,10 +1,13 @@
 //! Servers that are started: how they end, and what they are given of this program's environment.
 
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::signals::send;
 use crate::support::McpCli;
 
 /// A configuration file with one server, which is this script.
@@ -85,4 +88,65 @@ fn a_server_that_asks_in_place_of_an_answer_is_told_with_what_it_asked() {
             .contains("17 requests of its own, the last of them \"roots/list\""),
         "{run}"
     );
+}
+
+/// A server that is told nothing by the end of its input or by a signal, and says nothing either;
+/// the file is there once it runs.
+fn stubborn(folder: &TempDir) -> (String, PathBuf) {
+    let runs = folder.path().join("runs");
+    let script = format!(
+        "trap '' INT TERM HUP QUIT; : > {}; exec sleep 60",
+        runs.display()
+    );
+    (script, runs)
+}
+
+fn wait_for(file: &Path) {
+    let began = Instant::now();
+    while !file.exists() {
+        assert!(began.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn no_signal_of_a_terminal_or_a_shell_leaves_a_server_behind() {
+    for (signal, exit) in [("HUP", 129), ("QUIT", 131), ("INT", 130), ("TERM", 143)] {
+        let folder = TempDir::new().unwrap();
+        let (script, runs) = stubborn(&folder);
+        let (_config, path) = config(&script, &json!({}));
+        let (child, _home) = list(&path).spawn();
+        wait_for(&runs);
+        let began = Instant::now();
+        send(signal, &child);
+        // The server has our stderr too: that ends with the last of them.
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(exit), "{signal}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{signal}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{signal}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_verb_that_nohup_started_is_not_stopped_by_the_end_of_its_terminal() {
+    let folder = TempDir::new().unwrap();
+    let (script, runs) = stubborn(&folder);
+    let (_config, path) = config(&script, &json!({}));
+    let mut child = Command::new("sh")
+        .args([
+            "-c",
+            "trap '' HUP; exec \"$0\" tools list --mcp-config \"$1\"",
+        ])
+        .args([env!("CARGO_BIN_EXE_mcp-cli"), &path])
+        .env("HOME", folder.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(&runs);
+    send("HUP", &child);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none());
+    send("QUIT", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(131));
 }

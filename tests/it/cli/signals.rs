@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::{Mcp, McpCli, roll_dice};
 
-fn send(signal: &str, child: &Child) {
+pub fn send(signal: &str, child: &Child) {
     let kill = Command::new("kill")
         .args(["-s", signal, &child.id().to_string()])
         .status();
@@ -35,7 +35,7 @@ fn stuck() -> (Child, tempfile::TempDir, Mcp) {
 
 #[test]
 fn a_second_signal_ends_a_verb_whose_thread_is_stuck() {
-    for (signal, exit) in [("INT", 130), ("TERM", 143)] {
+    for (signal, exit) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let (mut child, _home, _server) = stuck();
         send(signal, &child);
         std::thread::sleep(Duration::from_millis(100));
