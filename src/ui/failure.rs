@@ -33,7 +33,7 @@ pub fn text(error: &Error, checks: &HashMap<String, String>) -> Vec<String> {
 }
 
 /// The same as one line of JSON.
-pub fn json(error: &Error) -> Vec<String> {
+pub fn json(error: &Error) -> String {
     let api_error = api_error(error);
     let list = failed_list(error);
     let status = match error {
@@ -53,7 +53,7 @@ pub fn json(error: &Error) -> Vec<String> {
         "causes": causes(error),
         "hint": error.hint(),
     }});
-    vec![line.to_string()]
+    line.to_string()
 }
 
 /// The server that gave no list of tools, if that is the failure.

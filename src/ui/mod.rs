@@ -377,10 +377,14 @@ impl Ui {
         }
         let text = match self.format {
             Format::Text => failure::text(error, &self.checks),
-            Format::Json | Format::Jsonl => failure::json(error),
+            Format::Json | Format::Jsonl => vec![failure::json(error)],
         };
+        let is_for_terminal = self.format != Format::Text && io::stderr().is_terminal();
         for line in text {
-            self.lines.write(&line);
+            match is_for_terminal {
+                true => self.lines.write(&sanitize::json(&line)),
+                false => self.lines.write(&line),
+            }
         }
     }
 }

@@ -430,6 +430,35 @@ fn on_a_terminal_nothing_of_a_server_drives_it() {
 }
 
 #[test]
+fn an_error_as_json_cannot_drive_a_terminal_and_is_itself_in_a_pipe() {
+    let evil = "\u{9b}2J\u{202e}\u{200b}text";
+    let result = json!({"content": [{"type": "text", "text": evil}], "isError": true});
+    let server = server(json!([{"name": "a", "inputSchema": {}}]), result);
+    let home = TempDir::new().unwrap();
+    // Only stderr is the terminal.
+    let line = "exec \"$0\" tools call a --json --server-url \"$1\" > \"$HOME/out\"";
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", line, env!("CARGO_BIN_EXE_mcp-cli"), &server.url])
+        .env_clear()
+        .env("HOME", home.path());
+    let mut terminal = spawn_command(command, Some(10_000)).unwrap();
+    let shown = terminal.exp_eof().unwrap();
+    let escaped = "\\u009b2J\\u202e\\u200btext";
+    assert!(
+        shown.contains("{\"error\":") && shown.contains(escaped),
+        "{shown:?}"
+    );
+    assert!(
+        !shown.contains(['\u{9b}', '\u{202e}', '\u{200b}']),
+        "{shown:?}"
+    );
+    let run = call(&server.url, &["a", "--json"]);
+    assert_eq!(run.exit, Some(8), "{run}");
+    assert!(run.stderr.contains(evil), "{run}");
+}
+
+#[test]
 fn data_that_is_not_base64_is_named_and_the_rest_is_saved() {
     let server = server(
         json!([{"name": "chart", "inputSchema": {}}]),
