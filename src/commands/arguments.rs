@@ -1,5 +1,7 @@
 //! The arguments of a tool: as they are typed, as JSON, and validated against its `inputSchema`.
 
+use std::cell::LazyCell;
+
 use rmcp::model::JsonObject;
 use serde_json::Value;
 
@@ -53,7 +55,7 @@ impl Arguments {
     /// The arguments as JSON. A text becomes what `input_schema` takes there, and stays a text where
     /// that says nothing of it.
     pub fn to_json(&self, input_schema: &JsonObject) -> Result<JsonObject, Error> {
-        let root = Value::Object(input_schema.clone());
+        let root = LazyCell::new(|| Value::Object(input_schema.clone()));
         let mut arguments = self.base.clone();
         for (key, typed) in &self.typed {
             let value = match typed {
@@ -80,13 +82,14 @@ pub async fn check(
     arguments: &JsonObject,
     input_schema: &JsonObject,
 ) -> Result<Vec<String>, Error> {
-    let root = Value::Object(input_schema.clone());
-    match schema::validate(arguments.clone(), input_schema.clone()).await {
-        Checked::Fits => Ok(unknown(arguments, &root)),
+    // A schema that is too large is not copied.
+    let root = || Value::Object(input_schema.clone());
+    match schema::validate(arguments.clone(), input_schema).await {
+        Checked::Fits => Ok(unknown(arguments, &root())),
         Checked::NotChecked(why) => Ok(vec![format!(
             "the arguments are not checked against the tool's inputSchema: {why}"
         )]),
-        Checked::Violates(violation) => Err(explain(violation, arguments, &root)),
+        Checked::Violates(violation) => Err(explain(violation, arguments, &root())),
     }
 }
 

@@ -25,6 +25,12 @@ const STACK: usize = 32 * 1024 * 1024;
 /// How many regular expressions a schema may have, and how many bytes each may take when compiled.
 const MOST_PATTERNS: usize = 100;
 const PATTERN_BYTES: usize = 512 * 1024;
+/// How many JSON values a schema may have, and how many bytes of text: it is copied several times.
+const MOST_VALUES: usize = 100_000;
+const MOST_TEXT: usize = 4 * 1024 * 1024;
+/// How many characters of a reason, or of what is wrong with a value, are told: a validator repeats
+/// what the schema has.
+const LONGEST_REASON: usize = 300;
 /// How long a validation may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -35,6 +41,21 @@ pub enum Checked {
     Violates(Violation),
     /// The schema cannot be used, for this reason.
     NotChecked(String),
+}
+
+impl Checked {
+    fn not_checked(why: &impl ToString) -> Self {
+        Self::NotChecked(cut(why.to_string()))
+    }
+}
+
+/// The text, or its first 300 characters and `...`.
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_REASON) {
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
 }
 
 /// The first thing that is wrong with a value.
@@ -50,15 +71,19 @@ pub enum Violation {
 
 /// Validates `instance`, a JSON object, against a `schema` of a stranger. Does not block the
 /// runtime.
-pub async fn validate(instance: Map<String, Value>, schema: Map<String, Value>) -> Checked {
+pub async fn validate(instance: Map<String, Value>, schema: &Map<String, Value>) -> Checked {
+    if is_large(schema) {
+        return Checked::NotChecked("it is too large".to_owned());
+    }
+    let schema = schema.clone();
     let (sender, checked) = oneshot::channel();
     let validation = move || {
         // Nobody waits any more if this fails.
-        let _ = sender.send(check(&instance.into(), &schema));
+        let _ = sender.send(check(&instance.into(), schema));
     };
     let started = thread::Builder::new().stack_size(STACK).spawn(validation);
     if let Err(error) = started {
-        return Checked::NotChecked(error.to_string());
+        return Checked::not_checked(&error);
     }
     match tokio::time::timeout(TIMEOUT, checked).await {
         Ok(Ok(checked)) => checked,
@@ -67,18 +92,18 @@ pub async fn validate(instance: Map<String, Value>, schema: Map<String, Value>) 
     }
 }
 
-fn check(instance: &Value, schema: &Map<String, Value>) -> Checked {
-    if let Err(why) = refuse_costly(schema) {
-        return Checked::NotChecked(why);
+fn check(instance: &Value, schema: Map<String, Value>) -> Checked {
+    if let Err(why) = refuse_costly(&schema) {
+        return Checked::not_checked(&why);
     }
-    let root = Value::Object(schema.clone());
+    let root = Value::Object(schema);
     let mut schemas = Schemas::new();
     let compiled = match compile(root.clone(), &mut schemas) {
         Ok(compiled) => compiled,
-        Err(error) => return Checked::NotChecked(error.to_string()),
+        Err(error) => return Checked::not_checked(&error),
     };
     if let Err(why) = evaluations(&root, instance) {
-        return Checked::NotChecked(why.to_string());
+        return Checked::not_checked(&why);
     }
     let Err(error) = schemas.validate(instance, compiled) else {
         return Checked::Fits;
@@ -94,9 +119,37 @@ fn check(instance: &Value, schema: &Map<String, Value>) -> Checked {
     });
     let first = first.unwrap_or(&error);
     match &first.kind {
-        ErrorKind::RefCycle { .. } => Checked::NotChecked(first.kind.to_string()),
+        ErrorKind::RefCycle { .. } => Checked::not_checked(&first.kind),
         _ => Checked::Violates(violation(first)),
     }
+}
+
+/// Whether a schema is too large to be copied and compiled, whatever it says.
+fn is_large(schema: &Map<String, Value>) -> bool {
+    let mut values = MOST_VALUES;
+    let mut text = MOST_TEXT;
+    !schema.iter().all(|(name, value)| {
+        spend(&mut text, name.len()) && is_within(value, &mut values, &mut text)
+    })
+}
+
+/// Whether so many values and bytes of text are left as `value` has; they are taken off.
+fn is_within(value: &Value, values: &mut usize, text: &mut usize) -> bool {
+    spend(values, 1)
+        && match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => true,
+            Value::String(it) => spend(text, it.len()),
+            Value::Array(elements) => elements.iter().all(|it| is_within(it, values, text)),
+            Value::Object(members) => members
+                .iter()
+                .all(|(name, it)| spend(text, name.len()) && is_within(it, values, text)),
+        }
+}
+
+fn spend(left: &mut usize, count: usize) -> bool {
+    let rest = left.checked_sub(count);
+    *left = rest.unwrap_or(0);
+    rest.is_some()
 }
 
 /// Refuses a schema that costs too much before it is even compiled.
@@ -316,7 +369,7 @@ fn violation(error: &ValidationError<'_, '_>) -> Violation {
         },
         kind => Violation::Unfit {
             path,
-            message: kind.to_string(),
+            message: cut(kind.to_string()),
         },
     }
 }
@@ -330,7 +383,8 @@ mod tests {
     fn checked(schema: &Value, instance: &Value) -> Checked {
         let object = |it: &Value| it.as_object().unwrap().clone();
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let validation = validate(object(instance), object(schema));
+        let schema = object(schema);
+        let validation = validate(object(instance), &schema);
         let runtime = runtime.enable_time().build().unwrap();
         runtime.block_on(validation)
     }
@@ -443,6 +497,50 @@ mod tests {
                 checked(&schema, &json!({})),
                 Checked::NotChecked(why.to_owned())
             );
+        }
+    }
+    #[test]
+    fn a_schema_that_is_too_large_is_not_even_copied() {
+        for keyword in ["required", "enum", "default", "const", "x-unknown"] {
+            for (values, is_large) in [
+                (json!(vec!["a"; MOST_VALUES - 1]), false),
+                (json!(vec!["a"; MOST_VALUES]), true),
+                (json!(["a".repeat(MOST_TEXT)]), true),
+                (json!({"a".repeat(MOST_TEXT): 1}), true),
+            ] {
+                let schema = json!({keyword: values});
+                assert_eq!(super::is_large(schema.as_object().unwrap()), is_large);
+            }
+        }
+        let schema = json!({"required": vec!["a"; MOST_VALUES]});
+        let why = "it is too large".to_owned();
+        assert_eq!(checked(&schema, &json!({})), Checked::NotChecked(why));
+    }
+
+    #[test]
+    fn no_reason_repeats_a_whole_schema() {
+        let many: Vec<String> = (0..10_000).map(|it| format!("v{it}")).collect();
+        let long = "#/".to_owned() + &"x".repeat(10_000);
+        for (schema, instance) in [
+            (
+                json!({"properties": {"a": {"enum": many}}}),
+                json!({"a": 1}),
+            ),
+            (
+                json!({"properties": {"a": {"const": many}}}),
+                json!({"a": 1}),
+            ),
+            (json!({"$ref": long}), json!({})),
+            (json!({"$ref": "http://h/".to_owned() + &long}), json!({})),
+            (json!({"type": long}), json!({})),
+        ] {
+            let (Checked::NotChecked(why)
+            | Checked::Violates(Violation::Unfit { message: why, .. })) =
+                checked(&schema, &instance)
+            else {
+                panic!("it is validated");
+            };
+            assert!(why.chars().count() <= LONGEST_REASON + 3, "{why}");
         }
     }
 }

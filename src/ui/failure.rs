@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::error::Error as _;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::sanitize::one_line;
+use super::sanitize::{brief_line, one_line};
 use super::{ERROR, NOTE};
 use crate::error::Error;
 use crate::responses::{self, ApiError, FailedDependency, ListFailure, McpCallError};
@@ -15,16 +15,16 @@ use crate::responses::{self, ApiError, FailedDependency, ListFailure, McpCallErr
 pub fn text(error: &Error, checks: &HashMap<String, String>) -> Vec<String> {
     let mut lines = vec![format!(
         "{ERROR}error:{ERROR:#} {}",
-        one_line(&error.to_string())
+        brief_line(&error.to_string())
     )];
     if let Some(api_error) = api_error(error) {
         lines.extend(fields(api_error));
     }
     for cause in causes(error) {
-        lines.push(format!("{ERROR}cause:{ERROR:#} {}", one_line(&cause)));
+        lines.push(format!("{ERROR}cause:{ERROR:#} {}", brief_line(&cause)));
     }
     if let Some(hint) = error.hint() {
-        lines.push(format!("{NOTE}hint:{NOTE:#} {}", one_line(&hint)));
+        lines.push(format!("{NOTE}hint:{NOTE:#} {}", brief_line(&hint)));
     }
     if let Some(check) = failed_list(error).and_then(|list| checks.get(&list.server_label)) {
         lines.push(format!("{NOTE}run:{NOTE:#} {}", one_line(check)));
@@ -32,7 +32,10 @@ pub fn text(error: &Error, checks: &HashMap<String, String>) -> Vec<String> {
     lines
 }
 
-/// The same as one line of JSON.
+/// How many bytes of a text an error as JSON has.
+const MOST_BYTES: usize = 16 * 1024;
+
+/// The same as one line of JSON. A text of more than 16 KiB is cut, and ends in `...`.
 pub fn json(error: &Error) -> String {
     let api_error = api_error(error);
     let list = failed_list(error);
@@ -41,7 +44,7 @@ pub fn json(error: &Error) -> String {
         Error::Responses(responses::Error::Refused { status, .. }) => Some(*status),
         _ => None,
     };
-    let line = json!({"error": {
+    let mut line = json!({"error": {
         "kind": error.kind(),
         "exit": error.exit_status() as u8,
         "status": status,
@@ -53,7 +56,20 @@ pub fn json(error: &Error) -> String {
         "causes": causes(error),
         "hint": error.hint(),
     }});
+    cut_texts(&mut line);
     line.to_string()
+}
+
+fn cut_texts(value: &mut Value) {
+    match value {
+        Value::String(text) if text.len() > MOST_BYTES => {
+            text.truncate(text.floor_char_boundary(MOST_BYTES));
+            text.push_str("...");
+        }
+        Value::Array(values) => values.iter_mut().for_each(cut_texts),
+        Value::Object(members) => members.values_mut().for_each(cut_texts),
+        _ => {}
+    }
 }
 
 /// The server that gave no list of tools, if that is the failure.
@@ -81,7 +97,7 @@ fn fields(error: &ApiError) -> Option<String> {
         ("code", &error.code),
     ]
     .into_iter()
-    .filter_map(|(name, value)| Some(format!("{name}: {}", one_line(value.as_ref()?))))
+    .filter_map(|(name, value)| Some(format!("{name}: {}", brief_line(value.as_ref()?))))
     .collect();
     (!fields.is_empty()).then(|| format!("  {}", fields.join(", ")))
 }
@@ -159,5 +175,28 @@ pub fn hint_of_call(error: &McpCallError) -> Option<&'static str> {
         | McpCallError::McpToolExecutionError { .. }
         | McpCallError::HttpError { .. }
         | McpCallError::Other(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_any_length_is_a_short_line_and_bounded_json() {
+        let message = format!("begins{}ends", "\u{e9}\u{1b}".repeat(500_000));
+        let error = Error::ToolFailed {
+            server_label: "s".to_owned(),
+            name: "t".to_owned(),
+            message,
+        };
+        let lines = text(&error, &HashMap::new());
+        assert!(lines[0].contains("begins") && lines[0].ends_with("ends"));
+        assert!(lines[0].contains(" characters left out] "), "{}", lines[0]);
+        assert!(lines.iter().all(|it| it.chars().count() < 2_100));
+        let json: Value = serde_json::from_str(&json(&error)).unwrap();
+        let message = json["error"]["message"].as_str().unwrap();
+        assert!(message.ends_with("..."));
+        assert!((MOST_BYTES - 4..=MOST_BYTES + 3).contains(&message.len()));
     }
 }

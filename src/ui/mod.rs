@@ -199,7 +199,7 @@ impl Ui {
     /// Something that is good to know.
     pub fn note(&self, text: &str) {
         if self.has_notes() {
-            self.lines.write(&note(&sanitize::one_line(text)));
+            self.lines.write(&note(&sanitize::brief_line(text)));
         }
     }
 
@@ -228,7 +228,7 @@ impl Ui {
     pub fn on_retry(&self) -> OnRetry {
         let lines = self.has_notes().then(|| self.lines.clone());
         Box::new(move |retry| {
-            let why = sanitize::one_line(&retry.why);
+            let why = sanitize::brief_line(&retry.why);
             let after = humantime::format_duration(retry.after);
             if let Some(lines) = &lines {
                 lines.write(&note(&format!("{why}; trying again in {after}")));

@@ -61,6 +61,18 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
+/// The most columns of one line about something that went wrong.
+const LONGEST_LINE: usize = 2_000;
+
+/// The text on one line of at most 2,000 columns: [`one_line`], and the middle of a longer one is
+/// left out.
+pub fn brief_line(text: &str) -> String {
+    match shortened(&one_line(text), LONGEST_LINE) {
+        Cow::Borrowed(line) => line.to_owned(),
+        Cow::Owned(line) => line,
+    }
+}
+
 /// JSON in which all that a terminal would obey or not show is written as `\uXXXX`. It is the same
 /// JSON: nothing is lost.
 pub fn json(text: &str) -> Cow<'_, str> {

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::{EMULATED, answer, word};
 use crate::check::{Complaint, Outcome, Report, Step};
-use crate::ui::sanitize::one_line;
+use crate::ui::sanitize::{brief_line, one_line};
 use crate::ui::{DIM, ERROR, NOTE, WARNING};
 
 const PASS: Style = AnsiColor::Green.on_default();
@@ -41,10 +41,10 @@ fn step(step: &Step) -> Vec<String> {
     let mut line = format!(
         "{style}{}{style:#}  {}",
         word(&step.outcome),
-        one_line(&step.title)
+        brief_line(&step.title)
     );
     if let Outcome::Pass(Some(note)) | Outcome::Skip(note) = &step.outcome {
-        line += &format!(": {}", one_line(note));
+        line += &format!(": {}", brief_line(note));
     }
     if step.duration > Duration::ZERO {
         let time = step.duration.as_secs_f64() * 1000.0;
@@ -53,8 +53,8 @@ fn step(step: &Step) -> Vec<String> {
     let mut lines = vec![line];
     if let Outcome::Warn(complaint) | Outcome::Fail(complaint) = &step.outcome {
         let Complaint { cause, hint } = complaint;
-        lines.push(format!("      {style}cause:{style:#} {}", one_line(cause)));
-        let hint = hint.iter().map(|hint| one_line(hint));
+        lines.push(format!("      {style}cause:{style:#} {}", brief_line(cause)));
+        let hint = hint.iter().map(|hint| brief_line(hint));
         lines.extend(hint.map(|hint| format!("      {NOTE}hint:{NOTE:#} {hint}")));
     }
     lines

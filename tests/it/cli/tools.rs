@@ -459,6 +459,32 @@ fn an_error_as_json_cannot_drive_a_terminal_and_is_itself_in_a_pipe() {
 }
 
 #[test]
+fn a_schema_of_any_size_makes_short_notes_and_short_errors() {
+    let many: Vec<String> = (0..60_000).map(|it| format!("value{it}")).collect();
+    let more = vec!["a"; 200_000];
+    let server = server(
+        json!([
+            {"name": "enum", "inputSchema": {"properties": {"a": {"enum": many}}}},
+            {"name": "required", "inputSchema": {"required": more}},
+            {"name": "ref", "inputSchema": {"$ref": format!("http://h/{}", "x".repeat(240_000))}}
+        ]),
+        json!({"content": [{"type": "text", "text": "x".repeat(500_000)}], "isError": true}),
+    );
+    for (tool, exit, told) in [
+        ("enum", 2, "value0"),
+        ("required", 8, "inputSchema: it is too large"),
+        ("ref", 8, "inputSchema: "),
+    ] {
+        for json in [&[][..], &["--json"]] {
+            let run = call(&server.url, &[&[tool, "a=b"], json].concat());
+            assert_eq!(run.exit, Some(exit), "{tool}");
+            assert!(run.stderr.contains(told) || !json.is_empty(), "{run}");
+            assert!(run.stderr.len() < 20_000, "{tool}: {}", run.stderr.len());
+        }
+    }
+}
+
+#[test]
 fn data_that_is_not_base64_is_named_and_the_rest_is_saved() {
     let server = server(
         json!([{"name": "chart", "inputSchema": {}}]),
