@@ -53,7 +53,10 @@ fn step(step: &Step) -> Vec<String> {
     let mut lines = vec![line];
     if let Outcome::Warn(complaint) | Outcome::Fail(complaint) = &step.outcome {
         let Complaint { cause, hint } = complaint;
-        lines.push(format!("      {style}cause:{style:#} {}", brief_line(cause)));
+        lines.push(format!(
+            "      {style}cause:{style:#} {}",
+            brief_line(cause)
+        ));
         let hint = hint.iter().map(|hint| brief_line(hint));
         lines.extend(hint.map(|hint| format!("      {NOTE}hint:{NOTE:#} {hint}")));
     }

@@ -63,6 +63,9 @@ fn a_server_gets_the_secrets_that_its_configuration_names_and_no_others() {
         .env("GITHUB_TOKEN", "canary")
         .env("aws_secret_access_key", "canary")
         .env("PGPASSWORD", "canary")
+        .env("MYSQL_PWD", "canary")
+        .env("GH_TOKEN_CI", "canary")
+        .env("COOKIE", "canary")
         .env("DATABASE_URL", "postgres://user:canary@localhost")
         .env("SOME_SETTING", "kept")
         .run();
