@@ -220,6 +220,7 @@ mod tests {
             description: Some(description.to_owned()),
             input_schema: json!({}),
             name: "roll".to_owned(),
+            is_annotated_as_acting: false,
             rest: Map::new(),
         }
     }
@@ -261,6 +262,12 @@ mod tests {
         assert!(!asked.is_unchanged("mcpr_1", &mailing, "http://a/"));
         assert!(!asked.is_unchanged("mcpr_1", &tool("Rolls"), "http://b/"));
         assert!(asked.is_unchanged("mcpr_2", &tool("Anything"), "http://b/"));
+        // A list that was stored or sent again does not have this annotation.
+        let annotated = McpListToolsTool {
+            is_annotated_as_acting: true,
+            ..tool("Rolls")
+        };
+        assert!(is_same_tool(&annotated, &tool("Rolls")));
     }
 
     #[test]

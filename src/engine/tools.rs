@@ -203,12 +203,14 @@ fn matches(filter: &MCPToolFilter, tool: &McpListToolsTool) -> bool {
 
 /// An MCP tool as `mcp_list_tools` shows it. Of its annotations, only the derived `read_only` is.
 pub fn listed(tool: Tool) -> McpListToolsTool {
-    let read_only = tool.annotations.and_then(|it| it.read_only_hint);
+    let hints = tool.annotations.unwrap_or_default();
+    let read_only = hints.read_only_hint;
     McpListToolsTool {
         annotations: json!({"read_only": read_only.unwrap_or(false)}),
         description: tool.description.map(Into::into),
         input_schema: Value::Object((*tool.input_schema).clone()),
         name: tool.name.into_owned(),
+        is_annotated_as_acting: read_only == Some(false) || hints.destructive_hint == Some(true),
         rest: Map::new(),
     }
 }
@@ -290,7 +292,27 @@ mod tests {
             description: None,
             input_schema: json!({}),
             name: name.to_owned(),
+            is_annotated_as_acting: false,
             rest: Map::new(),
+        }
+    }
+
+    #[test]
+    fn a_tool_is_annotated_as_acting_only_if_its_server_says_so() {
+        for (annotations, says) in [
+            (json!(null), None),
+            (json!({"title": "Get"}), None),
+            (json!({"destructiveHint": false}), None),
+            (json!({"readOnlyHint": false}), Some(false)),
+            (json!({"destructiveHint": true}), Some(false)),
+            (json!({"readOnlyHint": true}), Some(true)),
+        ] {
+            let tool = json!({"name": "get", "inputSchema": {}, "annotations": annotations});
+            let listed = listed(serde_json::from_value(tool).unwrap());
+            assert_eq!(listed.says_read_only(), says, "{annotations}");
+            let shown = json!({"read_only": says == Some(true)});
+            assert_eq!(json!(listed)["annotations"], shown);
+            assert_eq!(json!(listed).as_object().unwrap().len(), 3);
         }
     }
 

@@ -262,6 +262,10 @@ pub struct McpListToolsTool {
     #[serde(default)]
     pub input_schema: Value,
     pub name: String,
+    /// Whether the server annotates the tool as one that changes something. The API's annotations
+    /// cannot say it, so it is known only in the process that listed the tools.
+    #[serde(skip)]
+    pub is_annotated_as_acting: bool,
     /// The fields that this program does not know.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -271,6 +275,14 @@ impl McpListToolsTool {
     /// Whether the server says that the tool changes nothing.
     pub fn is_read_only(&self) -> bool {
         self.annotations["read_only"] == Value::Bool(true)
+    }
+
+    /// Whether the server says that the tool changes nothing, or something, if it says either.
+    pub fn says_read_only(&self) -> Option<bool> {
+        match self.is_read_only() {
+            true => Some(true),
+            false => self.is_annotated_as_acting.then_some(false),
+        }
     }
 }
 

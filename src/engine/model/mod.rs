@@ -133,7 +133,7 @@ fn rules_step(view: &View<'_>) -> Step {
             name: &listed.tool.name,
             description: listed.tool.description.as_deref(),
             input_schema: &listed.tool.input_schema,
-            is_read_only: listed.tool.is_read_only(),
+            is_read_only: listed.tool.says_read_only(),
         })
         .collect();
     match rules::plan(&question, &tools, view.must_call) {

@@ -536,7 +536,7 @@ mod tests {
             name: "do_it",
             description: None,
             input_schema,
-            is_read_only: false,
+            is_read_only: None,
         };
         match fill(question, &tool, &mut Work::new(1_000_000)) {
             Ok(arguments) => Value::Object(arguments),

@@ -16,7 +16,6 @@ use serde_json::{Map, Value};
 pub use phrase::{Done, Outcome, phrase};
 
 use crate::schema::Work;
-use action::Requested;
 use arguments::Unfilled;
 use pick::Catalogue;
 
@@ -31,8 +30,9 @@ pub struct Tool<'a> {
     pub description: Option<&'a str>,
     /// The tool's `inputSchema`.
     pub input_schema: &'a Value,
-    /// Whether its server says that it changes nothing (`readOnlyHint`).
-    pub is_read_only: bool,
+    /// Whether its server says that it changes nothing, or something (`readOnlyHint`,
+    /// `destructiveHint`). If it says neither, the tool's name decides.
+    pub is_read_only: Option<bool>,
 }
 
 /// A call that the rules decided on.
@@ -65,7 +65,7 @@ pub fn plan(question: &str, tools: &[Tool<'_>], must_call: bool) -> Plan {
     }
     let question = &question[..question.floor_char_boundary(QUESTION_BYTES)];
     let work = &mut Work::new(MOST_WORK);
-    let catalogue = Catalogue::new(tools, &Requested::read(question));
+    let catalogue = Catalogue::new(tools, question);
     let mut calls = Vec::new();
     let mut unfilled = None;
     for clause in pick::clauses(question, &catalogue, work) {
@@ -230,7 +230,7 @@ mod tests {
                 name,
                 description: Some(description),
                 input_schema,
-                is_read_only: *name == "roll_dice",
+                is_read_only: (*name == "roll_dice").then_some(true),
             })
             .collect();
         plan(question, &tools, false)
@@ -315,7 +315,7 @@ mod tests {
             name,
             description: Some(description),
             input_schema: &schema,
-            is_read_only: false,
+            is_read_only: None,
         };
         let tools = [
             tool("add_page_break", "Add a page break to a docx of pages."),
@@ -350,6 +350,55 @@ mod tests {
         );
         let demanded = plan("How many pages has r.docx?", &tools, true);
         assert!(matches!(demanded, Plan::Call(calls) if calls[0].tool == 0));
+    }
+
+    #[test]
+    fn each_sentence_requests_its_own_action() {
+        let schema = json!({"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]});
+        let tools = [Tool {
+            name: "delete_file",
+            description: Some("Delete a file."),
+            input_schema: &schema,
+            is_read_only: None,
+        }];
+        for (question, paths) in [
+            (
+                "Delete the file a.txt. Delete the file b.txt",
+                &["a.txt", "b.txt"][..],
+            ),
+            (
+                "Delete the file a.txt. Under no circumstances delete the file b.txt",
+                &["a.txt"],
+            ),
+            (
+                "Delete the file a.txt. Tell me who should delete the file b.txt",
+                &["a.txt"],
+            ),
+            ("I never open files, then delete the file b.txt", &[]),
+        ] {
+            let called = match plan(question, &tools, false) {
+                Plan::Call(calls) => calls,
+                Plan::Say(_) => Vec::new(),
+            };
+            let called: Vec<&Value> = called.iter().map(|it| &it.arguments["path"]).collect();
+            assert_eq!(called, paths, "{question}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_of_a_tool_overrules_its_name() {
+        let schema = json!({"type": "object"});
+        for (is_read_only, is_called) in [(Some(false), false), (None, true), (Some(true), true)] {
+            let tools = [Tool {
+                name: "get_file",
+                description: None,
+                input_schema: &schema,
+                is_read_only,
+            }];
+            let is_free = matches!(plan("What about the file?", &tools, false), Plan::Call(_));
+            assert_eq!(is_free, is_called, "{is_read_only:?}");
+            assert!(matches!(plan("Get the file", &tools, false), Plan::Call(_)));
+        }
     }
 
     #[test]
@@ -407,7 +456,7 @@ mod tests {
             name: "ping",
             description: None,
             input_schema: &schema,
-            is_read_only: false,
+            is_read_only: None,
         }];
         assert!(matches!(plan("Hello", &tools, false), Plan::Say(_)));
         assert!(matches!(plan("Hello", &tools, true), Plan::Call(calls) if calls.len() == 1));
@@ -429,7 +478,7 @@ mod tests {
                 name: "\u{1b}[31m\u{1f3b2}roll",
                 description: Some("\u{0}"),
                 input_schema: schema,
-                is_read_only: false,
+                is_read_only: None,
             }];
             for question in [
                 "",
@@ -454,7 +503,7 @@ mod tests {
             name: "roll",
             description: None,
             input_schema: &schema,
-            is_read_only: false,
+            is_read_only: None,
         }];
         let _ = plan("roll 3 dice", &tools, true);
     }
@@ -472,7 +521,7 @@ mod tests {
                 name,
                 description: Some("Roll something"),
                 input_schema: &schema,
-                is_read_only: true,
+                is_read_only: Some(true),
             })
             .collect();
         // Quadratic work on either would take minutes.

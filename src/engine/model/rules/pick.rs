@@ -23,13 +23,17 @@ pub struct Catalogue {
     /// The tools that a stem occurs in: the fewer, the more it says.
     tools_with: HashMap<String, Vec<usize>>,
     by_name: HashMap<String, usize>,
+    /// The stems of the verbs of all tools.
+    verbs: HashSet<String>,
 }
 
 struct Entry {
+    whole_name: String,
     name: HashSet<String>,
     description: HashSet<String>,
     action: Action,
-    /// Whether it may be called without being asked to act.
+    reads: bool,
+    /// Whether it reads, or the question asks for its action.
     is_free: bool,
 }
 
@@ -42,8 +46,13 @@ pub struct Clause<'a> {
 
 impl Catalogue {
     /// The words of `tools`. A tool that only reads may always be called, any other one only if
-    /// `requested` asks for its action.
-    pub fn new(tools: &[Tool<'_>], requested: &Requested) -> Self {
+    /// `question` asks for its action.
+    pub fn new(tools: &[Tool<'_>], question: &str) -> Self {
+        let actions = tools
+            .iter()
+            .map(|tool| action(start(tool.name, NAME_BYTES)));
+        let verbs = actions.filter_map(|action| action.verb).collect();
+        let requested = Requested::read(question, &verbs);
         let mut bytes_left = ALL_DESCRIPTION_BYTES;
         let mut entry = |tool: &Tool<'_>| {
             let name = start(tool.name, NAME_BYTES);
@@ -51,10 +60,14 @@ impl Catalogue {
             let description = start(description, DESCRIPTION_BYTES.min(bytes_left));
             bytes_left -= description.len();
             let action = action(name);
+            // What a server says of a tool counts more than the tool's name.
+            let reads = tool.is_read_only.unwrap_or(action.reads);
             Entry {
+                whole_name: name.to_owned(),
                 name: stems(name).into_iter().collect(),
                 description: stems(description).into_iter().collect(),
-                is_free: tool.is_read_only || action.reads || requested.asks_for(name, &action),
+                is_free: reads || requested.asks_for(name, &action),
+                reads,
                 action,
             }
         };
@@ -75,6 +88,7 @@ impl Catalogue {
             entries,
             tools_with,
             by_name,
+            verbs,
         }
     }
 
@@ -127,6 +141,12 @@ impl Catalogue {
             .map(|(tool, _)| tool)
     }
 
+    /// Whether a sentence with these requests may call a tool.
+    fn allows(&self, tool: usize, requested: &Requested) -> bool {
+        let entry = &self.entries[tool];
+        entry.reads || requested.asks_for(&entry.whole_name, &entry.action)
+    }
+
     /// The tool whose whole name the text has.
     fn named(&self, text: &str) -> Option<usize> {
         let is_part = |it: char| it.is_alphanumeric() || matches!(it, '_' | '-' | '.' | '/');
@@ -174,29 +194,43 @@ fn forbidden(text: &str) -> HashSet<String> {
 /// The clauses of a question that say what a tool does. A question without such a clause has none;
 /// it is for [`Catalogue::best`] as a whole.
 pub fn clauses<'a>(question: &'a str, catalogue: &Catalogue, work: &mut Work) -> Vec<Clause<'a>> {
-    let sentences = split_at(question, &["then"], &['.', '!', '?', ';', '\n']);
-    if sentences.len() > MOST_CLAUSES {
+    let steps: Vec<(&str, &str)> = sentences(question)
+        .into_iter()
+        .flat_map(|sentence| {
+            let steps = split_at(sentence, &["then"], &[';']);
+            steps.into_iter().map(move |step| (sentence, step))
+        })
+        .collect();
+    if steps.len() > MOST_CLAUSES {
         return Vec::new();
     }
     let mut clauses = Vec::new();
-    for sentence in sentences {
-        let parts = split_at(sentence, &["and"], &[]);
-        let led: Vec<Option<usize>> = match parts.len() {
-            ..=MOST_CLAUSES => parts.iter().map(|part| catalogue.led(part, work)).collect(),
+    for (sentence, step) in steps {
+        // "Delete a.txt. Explain who deletes b.txt." requests one deletion.
+        let requested = Requested::read(sentence, &catalogue.verbs);
+        let mut led = |text: &str| {
+            let tool = catalogue.led(text, work)?;
+            catalogue.allows(tool, &requested).then_some(tool)
+        };
+        let parts = split_at(step, &["and"], &[]);
+        let tools: Vec<Option<usize>> = match parts.len() {
+            ..=MOST_CLAUSES => parts.iter().map(|part| led(part)).collect(),
             _ => Vec::new(),
         };
         // "add 2 and 3" stays whole, "roll 2 dice and flip 3 coins" does not.
-        if led.len() > 1 && led.iter().all(Option::is_some) {
-            let parts = parts.iter().zip(led);
+        if tools.len() > 1 && tools.iter().all(Option::is_some) {
+            let parts = parts.iter().zip(tools);
             clauses.extend(parts.filter_map(|(text, tool)| Some(Clause { text, tool: tool? })));
-        } else if let Some(tool) = catalogue.led(sentence, work) {
-            clauses.push(Clause {
-                text: sentence,
-                tool,
-            });
+        } else if let Some(tool) = led(step) {
+            clauses.push(Clause { text: step, tool });
         }
     }
     clauses
+}
+
+/// The sentences of a text. A line is one as well.
+pub(super) fn sentences(text: &str) -> Vec<&str> {
+    split_at(text, &[], &['.', '!', '?', '\n'])
 }
 
 /// Splits a text at whole words and at characters that end a clause, outside of quotes. A `.` ends
