@@ -125,7 +125,7 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
         };
         let _held = match self.hold(&body) {
             Ok(held) => held,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         let message = match Message::read(&body) {
             Ok(message) => message,
@@ -147,10 +147,10 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
     }
 
     /// What a message takes of the memory for all of them: a short text can hold many small values.
-    fn hold(&self, body: &[u8]) -> Result<Held, Response> {
+    fn hold(&self, body: &[u8]) -> Result<Held, Box<Response>> {
         let size = parsed_size(body);
         if size > MOST_PARSED {
-            return Err(too_many_values());
+            return Err(Box::new(too_many_values()));
         }
         let counted = if size > UNCOUNTED { size * COPIES } else { 0 };
         self.budget.hold(counted).map_err(|_| {
@@ -158,7 +158,7 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
             let mut refusal = answer::refusal(StatusCode::SERVICE_UNAVAILABLE, message);
             let seconds = HeaderValue::from_static("2");
             refusal.headers_mut().insert(RETRY_AFTER, seconds);
-            refusal
+            Box::new(refusal)
         })
     }
 

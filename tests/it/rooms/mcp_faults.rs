@@ -485,7 +485,7 @@ async fn credentials_that_a_server_repeats_of_a_call_are_redacted() {
             2 => asked.result(&result(false)),
             _ => {
                 let message = asked.fields(&json!({"error": {"code": 1, "message": TOKEN}}));
-                (http::StatusCode::BAD_REQUEST, axum::Json(message)).into_response()
+                (StatusCode::BAD_REQUEST, axum::Json(message)).into_response()
             }
         });
         let engine = engine_with(PoolOptions::default());
