@@ -227,11 +227,14 @@ fn http_status(error: &mcp::Error) -> StatusCode {
         // As OpenAI reports a server that it will not connect to.
         mcp::Error::Forbidden(_) => StatusCode::BAD_REQUEST,
         // It is this machine that has no room for the answer; later it may.
-        mcp::Error::Exhausted(_) => StatusCode::SERVICE_UNAVAILABLE,
+        mcp::Error::Exhausted(exhausted) if exhausted.needed <= exhausted.limit => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         mcp::Error::Protocol { .. }
         | mcp::Error::Unreachable(_)
         | mcp::Error::NotStarted { .. }
         | mcp::Error::Excess(_)
+        | mcp::Error::Exhausted(_)
         | mcp::Error::NotMcp(_)
         | mcp::Error::Timeout(_)
         | mcp::Error::Setup(_) => StatusCode::FAILED_DEPENDENCY,

@@ -12,7 +12,7 @@ use super::model::{ListedTool, MOST_ARGUMENTS, ToolCall, View, is_question};
 use super::response::{End, Usage, input_tokens, tokens_of};
 use super::tools::{self, Server};
 use super::{Inner, approvals, choice, input};
-use crate::budget::{Held, parse_within};
+use crate::budget::{Held, parsed_size};
 use crate::mcp;
 use crate::responses::{
     ApiError, CreateResponse, Error, FailedDependency, Item, McpApprovalRequest, McpCallError,
@@ -397,12 +397,13 @@ impl Turn {
         if approved.is_some_and(|id| !self.engine.asked.is_unchanged(id, tool, &server.place())) {
             return Err(changed_tool(name));
         }
-        let arguments: Option<Map<String, Value>> = parse_within(arguments, MOST_ARGUMENTS);
-        let Some(arguments) = arguments else {
-            return Err(not_called(format!(
-                "the arguments are not a JSON object that takes at most {} MiB of memory",
-                MOST_ARGUMENTS / 1024 / 1024
-            )));
+        if parsed_size(arguments.as_bytes()) > MOST_ARGUMENTS {
+            let most = MOST_ARGUMENTS / 1024 / 1024;
+            let message = format!("the arguments take more than {most} MiB of memory");
+            return Err(not_called(message));
+        }
+        let Ok(arguments) = serde_json::from_str::<Map<String, Value>>(arguments) else {
+            return Err(not_called("the arguments are not a JSON object".to_owned()));
         };
         let server = server.clone();
         let called = self

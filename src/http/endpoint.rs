@@ -123,13 +123,14 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
             Ok(body) => body,
             Err(why) => return last_refusal(why.status(), &why.to_string()),
         };
-        let _held = match self.hold(&body) {
-            Ok(held) => held,
-            Err(refusal) => return *refusal,
-        };
         let message = match Message::read(&body) {
             Ok(message) => message,
             Err((status, error)) => return answer::error(status, None, error),
+        };
+        // Until here, nothing of it was copied.
+        let _held = match self.hold(&body) {
+            Ok(held) => held,
+            Err(refusal) => return *refusal,
         };
         if message.asks_for("initialize") && parsed_size(&body) > MOST_PARSED_OF_SESSION {
             return too_many_values();
@@ -202,10 +203,7 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
 }
 
 fn too_many_values() -> Response {
-    answer::refusal(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "The message has too many values.",
-    )
+    answer::refusal(StatusCode::BAD_REQUEST, "the message has too many values")
 }
 
 /// The version of the protocol that the headers name, if it is none that is known.

@@ -163,11 +163,24 @@ async fn a_list_for_which_there_is_no_memory_is_refused_and_the_memory_given_bac
     });
     // While it is read, when it is parsed, and when items are made of it.
     for bytes in [50_000, 150_000, 300_000] {
-        let budget = Budget::new(bytes);
+        let budget = Budget::new(2_000_000);
+        let others = budget.hold(2_000_000 - bytes).unwrap();
         let refused = end(&engine_of(&budget), &server.url).await;
         assert!(
             matches!(refused, Err(Error::Refused { status: 503, .. })),
             "{refused:?}"
+        );
+        assert_eq!(budget.used(), others.bytes());
+        // One that never fits is not worth another try.
+        let budget = Budget::new(bytes);
+        let failed = end(&engine_of(&budget), &server.url).await.unwrap();
+        let message = &failed["response"]["error"]["message"];
+        assert!(
+            message
+                .as_str()
+                .unwrap()
+                .contains("424 (Failed Dependency)"),
+            "{message}"
         );
         assert_eq!(budget.used(), 0);
     }
@@ -186,10 +199,13 @@ async fn a_result_for_which_there_is_no_memory_is_a_failed_call() {
         let text = json!({"type": "text", "text": "x".repeat(100_000)});
         asked.result(&json!({"content": [text]}))
     });
-    let budget = Budget::new(100_000);
-    let failed = call(&engine_of(&budget), &server.url).await;
-    assert_eq!(failed["error"]["code"], 503, "{failed}");
-    assert_eq!(budget.used(), 0);
+    for (limit, code) in [(100_000, 424), (2_000_000, 503)] {
+        let budget = Budget::new(limit);
+        let others = budget.hold(limit - 100_000).unwrap();
+        let failed = call(&engine_of(&budget), &server.url).await;
+        assert_eq!(failed["error"]["code"], code, "{failed}");
+        assert_eq!(budget.used(), others.bytes());
+    }
     let budget = Budget::new(2_000_000);
     let done = call(&engine_of(&budget), &server.url).await;
     assert_eq!(done["output"].as_str().unwrap().len(), 100_000);
