@@ -105,16 +105,43 @@ impl Server {
                 self.redact(&mut content);
                 Err(McpCallError::McpToolExecutionError { content })
             }
-            Ok(result) => Ok(self.server.without_secrets(output(&result))),
+            Ok(result) => Ok(self.output(&result)),
             Err(error) => Err(call_error(&error)),
         }
+    }
+
+    /// The text of a result: its text blocks, any other block as JSON. A result that has structured
+    /// content alone is given as that.
+    fn output(&self, result: &CallToolResult) -> String {
+        let json = |mut value: Value| {
+            self.redact(&mut value);
+            value.to_string()
+        };
+        if let (true, Some(structured)) = (result.content.is_empty(), &result.structured_content) {
+            return json(structured.clone());
+        }
+        let blocks: Vec<String> = result
+            .content
+            .iter()
+            .map(|block| match block {
+                ContentBlock::Text(text) => self.server.without_secrets(text.text.clone()),
+                other => json(json!(other)),
+            })
+            .collect();
+        blocks.join("\n")
     }
 
     fn redact(&self, value: &mut Value) {
         match value {
             Value::String(text) => *text = self.server.without_secrets(std::mem::take(text)),
             Value::Array(values) => values.iter_mut().for_each(|it| self.redact(it)),
-            Value::Object(fields) => fields.values_mut().for_each(|it| self.redact(it)),
+            Value::Object(fields) => {
+                let redacted = std::mem::take(fields).into_iter().map(|(name, mut value)| {
+                    self.redact(&mut value);
+                    (self.server.without_secrets(name), value)
+                });
+                fields.extend(redacted);
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
@@ -260,23 +287,6 @@ pub fn call_error(error: &mcp::Error) -> McpCallError {
             }
         }
     }
-}
-
-/// The text of a result: its text blocks, any other block as JSON. A result that has structured
-/// content alone is given as that.
-fn output(result: &CallToolResult) -> String {
-    if let (true, Some(structured)) = (result.content.is_empty(), &result.structured_content) {
-        return structured.to_string();
-    }
-    let blocks: Vec<String> = result
-        .content
-        .iter()
-        .map(|block| match block {
-            ContentBlock::Text(text) => text.text.clone(),
-            other => json!(other).to_string(),
-        })
-        .collect();
-    blocks.join("\n")
 }
 
 #[cfg(test)]

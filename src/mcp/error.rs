@@ -62,7 +62,7 @@ pub enum Error {
 impl Error {
     /// The error without what the server was shown of `server`: some repeat it.
     pub(super) fn without_secrets(self, server: &Server) -> Self {
-        let redacted = |text| server.without_secrets(text);
+        let redacted = |text| told(text, MAX_MESSAGE, server);
         match self {
             Self::Refused { status, challenge } => Self::Refused {
                 status,
@@ -72,7 +72,7 @@ impl Error {
                 code,
                 message: redacted(message),
             },
-            Self::NotMcp(why) => Self::NotMcp(redacted(why)),
+            Self::NotMcp(why) => Self::NotMcp(told(why, MAX_WHY, server)),
             Self::Excess(Excess::Requests { count, method }) => {
                 let method = redacted(method);
                 Self::Excess(Excess::Requests { count, method })
@@ -174,23 +174,30 @@ fn refusal(error: &DynamicTransportError) -> Option<&Refusal> {
     }
 }
 
-/// The most bytes that are kept of the message of an error.
+/// The most bytes that are kept of what a server says of a failure.
 const MAX_MESSAGE: usize = 16 * 1024;
+/// The most bytes that are kept of why an answer is not MCP: it may repeat the answer.
+const MAX_WHY: usize = 1024;
 
 impl From<ErrorData> for Error {
     fn from(error: ErrorData) -> Self {
-        let mut message = error.message.into_owned();
-        if message.len() > MAX_MESSAGE {
-            let left_out = message.len() - MAX_MESSAGE;
-            message.truncate(message.floor_char_boundary(MAX_MESSAGE));
-            message.push_str(&format!("... ({left_out} bytes left out)"));
-            message.shrink_to_fit();
-        }
         Self::Protocol {
             code: error.code.0.into(),
-            message,
+            message: error.message.into_owned(),
         }
     }
+}
+
+/// The text without secrets of `server`, and only then cut to `max` bytes: half a secret is not found.
+fn told(mut text: String, max: usize, server: &Server) -> String {
+    text = server.without_secrets(text);
+    if text.len() > max {
+        let left_out = text.len() - max;
+        text.truncate(text.floor_char_boundary(max));
+        text.push_str(&format!("... ({left_out} bytes left out)"));
+        text.shrink_to_fit();
+    }
+    text
 }
 
 impl From<Fault> for Error {
@@ -243,6 +250,7 @@ mod tests {
     use reqwest::dns::{Name, Resolve, Resolving};
 
     use super::*;
+    use crate::mcp::Endpoint;
 
     /// Refuses every name, as the one of a guarded pool refuses a forbidden one.
     struct Refusing;
@@ -255,13 +263,24 @@ mod tests {
     }
 
     #[test]
-    fn a_long_message_is_cut_and_says_so() {
-        let error = ErrorData::internal_error("\u{e9}".repeat(MAX_MESSAGE), None);
-        let Error::Protocol { message, .. } = error.into() else {
+    fn a_long_message_is_cut_and_no_part_of_a_secret_is_left() {
+        let server = Server {
+            endpoint: Endpoint::Http("http://a.example/?key=query-value-1&x=1".parse().unwrap()),
+            authorization: Some("secret-token-1".to_owned().into()),
+            headers: http::HeaderMap::new(),
+        };
+        let start = "x".repeat(MAX_MESSAGE - 8);
+        let text = format!("{start}secret-token-1 {}", "\u{e9}".repeat(MAX_MESSAGE));
+        let error = Error::from(ErrorData::internal_error(text, None)).without_secrets(&server);
+        let Error::Protocol { message, .. } = error else {
             panic!("it is the message of a server");
         };
-        assert!(message.ends_with("\u{e9}... (16384 bytes left out)"));
-        assert!(message.len() < MAX_MESSAGE + 50);
+        assert!(message.ends_with("bytes left out)"), "{message}");
+        assert!(message.len() < MAX_MESSAGE + 50 && !message.contains("secret"));
+        assert_eq!(
+            told("key query-value-1".to_owned(), MAX_WHY, &server),
+            "key [redacted]"
+        );
     }
 
     #[tokio::test]

@@ -46,8 +46,8 @@ impl Fault {
 
 impl From<serde_json::Error> for Fault {
     fn from(error: serde_json::Error) -> Self {
-        /// How many characters of it are told: it may repeat what was sent.
-        const MAX_TEXT: usize = 300;
+        /// It may repeat what was sent. It is cut to what is told when secrets are out of it.
+        const MAX_TEXT: usize = 64 * 1024;
         Self::NotMcp(error.to_string().chars().take(MAX_TEXT).collect())
     }
 }

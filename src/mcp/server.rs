@@ -1,5 +1,6 @@
 //! An MCP server as a client names it: where it is, how it is started, what it is shown.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::hash::{Hash, Hasher};
 
@@ -89,10 +90,20 @@ impl Server {
             .chain(query)
             .chain(environment);
         // `Bearer TOKEN`, and the token alone.
-        let secrets = whole.flat_map(|it| [it, it.split_once(' ').map_or("", |(_, token)| token)]);
-        for secret in secrets.filter(|it| it.len() >= SHORTEST) {
-            if text.contains(secret) {
-                text = text.replace(secret, "[redacted]");
+        let parts = whole.flat_map(|it| [it, it.split_once(' ').map_or("", |(_, token)| token)]);
+        let mut secrets: Vec<Cow<'_, str>> = parts.map(Cow::Borrowed).collect();
+        if let Endpoint::Http(url) = &self.endpoint {
+            secrets.extend(url.query_pairs().map(|(_, value)| value));
+            let values = query.into_iter().flat_map(|it| it.split('&'));
+            let values = values.filter_map(|it| Some(it.split_once('=')?.1));
+            secrets.extend(values.map(Cow::Borrowed));
+        }
+        secrets.retain(|it| it.len() >= SHORTEST);
+        // One may be the beginning of another.
+        secrets.sort_unstable_by_key(|it| std::cmp::Reverse(it.len()));
+        for secret in secrets {
+            if text.contains(&*secret) {
+                text = text.replace(&*secret, "[redacted]");
             }
         }
         text
