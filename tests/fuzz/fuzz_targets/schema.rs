@@ -42,7 +42,7 @@ fuzz_target!(|input: &str| {
         name: "do_it",
         description: Some("Do it with a number and a text."),
         input_schema: &schema,
-        is_read_only: true,
+        is_read_only: Some(true),
     };
     match rules::plan(question, &[tool], true) {
         Plan::Call(calls) => assert!(!calls.is_empty()),
