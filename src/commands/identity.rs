@@ -171,7 +171,7 @@ fn shown_argument(before: &str, argument: &str) -> Option<String> {
     if before.starts_with('-') && !before.contains('=') && is_secret(before) {
         return Some(HIDDEN.to_owned());
     }
-    // `--token=abc`, `TOKEN=abc`, `X-Api-Key: abc`; a URL has a name that is no secret.
+    // `--token=abc`, `TOKEN=abc`, `X-Api-Key: abc`; what precedes the `:` of a URL does not name a secret.
     let end = argument.find(['=', ':']);
     if let Some(end) = end.filter(|end| is_secret(&argument[..*end])) {
         return Some(format!("{}{HIDDEN}", &argument[..=end]));

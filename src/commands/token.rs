@@ -430,7 +430,7 @@ fn time_of(seconds: f64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
-/// `2026-11-22T12:00:00Z (in 59m 12s)`; a time that has no such form is left to its distance.
+/// `2026-11-22T12:00:00Z (in 59m 12s)`; for a time that cannot be written as a date, the distance alone.
 fn told(time: SystemTime, now: SystemTime) -> String {
     let whole =
         |it: Duration| humantime::format_duration(Duration::from_secs(it.as_secs())).to_string();

@@ -60,12 +60,12 @@ impl Emitter {
         &self.ids
     }
 
-    /// Whether anything was told of the response.
+    /// Whether any event of the response was sent.
     pub fn has_begun(&self) -> bool {
         self.has_begun
     }
 
-    /// The response as it is first told of.
+    /// The response as the first event has it.
     pub fn begun(&self) -> Response {
         self.draft.begun()
     }
@@ -217,7 +217,7 @@ impl Emitter {
         self.done(open, Item::McpCall(call)).await;
     }
 
-    /// A call that is to wait for approval. Nobody is told of it yet.
+    /// A call that needs approval. No event is sent yet.
     pub fn new_approval_request(
         &self,
         server_label: &str,
@@ -245,7 +245,7 @@ impl Emitter {
         self.text_ended(&open, text, "completed").await;
     }
 
-    /// An item begins that is told of bit by bit.
+    /// Begins an item whose content follows in deltas.
     pub fn added(&mut self, item: Item) -> impl Future<Output = Open> {
         self.push(item.id().unwrap_or_default().to_owned(), item)
     }

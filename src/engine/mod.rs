@@ -61,7 +61,7 @@ const CONNECTION: u64 = 224 * 1024;
 /// How many times a turn holds what a request says and what it goes on from, as values in memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Copies {
-    /// Of the input: as the model is told, as it is kept.
+    /// Of the input: one for the model, one for the store.
     pub input: u64,
     /// Of everything else: as it came, in the response, in the events that repeat it.
     pub rest: u64,

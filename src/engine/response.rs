@@ -138,7 +138,7 @@ impl Draft {
         self.is_background
     }
 
-    /// The response as it is first told of.
+    /// The response as the first event has it.
     pub fn begun(&self) -> Response {
         if self.is_background {
             self.response("queued", Vec::new())

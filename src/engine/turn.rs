@@ -21,8 +21,8 @@ use crate::responses::{
 
 /// How many steps a model may take in one turn; a script or a model that never ends is cut here.
 const MOST_STEPS: usize = 64;
-/// How many times a list or a result is in memory until the response is told, beside the one that
-/// came: in its item, in events and in the response. Measured in a gateway.
+/// How many more copies of a list or a result are in memory until the response is sent: in its item,
+/// in events and in the response. Measured in a gateway.
 const COPIES: u64 = 7;
 
 /// Everything that one request needs until its response is complete.
@@ -60,7 +60,7 @@ impl Turn {
     /// Runs the turn to its end; all that is to be known of it goes through the emitter.
     pub async fn run(mut self) {
         if self.request.is_background() {
-            // Kept before its id is told: whoever reads the id may ask for it at once.
+            // Kept before its id is sent: whoever reads the id may ask for it at once.
             if let Err(error) = self.keep(self.emitter.begun()).await {
                 return self.emitter.broke_off(error).await;
             }
@@ -79,7 +79,7 @@ impl Turn {
         };
         let has_failed = matches!(end, End::Failed(_));
         let response = self.emitter.ended(&end);
-        // Kept before it is told: whoever reads the end may go on from it at once.
+        // Kept before it is sent: whoever reads the end may go on from it at once.
         if let Err(error) = self.keep(response.clone()).await {
             return self.emitter.broke_off(error).await;
         }
@@ -98,12 +98,12 @@ impl Turn {
         Ok(())
     }
 
-    /// The upstream gave no answer, or not all of one. What was told of is kept as it is.
+    /// The upstream gave no answer, or not all of one. What was sent is kept as it is.
     async fn break_off(mut self, error: Error) {
         if self.emitter.has_begun() {
             let end = End::Failed(ApiError::server_error("The response broke off."));
             let response = self.emitter.ended(&end);
-            // That the store failed too is in the log, and cannot be told beside the first failure.
+            // That the store failed too is in the log: only the first failure is sent.
             let _ = self.keep(response).await;
         }
         self.forget_previous().await;
@@ -346,7 +346,7 @@ impl Turn {
         let request = self
             .emitter
             .new_approval_request(&server_label, &name, &arguments);
-        // Remembered before it is told: whoever reads it may answer at once.
+        // Remembered before it is sent: whoever reads it may answer at once.
         self.engine.asked.remember(&request, &tool, &place);
         self.emitter.approval_request(request).await;
         true

@@ -103,7 +103,7 @@ impl Snapshot {
         response
     }
 
-    /// Whether nothing more will be told.
+    /// Whether no more events will come.
     pub fn is_done(&self) -> bool {
         let status = self.response.get("status").and_then(Value::as_str);
         !matches!(status, Some("queued" | "in_progress"))

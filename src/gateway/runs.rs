@@ -183,7 +183,7 @@ impl Run {
 
     /// Makes the response to its end, or until it is cancelled.
     async fn finish(&self, mut events: BoxStream<'static, Event>, engine: &Engine) {
-        // Whatever happens, those who wait for the end are told of one.
+        // Whatever happens, those who wait for the end get one.
         let _ended = Ended(self);
         let reading = async {
             while let Some(event) = events.next().await {
@@ -203,7 +203,7 @@ impl Run {
                 Ok(()) => told.snapshot.cancel(),
                 Err(exhausted) => told.fail(exhausted),
             });
-            // The log has it if that fails; whoever reads is told of the end all the same.
+            // The log has it if that fails; whoever reads gets the end all the same.
             let _ = engine.replace(Response::new(self.response())).await;
         }
     }

@@ -24,7 +24,7 @@ use super::linger::{Bounds, Lingering, Unread};
 /// How many connections there are at a time, if nothing else needs file descriptors: a process has 1024
 /// on most systems.
 pub const MOST_CONNECTIONS: usize = 768;
-/// How many more are told that there is no room; the others are closed.
+/// How many more get an answer that says there is no room; the others are closed.
 const MOST_REFUSED: usize = 64;
 /// How long the head of a request may take, and how long a connection may wait for the next one.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);

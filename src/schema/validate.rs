@@ -28,7 +28,7 @@ const PATTERN_BYTES: usize = 512 * 1024;
 /// How many JSON values a schema may have, and how many bytes of text: it is copied several times.
 const MOST_VALUES: usize = 100_000;
 const MOST_TEXT: usize = 4 * 1024 * 1024;
-/// How many characters of a reason, or of what is wrong with a value, are told: a validator repeats
+/// How many characters of a reason, or of what is wrong with a value, are shown: a validator repeats
 /// what the schema has.
 const LONGEST_REASON: usize = 300;
 /// How long a validation may take.

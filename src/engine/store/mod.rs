@@ -145,8 +145,8 @@ struct InMemory {
     held: Held,
 }
 
-/// Work on up to so many bytes of records in memory is done at once; more is none for a thread that
-/// has other tasks.
+/// Up to this many bytes of records in memory are worked on in place; more would block the thread's
+/// other tasks.
 const QUICK: u64 = 64 * 1024;
 
 impl Store {
@@ -542,7 +542,7 @@ fn read_said(id: &str, value: &[u8], held: &mut Held) -> Result<Vec<Item>, Error
     held.grow(parsed_size(input.get().as_bytes()) + parsed_size(output.as_bytes()))?;
     let mut said: Vec<Item> = serde_json::from_str(input.get()).map_err(not_a_record)?;
     let output: Vec<&RawValue> = serde_json::from_str(output).map_err(not_a_record)?;
-    // As `Response::output` does, leave out what is no item.
+    // As `Response::output` does, leave out what is not an item.
     said.extend(
         output
             .iter()

@@ -66,7 +66,7 @@ impl<'a> Relay<'a> {
                 _ => {
                     let kind = event.into_kind();
                     let ended = ending.take(&kind);
-                    // What it did say is told before it is told why there is no more.
+                    // Send what it did say first, and then why it stopped.
                     if let EventKind::Completed { response }
                     | EventKind::Incomplete { response }
                     | EventKind::Failed { response } = &kind
