@@ -102,7 +102,7 @@ impl Server {
         match result {
             Ok(result) if result.is_error == Some(true) => {
                 let mut content = json!(result.content);
-                self.redact(&mut content);
+                self.server.secrets().redact_value(&mut content);
                 Err(McpCallError::McpToolExecutionError { content })
             }
             Ok(result) => Ok(self.output(&result)),
@@ -113,8 +113,9 @@ impl Server {
     /// The text of a result: its text blocks, any other block as JSON. A result that has structured
     /// content alone is given as that.
     fn output(&self, result: &CallToolResult) -> String {
+        let secrets = self.server.secrets();
         let json = |mut value: Value| {
-            self.redact(&mut value);
+            secrets.redact_value(&mut value);
             value.to_string()
         };
         if let (true, Some(structured)) = (result.content.is_empty(), &result.structured_content) {
@@ -124,26 +125,11 @@ impl Server {
             .content
             .iter()
             .map(|block| match block {
-                ContentBlock::Text(text) => self.server.without_secrets(text.text.clone()),
+                ContentBlock::Text(text) => secrets.redact(text.text.clone()),
                 other => json(json!(other)),
             })
             .collect();
         blocks.join("\n")
-    }
-
-    fn redact(&self, value: &mut Value) {
-        match value {
-            Value::String(text) => *text = self.server.without_secrets(std::mem::take(text)),
-            Value::Array(values) => values.iter_mut().for_each(|it| self.redact(it)),
-            Value::Object(fields) => {
-                let redacted = std::mem::take(fields).into_iter().map(|(name, mut value)| {
-                    self.redact(&mut value);
-                    (self.server.without_secrets(name), value)
-                });
-                fields.extend(redacted);
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
     }
 
     /// Where the server is, or how it is started: what an approval is for.

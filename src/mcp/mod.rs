@@ -26,4 +26,4 @@ pub use header::{UnusableHeader, is_reserved, read_header};
 pub use pool::{ClientPool, PoolOptions};
 pub use probe::{Answer, Heard, Probe, Request, Silence, TlsFault};
 pub use reach::{Forbidden, Reach};
-pub use server::{Command, Endpoint, Server};
+pub use server::{Command, Endpoint, Secrets, Server};

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::hash::{Hash, Hasher};
 
 use http::HeaderMap;
+use serde_json::Value;
 use url::Url;
 
 use super::environment;
@@ -74,7 +75,12 @@ pub struct Server {
 
 impl Server {
     /// What a server says of a request, without what it was shown: some repeat it.
-    pub fn without_secrets(&self, mut text: String) -> String {
+    pub fn without_secrets(&self, text: String) -> String {
+        self.secrets().redact(text)
+    }
+
+    /// What it was shown and should not repeat. For many texts, have it once.
+    pub fn secrets(&self) -> Secrets<'_> {
         /// What is shorter is a word of many texts.
         const SHORTEST: usize = 6;
         let headers = self.headers.values().filter_map(|it| it.to_str().ok());
@@ -101,12 +107,38 @@ impl Server {
         secrets.retain(|it| it.len() >= SHORTEST);
         // One may be the beginning of another.
         secrets.sort_unstable_by_key(|it| std::cmp::Reverse(it.len()));
-        for secret in secrets {
-            if text.contains(&*secret) {
-                text = text.replace(&*secret, "[redacted]");
+        Secrets(secrets)
+    }
+}
+
+/// The credentials of one server, the longest first.
+pub struct Secrets<'a>(Vec<Cow<'a, str>>);
+
+impl Secrets<'_> {
+    /// The text with `[redacted]` in place of each of them.
+    pub fn redact(&self, mut text: String) -> String {
+        for secret in &self.0 {
+            if text.contains(&**secret) {
+                text = text.replace(&**secret, "[redacted]");
             }
         }
         text
+    }
+
+    /// The same of every text in a value, names of fields included.
+    pub fn redact_value(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.redact(std::mem::take(text)),
+            Value::Array(values) => values.iter_mut().for_each(|it| self.redact_value(it)),
+            Value::Object(fields) => {
+                let redacted = std::mem::take(fields).into_iter().map(|(name, mut value)| {
+                    self.redact_value(&mut value);
+                    (self.redact(name), value)
+                });
+                fields.extend(redacted);
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
     }
 }
 
