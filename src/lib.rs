@@ -25,4 +25,6 @@ pub mod dice;
 pub mod file;
 pub mod http;
 pub mod outgoing;
+pub mod private_file;
 pub mod schema;
+pub mod secret;

@@ -195,7 +195,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::auth::test_keys::{OURS, THEIRS};
+    use crate::auth::vectors::test_keys::{OURS, THEIRS};
     use crate::auth::{Algorithm, Caller, Claims, Policy, SigningKey};
 
     const CHALLENGE: &str = r#"Bearer realm="mcp""#;

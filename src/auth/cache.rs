@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
     use crate::auth::Caller;
-    use crate::auth::test_keys::OURS;
+    use crate::auth::vectors::test_keys::OURS;
 
     fn at(seconds: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(seconds)

@@ -18,26 +18,13 @@ mod metadata;
 mod policy;
 mod rejection;
 mod rsa_public_key;
-mod secret;
 mod signing_key;
 mod token;
 mod verifier;
 mod verifying_key;
 
 #[cfg(test)]
-mod claim_vectors;
-#[cfg(test)]
-mod confusion_vectors;
-#[cfg(test)]
-mod jwks_vectors;
-#[cfg(test)]
-mod key_vectors;
-#[cfg(test)]
-mod set_vectors;
-#[cfg(test)]
-mod test_keys;
-#[cfg(test)]
-mod token_vectors;
+mod vectors;
 
 pub use algorithm::{Algorithm, KeyFamily};
 pub use bearer::protect;
@@ -49,7 +36,6 @@ pub use key_source::{KeySetPlace, KeySource};
 pub use keys::{Keys, NamedKey};
 pub use policy::{Policy, Verified};
 pub use rejection::Rejection;
-pub use secret::Secret;
 pub use signing_key::{Created, DEV_KEY_FILE, KeySize, SigningKey};
 pub use token::{Claims, Inspection, inspect};
 pub use verifier::Verifier;

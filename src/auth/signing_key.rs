@@ -13,10 +13,10 @@ use secrecy::zeroize::Zeroizing;
 use serde_json::{Value, json};
 
 use crate::auth::rsa_public_key::RsaPublicKey;
-use crate::auth::{
-    Error, KeyRefusal, MAX_KEY_FILE, Secret, VerifyingKey, der, key_pem, rsa_public_key,
-};
+use crate::auth::{Error, KeyRefusal, MAX_KEY_FILE, VerifyingKey, der, key_pem, rsa_public_key};
 use crate::file;
+use crate::private_file;
+use crate::secret::Secret;
 
 /// The name of the developer key pair in its folder.
 pub const DEV_KEY_FILE: &str = "dev-key.pem";
@@ -45,7 +45,7 @@ impl SigningKey {
 
     /// Reads a private key in PEM, PKCS#8 or PKCS#1, from a file that nobody else can read.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let bytes = file::read_private(path, MAX_KEY_FILE)?;
+        let bytes = private_file::read_private(path, MAX_KEY_FILE)?;
         let text = Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned());
         Self::parse(&text).map_err(|source| Error::KeyFile {
             path: path.into(),
@@ -74,7 +74,7 @@ impl SigningKey {
     /// Without `force`, a file that is there already is left alone.
     pub fn save(&self, path: &Path, force: bool) -> Result<(), Error> {
         if let Some(folder) = path.parent() {
-            file::create_folder(folder)?;
+            private_file::create_folder(folder)?;
         }
         Ok(self.private_pem.save(path, force)?)
     }

@@ -7,7 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Header;
 use serde_json::{Map, Value};
 
-use crate::auth::{Algorithm, Error, KeyFamily, Secret, SigningKey};
+use crate::auth::{Algorithm, Error, KeyFamily, SigningKey};
+use crate::secret::Secret;
 
 /// Ten years, leap days included. An `exp` further ahead is a mistake, such as milliseconds.
 pub(super) const LONGEST_LIFETIME: Duration = Duration::from_secs(3660 * 24 * 60 * 60);
@@ -125,7 +126,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::auth::test_keys::OURS;
+    use crate::auth::vectors::test_keys::OURS;
 
     const NOW: u64 = 1_790_000_000;
 

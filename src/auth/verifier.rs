@@ -79,8 +79,8 @@ mod tests {
 
     use super::*;
     use crate::auth::Algorithm;
-    use crate::auth::test_keys::{AnyKey, RSA, THEIRS};
-    use crate::auth::token_vectors::{NOW, at, claims_with, keys, policy};
+    use crate::auth::vectors::test_keys::{AnyKey, RSA, THEIRS};
+    use crate::auth::vectors::token::{NOW, at, claims_with, keys, policy};
 
     fn verifier() -> Verifier {
         let policy = Policy {

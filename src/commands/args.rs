@@ -8,10 +8,10 @@ use std::str::FromStr;
 use serde_json::Value;
 use url::Url;
 
-use crate::auth::Secret;
 use crate::engine::model::{Model, Script};
 use crate::error::Error;
 use crate::file;
+use crate::secret::Secret;
 
 /// The most bytes that are read of a file with a secret, or of headers.
 const MAX_SMALL_FILE: u64 = 64 * 1024;

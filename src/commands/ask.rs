@@ -15,7 +15,6 @@ use super::servers::{McpServerArgs, Servers};
 use super::signals::{CLIENT_GRACE, StopSignals};
 use super::state::{self, Kept};
 use crate::address;
-use crate::auth::Secret;
 use crate::budget::members_size;
 use crate::engine::Engine;
 use crate::engine::model::{Model, Upstream, UpstreamApi};
@@ -26,6 +25,7 @@ use crate::responses::{
     McpListTools, Response, Retries, ToolEntry,
 };
 use crate::route::Route;
+use crate::secret::Secret;
 use crate::ui::{Format, Ui};
 
 const OPENAI: &str = "https://api.openai.com/v1";

@@ -9,7 +9,6 @@ use tracing::Level;
 use super::args::{self, SecretSource};
 use super::listen::{self, LogArgs, NameArgs};
 use super::signals::{SERVER_GRACE, StopSignals};
-use crate::auth::Secret;
 use crate::budget::Budget;
 use crate::engine::model::{Model, Upstream, UpstreamApi};
 use crate::engine::{Bounds, Engine, Store};
@@ -19,6 +18,7 @@ use crate::gateway::{self, ApiKey, Gateway};
 use crate::http;
 use crate::mcp::{ClientPool, PoolOptions, Reach};
 use crate::responses::{Client, Limits, Retries};
+use crate::secret::Secret;
 use crate::ui::{LogFormat, Ui};
 
 /// How many connections there are at a time: each may need others, to a model and to MCP servers, and a

@@ -13,11 +13,12 @@ use tracing::Level;
 use super::listen::{self, LogArgs, NameArgs};
 use super::signals::{SERVER_GRACE, StopSignals};
 use super::token::{Verification, VerifierArgs};
-use crate::auth::{self, Secret, Verifier};
+use crate::auth::{self, Verifier};
 use crate::dice::{DiceServer, Roller};
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::http::{self, CallerOf, EndpointOptions};
+use crate::secret::Secret;
 use crate::ui::{LogFormat, Ui};
 
 /// Run the dice server: one MCP tool, `roll_dice(n_dice: int) -> list[int]`

@@ -10,12 +10,12 @@ use url::Url;
 
 use super::args::{self, SecretSource};
 use crate::address;
-use crate::auth::Secret;
 use crate::error::Error;
 use crate::mcp::{self, Config, Endpoint};
 use crate::responses::{
     self, MCPTool, MCPToolAllowedTools, MCPToolFilter, MCPToolRequireApproval, ToolEntry,
 };
+use crate::secret::Secret;
 
 /// The `mcp` tool entry of a request.
 #[derive(Debug, clap::Args)]

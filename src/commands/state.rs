@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::args;
 use super::identity::Identities;
-use crate::auth::Secret;
 use crate::error::Error;
 use crate::file;
+use crate::private_file;
 use crate::responses::Conversation;
 
 /// What `--continue` goes on from.
@@ -41,14 +41,14 @@ pub fn load() -> Result<Kept, Error> {
 pub fn save(kept: &Kept) -> Result<(), Error> {
     let path = path()?;
     if let Some(folder) = path.parent() {
-        file::create_folder(folder)?;
+        private_file::create_folder(folder)?;
     }
     let text = serde_json::to_string(kept).map_err(|error| Error::Write {
         path: path.clone(),
         source: error.into(),
     })?;
     // What was said is not for the other users of the machine.
-    Ok(Secret::from(text).save(&path, true)?)
+    Ok(private_file::replace_unsynced(&path, &text)?)
 }
 
 fn path() -> Result<PathBuf, Error> {

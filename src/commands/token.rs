@@ -11,11 +11,12 @@ use super::args::{self, SecretSource};
 use super::signals::{CLIENT_GRACE, StopSignals};
 use super::{block_on, clock};
 use crate::auth::{
-    self, Algorithm, Claims, Created, KeySetPlace, KeySize, KeySource, Policy, Secret, SigningKey,
+    self, Algorithm, Claims, Created, KeySetPlace, KeySize, KeySource, Policy, SigningKey,
     Verifier, VerifyingKey,
 };
 use crate::error::Error;
 use crate::exit::ExitStatus;
+use crate::secret::Secret;
 use crate::ui::Ui;
 
 /// Mint a token for development, and print it

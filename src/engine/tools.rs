@@ -8,12 +8,12 @@ use rmcp::model::{CallToolResult, ContentBlock, Tool};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use crate::auth::Secret;
 use crate::mcp;
 use crate::responses::{
     Error, FailedDependency, MCPTool, MCPToolAllowedTools, MCPToolApprovalSetting, MCPToolFilter,
     MCPToolRequireApproval, McpCallError, McpListToolsTool,
 };
+use crate::secret::Secret;
 
 /// The most bytes that a tool entry puts into each request to its server. Servers refuse a head of
 /// more, and a connection keeps them for as long as it lasts.

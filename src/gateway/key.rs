@@ -12,9 +12,9 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 
 use super::refusal;
-use crate::auth::Secret;
 use crate::http::one;
 use crate::responses::ApiError;
+use crate::secret::Secret;
 
 /// The key, as its SHA-256: all that comparing takes.
 #[derive(Clone)]

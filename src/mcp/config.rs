@@ -6,7 +6,7 @@ use url::Url;
 
 use super::header::is_reserved;
 use super::server::{Command, Endpoint, Server};
-use crate::auth::Secret;
+use crate::secret::Secret;
 
 /// The servers of a configuration file, in its order.
 #[derive(Debug)]

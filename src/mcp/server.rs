@@ -9,7 +9,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::environment;
-use crate::auth::Secret;
+use crate::secret::Secret;
 
 /// Where an MCP server is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

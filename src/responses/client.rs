@@ -19,8 +19,8 @@ use super::response::Response;
 use super::retry::{OnRetry, Retries};
 use super::sse;
 use super::transport::{Answer, Transport, below};
-use crate::auth::Secret;
 use crate::budget::Held;
+use crate::secret::Secret;
 
 const RESPONSES: &str = "responses";
 const CHAT_COMPLETIONS: &str = "chat/completions";

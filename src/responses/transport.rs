@@ -15,9 +15,9 @@ use super::limits::Limits;
 use super::retry::{self, OnRetry, Retries, Retry};
 use super::sse::{self, Bounds, Frames};
 use crate::address;
-use crate::auth::Secret;
 use crate::budget::{Held, parsed_size};
 use crate::outgoing;
+use crate::secret::Secret;
 
 /// The most bytes of one event: the last one repeats the whole answer.
 const MAX_EVENT: usize = 128 * 1024 * 1024;

@@ -10,10 +10,10 @@ use redb::backends::FileBackend;
 use redb::{
     DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableDefinition,
 };
-use tempfile::NamedTempFile;
 
 use super::Error;
 use super::index::Entry;
+use crate::private_file;
 
 /// The records as JSON, by the id of their response.
 const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
@@ -170,22 +170,14 @@ fn entries(database: &redb::Database) -> Result<Vec<(String, Entry)>, redb::Erro
 /// Makes an empty file with mode 0600. It gets its name when it is a database: a process that is
 /// killed here leaves none that cannot be opened.
 fn create(path: &Path) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let file = NamedTempFile::new_in(folder)?;
+    let file = private_file::beside(path)?;
     redb::Database::create(file.path()).map_err(io::Error::other)?;
     match file.persist_noclobber(path) {
         // Another process was faster.
         Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         done => done?,
     };
-    // A name is on the disk when its folder is. Elsewhere, a folder is no file that can be opened.
-    if cfg!(unix) {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    private_file::sync_name(path)
 }
 
 fn not_opened(path: &Path, error: DatabaseError) -> Error {

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 
 use futures::StreamExt;
-use mcp_cli::auth::Secret;
 use mcp_cli::engine::Engine;
 use mcp_cli::engine::model::{Model, Upstream, UpstreamApi};
 use mcp_cli::responses::{Client, CreateResponse, Error, Limits, Retries};
+use mcp_cli::secret::Secret;
 use serde_json::{Value, json};
 
 use crate::support::{

@@ -5,10 +5,10 @@ use axum::Router;
 use axum::routing::post;
 use futures::StreamExt;
 use mcp_cli::auth::Claims;
-use mcp_cli::auth::Secret;
 use mcp_cli::engine::Engine;
 use mcp_cli::engine::model::{Model, Script, Upstream, UpstreamApi};
 use mcp_cli::responses::{Client, CreateResponse, Error, Limits, Retries};
+use mcp_cli::secret::Secret;
 use serde_json::{Value, json};
 
 use crate::support::{

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::auth::test_keys::{AnyKey, ED25519, P256, P384, RSA, THEIRS, b64, one_of_each};
+use crate::auth::vectors::test_keys::{AnyKey, ED25519, P256, P384, RSA, THEIRS, b64, one_of_each};
 use crate::auth::{Algorithm, KeySetRefusal, Keys, jwk};
 
 fn read(keys: &[Value]) -> Result<Keys, KeySetRefusal> {

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::file;
+use crate::private_file;
 
 /// A token, a private key or a header's value: wiped when dropped, never shown by accident.
 #[derive(Clone)]
@@ -23,9 +24,9 @@ impl Secret {
     /// Without `force`, a file that is there already is left alone.
     pub fn save(&self, path: &Path, force: bool) -> Result<(), file::Error> {
         if force {
-            file::replace(path, self.expose())
+            private_file::replace(path, self.expose())
         } else {
-            file::create(path, self.expose())
+            private_file::create(path, self.expose())
         }
     }
 }

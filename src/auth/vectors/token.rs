@@ -6,13 +6,13 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm as Jwa, EncodingKey};
 
-use crate::auth::test_keys::{OURS, THEIRS};
+use crate::auth::vectors::test_keys::{OURS, THEIRS};
 use crate::auth::{Algorithm, Caller, Keys, Policy, Rejection, SigningKey, Verified};
 
-pub(super) const NOW: u64 = 1_790_000_000;
-pub(super) const RS256: &str = r#"{"alg":"RS256","typ":"JWT"}"#;
+pub(in crate::auth) const NOW: u64 = 1_790_000_000;
+pub(in crate::auth) const RS256: &str = r#"{"alg":"RS256","typ":"JWT"}"#;
 
-pub(super) fn policy() -> Policy {
+pub(in crate::auth) fn policy() -> Policy {
     Policy {
         issuers: vec!["https://issuer.example".to_owned()],
         audiences: vec!["dice_server".to_owned()],
@@ -22,20 +22,20 @@ pub(super) fn policy() -> Policy {
 }
 
 /// Our RSA key with one of its algorithms.
-pub(super) fn keys(algorithm: Algorithm) -> Keys {
+pub(in crate::auth) fn keys(algorithm: Algorithm) -> Keys {
     let key = OURS.verifying_key().clone();
     Keys::One(key.pin(Some(algorithm)).unwrap())
 }
 
-pub(super) fn at(seconds: u64) -> SystemTime {
+pub(in crate::auth) fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-pub(super) fn verify(token: &str) -> Result<Verified, Rejection> {
+pub(in crate::auth) fn verify(token: &str) -> Result<Verified, Rejection> {
     verify_under(&policy(), token)
 }
 
-pub(super) fn verify_under(policy: &Policy, token: &str) -> Result<Verified, Rejection> {
+pub(in crate::auth) fn verify_under(policy: &Policy, token: &str) -> Result<Verified, Rejection> {
     policy.verify(&keys(Algorithm::RS256), token, at(NOW))
 }
 
@@ -50,7 +50,7 @@ fn sign(header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>, key: &EncodingKey, j
     format!("{message}.{signature}")
 }
 
-pub(super) fn ours(header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
+pub(in crate::auth) fn ours(header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
     sign(header, claims, OURS.encoding(), Jwa::RS256)
 }
 
@@ -59,7 +59,7 @@ fn theirs(header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
 }
 
 /// Good claims, with the JSON of one replaced, or with it left out.
-pub(super) fn claims_with(name: &str, json: Option<&str>) -> String {
+pub(in crate::auth) fn claims_with(name: &str, json: Option<&str>) -> String {
     let exp = (NOW + 3600).to_string();
     let good = [
         ("sub", r#""fastmcp-user""#),
@@ -86,7 +86,11 @@ fn with_header(header: &str) -> Result<Verified, Rejection> {
 }
 
 #[track_caller]
-pub(super) fn refused(verdict: &Result<Verified, Rejection>, expected: Rejection, case: &str) {
+pub(in crate::auth) fn refused(
+    verdict: &Result<Verified, Rejection>,
+    expected: Rejection,
+    case: &str,
+) {
     assert_eq!(*verdict, Err(expected), "{case}");
 }
 

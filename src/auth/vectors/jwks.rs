@@ -17,8 +17,8 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::auth::jwks::{MAX_BYTES, WAITING};
-use crate::auth::test_keys::{AnyKey, ED25519, P256, RSA};
-use crate::auth::token_vectors::{NOW, at, claims_with, policy};
+use crate::auth::vectors::test_keys::{AnyKey, ED25519, P256, RSA};
+use crate::auth::vectors::token::{NOW, at, claims_with, policy};
 use crate::auth::{Algorithm, Error, Jwks, KeySource, Rejection, Verifier};
 
 /// What the issuer answers.

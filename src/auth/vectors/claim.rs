@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::auth::token_vectors::{
+use crate::auth::vectors::token::{
     NOW, RS256, at, claims_with, keys, ours, policy, refused, verify, verify_under,
 };
 use crate::auth::{Algorithm, Policy, Rejection, Verified};

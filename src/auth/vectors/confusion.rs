@@ -13,8 +13,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::auth::key_source::KeySource;
-use crate::auth::test_keys::{AnyKey, ED25519, P256, P384, RSA, THEIRS, b64, one_of_each, set};
-use crate::auth::token_vectors::{NOW, at, claims_with, policy, refused};
+use crate::auth::vectors::test_keys::{
+    AnyKey, ED25519, P256, P384, RSA, THEIRS, b64, one_of_each, set,
+};
+use crate::auth::vectors::token::{NOW, at, claims_with, policy, refused};
 use crate::auth::{Keys, Policy, Rejection, Verified, Verifier};
 
 fn verify(keys: &Keys, token: &str) -> Result<Verified, Rejection> {

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::auth::rsa_public_key::RsaPublicKey;
-use crate::auth::test_keys::{OURS, THEIRS};
+use crate::auth::vectors::test_keys::{OURS, THEIRS};
 use crate::auth::{
     Created, DEV_KEY_FILE, Error, KeyRefusal, KeySize, SigningKey, VerifyingKey, der as der_reader,
 };
@@ -91,7 +91,7 @@ fn info(oid: &[u8], parameters: &[u8], key: &[u8]) -> Vec<u8> {
 fn write(text: &str) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key.pem");
-    crate::auth::Secret::from(text.to_owned())
+    crate::secret::Secret::from(text.to_owned())
         .save(&path, false)
         .unwrap();
     (folder, path)
@@ -452,7 +452,7 @@ fn whoever_loses_the_race_to_make_the_key_uses_the_key_of_the_winner() {
 fn a_damaged_developer_key_is_reported_and_kept() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join(DEV_KEY_FILE);
-    crate::auth::Secret::from(String::new())
+    crate::secret::Secret::from(String::new())
         .save(&path, false)
         .unwrap();
 

@@ -16,20 +16,20 @@ use serde_json::{Value, json};
 use crate::auth::{Algorithm, KeySize, Keys, SigningKey, VerifyingKey, jwk};
 
 /// The key that the verifier under test trusts.
-pub(super) static OURS: LazyLock<SigningKey> = LazyLock::new(generate);
+pub(in crate::auth) static OURS: LazyLock<SigningKey> = LazyLock::new(generate);
 
 /// A key that it does not trust.
-pub(super) static THEIRS: LazyLock<SigningKey> = LazyLock::new(generate);
+pub(in crate::auth) static THEIRS: LazyLock<SigningKey> = LazyLock::new(generate);
 
 /// Trusted keys of all kinds, one for each.
-pub(super) static RSA: LazyLock<AnyKey> = LazyLock::new(|| AnyKey::rsa(&OURS));
-pub(super) static P256: LazyLock<AnyKey> =
+pub(in crate::auth) static RSA: LazyLock<AnyKey> = LazyLock::new(|| AnyKey::rsa(&OURS));
+pub(in crate::auth) static P256: LazyLock<AnyKey> =
     LazyLock::new(|| AnyKey::ec(&ECDSA_P256_SHA256_FIXED_SIGNING, Algorithm::ES256, "P-256"));
-pub(super) static P384: LazyLock<AnyKey> =
+pub(in crate::auth) static P384: LazyLock<AnyKey> =
     LazyLock::new(|| AnyKey::ec(&ECDSA_P384_SHA384_FIXED_SIGNING, Algorithm::ES384, "P-384"));
-pub(super) static ED25519: LazyLock<AnyKey> = LazyLock::new(AnyKey::ed25519);
+pub(in crate::auth) static ED25519: LazyLock<AnyKey> = LazyLock::new(AnyKey::ed25519);
 
-pub(super) fn one_of_each() -> [&'static AnyKey; 4] {
+pub(in crate::auth) fn one_of_each() -> [&'static AnyKey; 4] {
     [&RSA, &P256, &P384, &ED25519]
 }
 
@@ -38,18 +38,18 @@ fn generate() -> SigningKey {
 }
 
 /// A key pair of any kind, and all forms of its public half.
-pub(super) struct AnyKey {
-    pub(super) algorithm: Algorithm,
-    pub(super) encoding: EncodingKey,
+pub(in crate::auth) struct AnyKey {
+    pub(in crate::auth) algorithm: Algorithm,
+    pub(in crate::auth) encoding: EncodingKey,
     /// PKCS#8.
-    pub(super) private: Vec<u8>,
-    pub(super) pem: String,
+    pub(in crate::auth) private: Vec<u8>,
+    pub(in crate::auth) pem: String,
     /// Without `alg`, `use` and `kid`.
-    pub(super) jwk: Value,
+    pub(in crate::auth) jwk: Value,
 }
 
 impl AnyKey {
-    pub(super) fn rsa(key: &SigningKey) -> Self {
+    pub(in crate::auth) fn rsa(key: &SigningKey) -> Self {
         let jwks = key.jwks(None);
         let (n, e) = (&jwks["keys"][0]["n"], &jwks["keys"][0]["e"]);
         Self {
@@ -93,12 +93,12 @@ impl AnyKey {
     }
 
     /// The key as one of a set, under this name.
-    pub(super) fn jwk(&self, kid: &str) -> Value {
+    pub(in crate::auth) fn jwk(&self, kid: &str) -> Value {
         self.with(json!({ "kid": kid }))
     }
 
     /// The key as one of a set, with other parameters as well.
-    pub(super) fn with(&self, others: Value) -> Value {
+    pub(in crate::auth) fn with(&self, others: Value) -> Value {
         let mut jwk = self.jwk.clone();
         let Value::Object(others) = others else {
             panic!("parameters are an object");
@@ -108,7 +108,7 @@ impl AnyKey {
     }
 
     /// The key as the only one, from its PEM.
-    pub(super) fn alone(&self) -> Keys {
+    pub(in crate::auth) fn alone(&self) -> Keys {
         Keys::One(
             VerifyingKey::from_pem(&self.pem)
                 .unwrap()
@@ -118,7 +118,7 @@ impl AnyKey {
     }
 
     /// A token with this header and these claims.
-    pub(super) fn sign(&self, header: &str, claims: &str) -> String {
+    pub(in crate::auth) fn sign(&self, header: &str, claims: &str) -> String {
         let message = format!("{}.{}", b64(header), b64(claims));
         let jwa: Jwa = self.algorithm.into();
         let signature =
@@ -128,11 +128,11 @@ impl AnyKey {
 }
 
 /// The keys of a set.
-pub(super) fn set(keys: &[Value]) -> Keys {
+pub(in crate::auth) fn set(keys: &[Value]) -> Keys {
     let text = json!({ "keys": keys }).to_string();
     jwk::read_set(text.as_bytes(), Algorithm::RS256).unwrap()
 }
 
-pub(super) fn b64(bytes: impl AsRef<[u8]>) -> String {
+pub(in crate::auth) fn b64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }

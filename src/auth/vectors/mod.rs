@@ -1,0 +1,9 @@
+//! What strangers send as keys, key sets and tokens, and what becomes of each.
+
+mod claim;
+mod confusion;
+mod jwks;
+mod key;
+mod set;
+pub(super) mod test_keys;
+pub(super) mod token;
