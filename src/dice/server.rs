@@ -52,8 +52,10 @@ impl DiceServer {
 
 impl ServerHandler for DiceServer {
     fn get_info(&self) -> InitializeResult {
-        // rmcp lists no prompts and no resources for us, and what is answered is to be declared.
+        // Clients that ask for prompts, resources or completions get empty lists, which rmcp answers for
+        // declared capabilities only.
         let capabilities = ServerCapabilities::builder()
+            .enable_completions()
             .enable_prompts()
             .enable_resources()
             .enable_tools()
