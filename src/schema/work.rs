@@ -49,6 +49,11 @@ impl Work {
         self.of_list -= self.left;
     }
 
+    /// Whether no steps are left: what came of the work may be less than there was to do.
+    pub fn is_spent(&self) -> bool {
+        self.left == 0
+    }
+
     /// Spends so many steps.
     ///
     /// # Errors

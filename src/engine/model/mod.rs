@@ -70,8 +70,7 @@ impl Model {
     /// The next step, to be taken.
     pub fn next(&self, view: &View<'_>) -> Next<'_> {
         match self {
-            // Its work is bounded, but not by what a thread of the runtime may take.
-            Self::Rules => Next::Step(heavy(usize::MAX, || rules_step(view))),
+            Self::Rules => Next::Step(rules_step(view)),
             Self::Script(script) => match script.playing(view) {
                 Some(playing) => Next::Playing(Box::new(playing)),
                 None => Next::Step(Step::default()),
@@ -112,6 +111,11 @@ pub struct Step {
     pub calls: Vec<ToolCall>,
 }
 
+/// How many bytes of text and how many steps a plan of the built-in rules may take on a thread of the
+/// runtime: together some tenths of a millisecond.
+const QUICK_TEXT: usize = 16 * 1024;
+const QUICK_STEPS: u64 = 2_000;
+
 /// The step of the built-in rules: calls for a new question, a sentence once they have results.
 fn rules_step(view: &View<'_>) -> Step {
     let asked = view.items.iter().rposition(|item| is_question(item));
@@ -119,10 +123,17 @@ fn rules_step(view: &View<'_>) -> Step {
         Some(index) => (text_of(view.items[index]), &view.items[index + 1..]),
         None => (String::new(), view.items),
     };
-    let done = answered(since);
-    if !done.is_empty() {
+    let outputs = since.iter().map(|item| match item {
+        Item::McpCall(call) => call.arguments.len() + call.output.as_ref().map_or(0, String::len),
+        _ => 0,
+    });
+    let done = heavy(outputs.sum::<usize>() / 1024, || {
+        let done = answered(since);
+        (!done.is_empty()).then(|| phrase(&done))
+    });
+    if let Some(text) = done {
         return Step {
-            text: Some(phrase(&done)),
+            text: Some(text),
             calls: Vec::new(),
         };
     }
@@ -136,7 +147,19 @@ fn rules_step(view: &View<'_>) -> Step {
             is_read_only: listed.tool.says_read_only(),
         })
         .collect();
-    match rules::plan(&question, &tools, view.must_call) {
+    let texts = tools
+        .iter()
+        .map(|tool| tool.name.len() + tool.description.map_or(0, str::len));
+    let is_short = question.len() + texts.sum::<usize>() <= QUICK_TEXT;
+    let quick = is_short
+        .then(|| rules::plan_within(QUICK_STEPS, &question, &tools, view.must_call))
+        .flatten();
+    let plan = quick.unwrap_or_else(|| {
+        heavy(usize::MAX, || {
+            rules::plan(&question, &tools, view.must_call)
+        })
+    });
+    match plan {
         rules::Plan::Say(text) => Step {
             text: Some(text),
             calls: Vec::new(),

@@ -57,6 +57,22 @@ pub enum Plan {
 /// `must_call` the best tool is called even when no word speaks for it, as long as its arguments can
 /// be filled.
 pub fn plan(question: &str, tools: &[Tool<'_>], must_call: bool) -> Plan {
+    plan_with(&mut Work::new(MOST_WORK), question, tools, must_call)
+}
+
+/// The plan if `steps` are enough for it.
+pub fn plan_within(
+    steps: u64,
+    question: &str,
+    tools: &[Tool<'_>],
+    must_call: bool,
+) -> Option<Plan> {
+    let mut work = Work::new(steps);
+    let plan = plan_with(&mut work, question, tools, must_call);
+    (!work.is_spent()).then_some(plan)
+}
+
+fn plan_with(work: &mut Work, question: &str, tools: &[Tool<'_>], must_call: bool) -> Plan {
     if tools.is_empty() {
         return Plan::Say(
             "I was given no tools to call, and I am not a language model: I only follow rules."
@@ -64,7 +80,6 @@ pub fn plan(question: &str, tools: &[Tool<'_>], must_call: bool) -> Plan {
         );
     }
     let question = &question[..question.floor_char_boundary(QUESTION_BYTES)];
-    let work = &mut Work::new(MOST_WORK);
     let catalogue = Catalogue::new(tools, question);
     let mut calls = Vec::new();
     let mut unfilled = None;
