@@ -1,5 +1,7 @@
 //! The verdict: what the engine answers, asked as the Responses API is.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::Verdict;
@@ -23,7 +25,8 @@ pub async fn ask(
     let events = engine.create_stream(request).await?;
     match responses::read_to_end(events, |_| Ok::<_, Error>(())).await {
         Ok(response) => {
-            let lists = response.output().into_iter().filter_map(|item| match item {
+            let lists = response.output().into_iter();
+            let lists = lists.filter_map(|item| match Arc::unwrap_or_clone(item) {
                 Item::McpListTools(list) => Some(list.tools),
                 _ => None,
             });

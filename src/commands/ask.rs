@@ -1,6 +1,7 @@
 //! `mcp-cli ask`: one question, its tool calls, and the approvals they need.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -15,7 +16,6 @@ use super::servers::{McpServerArgs, Servers};
 use super::signals::{CLIENT_GRACE, StopSignals};
 use super::state::{self, Kept};
 use crate::address;
-use crate::budget::members_size;
 use crate::engine::Engine;
 use crate::engine::model::{Model, Upstream, UpstreamApi};
 use crate::error::Error;
@@ -341,7 +341,7 @@ impl Question {
                     return Err(error);
                 }
             };
-            bytes += members_size(response.object());
+            bytes += response.size();
             let most = self.args.max_memory();
             if bytes > most as u64 {
                 return Err(responses::Error::TooLarge(most).into());
@@ -349,7 +349,7 @@ impl Question {
             has_result |= response
                 .output()
                 .iter()
-                .any(|item| matches!(item, Item::McpCall(call) if call.has_succeeded()));
+                .any(|item| matches!(&**item, Item::McpCall(call) if call.has_succeeded()));
             self.kept.conversation.add(&request, &response);
             self.keep(ui);
             self.check_approve(&[])?;
@@ -364,9 +364,9 @@ impl Question {
     }
 
     /// Refuses a name of `--approve` that is in doubt, as soon as the tools of all servers are known.
-    fn check_approve(&self, done: &[Item]) -> Result<(), Error> {
+    fn check_approve(&self, done: &[Arc<Item>]) -> Result<(), Error> {
         let before = &self.kept.conversation.lists;
-        let done = done.iter().filter_map(|item| match item {
+        let done = done.iter().filter_map(|item| match &**item {
             Item::McpListTools(list) => Some(list),
             _ => None,
         });
@@ -379,7 +379,7 @@ impl Question {
         &self,
         route: &Route,
         request: &CreateResponse,
-        done: &mut Vec<Item>,
+        done: &mut Vec<Arc<Item>>,
         ui: &mut Ui,
     ) -> Result<Response, Error> {
         let limit = self.args.timeout;
@@ -391,8 +391,8 @@ impl Question {
                 let EventKind::OutputItemDone { item, .. } = event.kind() else {
                     return Ok(());
                 };
-                done.push(item.clone());
-                match item {
+                done.push(Arc::clone(item));
+                match &**item {
                     Item::McpListTools(_) => self.check_approve(done),
                     _ => Ok(()),
                 }

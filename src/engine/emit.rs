@@ -1,5 +1,7 @@
 //! `Emitter`: items to events; the only maker of ids, indexes and sequence numbers.
 
+use std::sync::Arc;
+
 use futures::SinkExt;
 use futures::channel::mpsc::Sender;
 use serde_json::{Map, Value, json};
@@ -8,8 +10,8 @@ use super::ids::{Ids, unix_now};
 use super::response::{Draft, End, Usage};
 use crate::budget::{Budget, Held};
 use crate::responses::{
-    Content, Error, Event, EventKind, Item, McpApprovalRequest, McpCall, McpListTools,
-    McpListToolsTool, Message, Response,
+    Content, CreateResponse, Error, Event, EventKind, Item, McpApprovalRequest, McpCall,
+    McpListTools, McpListToolsTool, Message, Response, Role, Status,
 };
 
 /// An item is in the output, in the response that ends it, and in what is kept.
@@ -23,7 +25,7 @@ pub struct Emitter {
     sequence_number: u64,
     has_begun: bool,
     /// The output so far: done items, and the first state of those that are not.
-    output: Vec<Item>,
+    output: Vec<Arc<Item>>,
     /// What upstream models took, if any was asked.
     usage: Option<Usage>,
     /// What the items of upstream models take in memory.
@@ -39,10 +41,14 @@ pub struct Open {
 }
 
 impl Emitter {
-    pub fn new(sender: Sender<Result<Event, Error>>, mut draft: Draft) -> Self {
+    /// An emitter of the events of the answer to `request`, by a model with this name.
+    pub fn new(
+        sender: Sender<Result<Event, Error>>,
+        request: &CreateResponse,
+        model: &str,
+    ) -> Self {
         let ids = Ids::new();
-        draft.id = ids.next("resp");
-        draft.created_at = unix_now();
+        let draft = Draft::new(request, model, &ids.next("resp"), unix_now());
         Self {
             sender,
             draft,
@@ -71,7 +77,7 @@ impl Emitter {
     }
 
     /// The items of the response so far.
-    pub fn output(&self) -> &[Item] {
+    pub fn output(&self) -> &[Arc<Item>] {
         &self.output
     }
 
@@ -156,7 +162,7 @@ impl Emitter {
     ) -> (Open, McpCall) {
         let call = McpCall {
             id: String::new(),
-            status: Some("in_progress".to_owned()),
+            status: Some(Status::InProgress),
             approval_request_id: approval_request_id.map(str::to_owned),
             arguments: String::new(),
             error: None,
@@ -242,7 +248,7 @@ impl Emitter {
     pub async fn message(&mut self, text: &str) {
         let open = self.text_started().await;
         self.text_delta(&open, 0, text).await;
-        self.text_ended(&open, text, "completed").await;
+        self.text_ended(&open, text, Status::Completed).await;
     }
 
     /// Begins an item whose content follows in deltas.
@@ -264,8 +270,9 @@ impl Emitter {
     /// An item that has begun is done.
     pub async fn done(&mut self, open: &Open, mut item: Item) {
         item.set_id(open.id.clone());
-        self.output[open.output_index] = item.clone();
+        let item = Arc::new(item);
         let output_index = open.output_index;
+        self.output[output_index] = Arc::clone(&item);
         self.send(EventKind::OutputItemDone { output_index, item })
             .await;
     }
@@ -405,7 +412,8 @@ impl Emitter {
 
     async fn push(&mut self, id: String, item: Item) -> Open {
         let output_index = self.output.len();
-        self.output.push(item.clone());
+        let item = Arc::new(item);
+        self.output.push(Arc::clone(&item));
         self.send(EventKind::OutputItemAdded { output_index, item })
             .await;
         Open { output_index, id }
@@ -450,7 +458,7 @@ impl Emitter {
     }
 
     fn message_added(&mut self) -> impl Future<Output = Open> {
-        self.add("msg", |id| message(id, "in_progress", Vec::new()))
+        self.add("msg", |id| message(id, Status::InProgress, Vec::new()))
     }
 
     /// A piece of a part of a message.
@@ -468,7 +476,7 @@ impl Emitter {
 
     /// A message that came in pieces is done; `text` is all of it, `status` is `completed` or
     /// `incomplete`.
-    pub async fn text_ended(&mut self, open: &Open, text: &str, status: &str) {
+    pub async fn text_ended(&mut self, open: &Open, text: &str, status: Status) {
         let part = output_text(text);
         self.part_ended(open, 0, &part).await;
         self.done(open, message(String::new(), status, vec![part]))
@@ -545,12 +553,12 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-fn message(id: String, status: &str, parts: Vec<Value>) -> Item {
+fn message(id: String, status: Status, parts: Vec<Value>) -> Item {
     Item::Message(Message {
         id: Some(id),
-        status: Some(status.to_owned()),
+        status: Some(status),
         content: Content::Parts(parts),
-        role: "assistant".to_owned(),
+        role: Role::Assistant,
         rest: Map::new(),
     })
 }
@@ -572,18 +580,17 @@ mod tests {
     use futures::{FutureExt, StreamExt};
 
     use super::*;
-    use crate::responses::CreateResponse;
 
     #[test]
     fn an_event_waits_until_the_one_before_it_is_read() {
         let (sender, mut events) = mpsc::channel(0);
-        let mut emitter = Emitter::new(sender, Draft::new(&CreateResponse::default(), "m"));
+        let mut emitter = Emitter::new(sender, &CreateResponse::default(), "m");
         let mut said = Box::pin(emitter.message("Hello"));
         let mut told = Vec::new();
         while (&mut said).now_or_never().is_none() {
             assert!((&mut said).now_or_never().is_none(), "it goes on by itself");
             let event = events.next().now_or_never().unwrap().unwrap().unwrap();
-            told.push(event.name().to_owned());
+            told.push(event.into_data()["type"].as_str().unwrap().to_owned());
             assert!(events.next().now_or_never().is_none());
         }
         let of_item = [

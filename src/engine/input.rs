@@ -9,7 +9,7 @@ use super::ids::{ANY_KIND, Ids};
 use super::memory::Memory;
 use super::store;
 use crate::budget::{Exhausted, Held};
-use crate::responses::{ApiError, Content, Error, Item, Message};
+use crate::responses::{ApiError, Content, Error, Item, Message, Role, Status};
 
 /// The input with each `item_reference` replaced by the item that it means. References to items that
 /// are in `context` already are left out, but for approval requests: as OpenAI, we refuse one that
@@ -169,7 +169,7 @@ pub fn kept(input: Vec<Item>, ids: &Ids) -> Vec<Item> {
     let kept = input.into_iter().map(|item| match item {
         Item::Message(message) => Item::Message(Message {
             id: message.id.or_else(|| Some(ids.next("msg"))),
-            status: message.status.or_else(|| Some("completed".to_owned())),
+            status: message.status.or_else(|| Some(Status::Completed)),
             content: Content::Parts(parts(message.content, &message.role)),
             ..message
         }),
@@ -186,12 +186,14 @@ pub fn kept(input: Vec<Item>, ids: &Ids) -> Vec<Item> {
     kept.collect()
 }
 
-fn parts(content: Content, role: &str) -> Vec<Value> {
+fn parts(content: Content, role: &Role) -> Vec<Value> {
     match content {
         Content::Parts(parts) => parts,
         Content::Text(text) => {
             let mut part = match role {
-                "assistant" => json!({"type": "output_text", "annotations": [], "logprobs": []}),
+                Role::Assistant => {
+                    json!({"type": "output_text", "annotations": [], "logprobs": []})
+                }
                 _ => json!({"type": "input_text"}),
             };
             // Moved, and not copied, as `json!` would do.

@@ -29,7 +29,6 @@ use approvals::Asked;
 use emit::Emitter;
 use memory::Memory;
 use model::Model;
-use response::Draft;
 use turn::Turn;
 
 pub use heavy::heavy;
@@ -188,7 +187,7 @@ impl Engine {
         held.grow(connections).map_err(no_memory)?;
         // Of no length: an event waits for its reader, and the turn waits with it.
         let (sender, events) = mpsc::channel(0);
-        let emitter = Emitter::new(sender, Draft::new(&request, self.inner.model.name()));
+        let emitter = Emitter::new(sender, &request, self.inner.model.name());
         let input = heavy(input.len(), || {
             context.extend(input.iter().cloned());
             input::kept(input, emitter.ids())

@@ -1,22 +1,17 @@
 //! The response object of the engine, with the keys that OpenAI was recorded with.
 
 use std::io;
+use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::redact;
-use crate::responses::{ApiError, CreateResponse, Item, Response};
+use crate::responses::{ApiError, CreateResponse, Item, Response, Status};
 
-/// What a response says of its request, and of itself before it has an end.
+/// The response while it is made: what it says of its request, and of itself before it has an end.
 pub struct Draft {
-    pub id: String,
-    /// Seconds since 1970.
-    pub created_at: u64,
-    is_background: bool,
-    is_streamed: bool,
-    frequency_penalty: Value,
-    /// The other fields that repeat the request.
-    echo: Map<String, Value>,
+    response: Response,
 }
 
 /// How many tokens a turn took.
@@ -34,7 +29,7 @@ pub struct Usage {
 impl Usage {
     /// What a response says that it took; what it does not say is nothing.
     pub fn of(response: &Response) -> Self {
-        let usage = response.object().get("usage").unwrap_or(&Value::Null);
+        let usage = response.get("usage").unwrap_or(&Value::Null);
         let tokens = |of: &Value| of.as_u64().unwrap_or(0);
         let input = &usage["input_tokens_details"];
         Self {
@@ -77,8 +72,9 @@ impl std::ops::Add for Usage {
 }
 
 impl Draft {
-    /// A draft of the answer to `request`; `model` is named where the request names none.
-    pub fn new(request: &CreateResponse, model: &str) -> Self {
+    /// A draft of the answer to `request` under `id`, created at `now` in seconds since 1970; `model`
+    /// is named where the request names none.
+    pub fn new(request: &CreateResponse, model: &str, id: &str, now: u64) -> Self {
         let given = |field: &str, default: Value| match request.rest.get(field) {
             None | Some(Value::Null) => default,
             Some(value) => value.clone(),
@@ -93,7 +89,22 @@ impl Draft {
             default
         };
         let tools: Vec<Value> = request.tools.iter().flatten().map(redact::echo).collect();
-        let echo = json!({
+        let is_background = request.is_background();
+        let status = match is_background {
+            true => Status::Queued,
+            false => Status::InProgress,
+        };
+        let mut object = json!({
+            "id": id,
+            "object": "response",
+            "created_at": now,
+            "status": status,
+            "background": is_background,
+            "billing": {"payer": "developer"},
+            "completed_at": null,
+            "error": null,
+            "frequency_penalty": given("frequency_penalty", json!(0.0)),
+            "incomplete_details": null,
             "instructions": request.instructions,
             "max_output_tokens": request.max_output_tokens,
             "max_tool_calls": request.max_tool_calls,
@@ -120,91 +131,67 @@ impl Draft {
             "user": given("user", Value::Null),
             "metadata": request.metadata.as_ref().map_or_else(|| json!({}), |it| json!(it)),
         });
-        let Value::Object(echo) = echo else {
-            unreachable!("the echo above is an object");
+        let Some(fields) = object.as_object_mut() else {
+            unreachable!("the response above is an object");
         };
+        // A streamed response does not say who pays (recorded).
+        if request.stream == Some(true) {
+            fields.shift_remove("billing");
+        }
         Self {
-            id: String::new(),
-            created_at: 0,
-            is_background: request.is_background(),
-            is_streamed: request.stream == Some(true),
-            frequency_penalty: given("frequency_penalty", json!(0.0)),
-            echo,
+            response: Response::new(std::mem::take(fields)),
         }
     }
 
     /// Whether the response is made whether or not anybody waits for it.
     pub fn is_background(&self) -> bool {
-        self.is_background
+        self.response.is_background()
     }
 
     /// The response as the first event has it.
     pub fn begun(&self) -> Response {
-        if self.is_background {
-            self.response("queued", Vec::new())
-        } else {
-            self.in_progress()
-        }
+        self.response.clone()
     }
 
     /// The response that is being made.
     pub fn in_progress(&self) -> Response {
-        self.response("in_progress", Vec::new())
+        let status = json!(Status::InProgress);
+        self.response.with([("status", status)], Vec::new())
     }
 
     /// The response with all its output, as it ends at `now`, in seconds since 1970.
-    pub fn ended(&self, output: Vec<Item>, end: &End, now: u64) -> Response {
+    pub fn ended(&self, output: Vec<Arc<Item>>, end: &End, now: u64) -> Response {
+        // While it was made, this was the tier that was asked for.
+        let service_tier = ("service_tier", json!("default"));
         match end {
             End::Completed(usage) => {
-                let mut response = self.response("completed", output);
-                response.insert("completed_at", now.into());
-                response.insert("usage", usage.object());
-                response
+                let fields = [
+                    ("status", json!(Status::Completed)),
+                    ("completed_at", now.into()),
+                    ("usage", usage.object()),
+                    service_tier,
+                ];
+                self.response.with(fields, output)
             }
             End::Incomplete { reason, usage } => {
-                let mut response = self.response("incomplete", output);
-                response.insert("incomplete_details", json!({"reason": reason}));
-                response.insert("usage", usage.object());
-                response
+                let fields = [
+                    ("status", json!(Status::Incomplete)),
+                    ("incomplete_details", json!({"reason": reason})),
+                    ("usage", usage.object()),
+                    service_tier,
+                ];
+                self.response.with(fields, output)
             }
             End::Failed(error) => {
-                let mut response = self.response("failed", output);
                 let code = code_of_response(error.code.as_deref());
-                response.insert("error", json!({"code": code, "message": error.message}));
-                response
+                let fields = [
+                    ("status", json!(Status::Failed)),
+                    ("error", json!({"code": code, "message": error.message})),
+                    service_tier,
+                ];
+                self.response.with(fields, output)
             }
         }
-    }
-
-    fn response(&self, status: &str, output: Vec<Item>) -> Response {
-        let head = json!({
-            "id": self.id,
-            "object": "response",
-            "created_at": self.created_at,
-            "status": status,
-            "background": self.is_background,
-            "completed_at": null,
-            "error": null,
-            "frequency_penalty": self.frequency_penalty,
-            "incomplete_details": null,
-        });
-        let Value::Object(mut response) = head else {
-            unreachable!("the head above is an object");
-        };
-        // Who pays is said where the response is not streamed (recorded).
-        if !self.is_streamed {
-            const BEHIND_BACKGROUND: usize = 5;
-            let billing = json!({"payer": "developer"});
-            response.shift_insert(BEHIND_BACKGROUND, "billing".to_owned(), billing);
-        }
-        response.extend(self.echo.clone());
-        // What was asked for, until it is known what it was.
-        if !matches!(status, "in_progress" | "queued") {
-            response["service_tier"] = json!("default");
-        }
-        // One after the other, so that no more than one is there twice.
-        response["output"] = output.into_iter().map(|item| json!(item)).collect();
-        Response::new(response)
     }
 }
 
@@ -236,7 +223,7 @@ pub fn input_tokens(request: &CreateResponse, context: &[Item]) -> u64 {
 }
 
 /// How many tokens items are.
-pub fn tokens_of(items: &[Item]) -> u64 {
+pub fn tokens_of(items: &[impl Serialize]) -> u64 {
     let mut length = Length(0);
     // What is counted is the length alone; a conversation can be long.
     match serde_json::to_writer(&mut length, items) {

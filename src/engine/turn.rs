@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::{Map, Value};
 
-use super::emit::Emitter;
+use super::emit::{Emitter, Open};
 use super::memory::Memory;
 use super::model::{ListedTool, MOST_ARGUMENTS, ToolCall, View, is_question};
 use super::response::{End, Usage, input_tokens, tokens_of};
@@ -15,12 +17,14 @@ use super::{Inner, approvals, choice, input};
 use crate::budget::{Held, parsed_size};
 use crate::mcp;
 use crate::responses::{
-    ApiError, CreateResponse, Error, FailedDependency, Item, McpApprovalRequest, McpCallError,
-    McpListTools, McpListToolsTool, Response,
+    ApiError, CreateResponse, Error, FailedDependency, Item, McpApprovalRequest, McpCall,
+    McpCallError, McpListTools, McpListToolsTool, Response, Status,
 };
 
 /// How many steps a model may take in one turn; a script or a model that never ends is cut here.
 const MOST_STEPS: usize = 64;
+/// How many calls of one step are under way at once.
+const MOST_AT_ONCE: usize = 16;
 /// How many more copies of a list or a result are in memory until the response is sent: in its item,
 /// in events and in the response. Measured in a gateway.
 const COPIES: u64 = 7;
@@ -127,7 +131,7 @@ impl Turn {
     async fn list_tools(&mut self) -> Result<(), Halt> {
         let mut open = Vec::new();
         for server in &self.servers {
-            if last_list(&self.context, server.label()).is_none() {
+            if last_list(self.context.iter(), server.label()).is_none() {
                 open.push((
                     self.emitter.list_tools_started(server.label()).await,
                     server.clone(),
@@ -189,6 +193,7 @@ impl Turn {
     async fn call_approved(&mut self) {
         let approved = approvals::approved(&self.context, &self.input);
         let mut lists = HashMap::new();
+        let mut calls = Calls::new();
         for request in approved.into_iter().take(self.calls_left()) {
             let label = request.server_label.as_str();
             if !lists.contains_key(label) {
@@ -201,15 +206,15 @@ impl Turn {
                 None => None,
                 Some(list) => self.why_not_as_approved(&request, list),
             };
-            self.call(
-                label,
-                &request.name,
-                &request.arguments,
-                Some(&request.id),
-                why_not,
-            )
-            .await;
+            let call = ToolCall {
+                server_label: request.server_label,
+                name: request.name,
+                arguments: request.arguments,
+            };
+            self.start(&mut calls, call, Some(&request.id), why_not)
+                .await;
         }
+        self.finish(&mut calls).await;
     }
 
     /// The tools that a server has now, if what is known of them was said before: who approved a
@@ -219,7 +224,7 @@ impl Turn {
         label: &str,
     ) -> Option<Result<Vec<McpListToolsTool>, mcp::Error>> {
         let server = self.servers.iter().find(|server| server.label() == label)?;
-        if last_list(self.emitter.output(), label).is_some() {
+        if self.list_of_turn(label).is_some() {
             return None;
         }
         let listed = self.engine.clients.list(&server.server).await;
@@ -248,23 +253,24 @@ impl Turn {
 
     async fn step_model(&mut self) -> Result<(), Halt> {
         let mut calls_left = self.calls_left();
-        let one_at_a_time = self.request.parallel_tool_calls == Some(false);
         for _ in 0..MOST_STEPS {
             let before = self.emitter.output().len();
             let calls = self.step(calls_left > 0).await?;
             let said = &self.emitter.output()[before..];
-            let mut is_held = said.iter().any(Item::waits_for_client);
+            let mut is_held = said.iter().any(|item| item.waits_for_client());
             // Calls beyond the limit are ignored, and a step of nothing else is the last.
             if calls.is_empty() || calls_left == 0 {
                 return Ok(());
             }
+            let mut under_way = Calls::new();
             for call in calls {
-                if calls_left == 0 || (is_held && one_at_a_time) {
+                if calls_left == 0 || (is_held && self.calls_one_at_a_time()) {
                     break;
                 }
                 calls_left -= 1;
-                is_held |= self.call_or_hold(call).await;
+                is_held |= self.call_or_hold(&mut under_way, call).await;
             }
+            self.finish(&mut under_way).await;
             if is_held {
                 return Ok(());
             }
@@ -275,7 +281,9 @@ impl Turn {
     /// How many calls `max_tool_calls` leaves; those that were approved are calls as well.
     fn calls_left(&self) -> usize {
         let made = self.emitter.output().iter();
-        let made = made.filter(|item| matches!(item, Item::McpCall(_))).count();
+        let made = made
+            .filter(|item| matches!(&***item, Item::McpCall(_)))
+            .count();
         let most = self.request.max_tool_calls.unwrap_or(u64::MAX);
         usize::try_from(most)
             .unwrap_or(usize::MAX)
@@ -289,6 +297,7 @@ impl Turn {
             Vec::new()
         };
         let output = self.emitter.output();
+        let output = output.iter().map(Arc::as_ref);
         let items: Vec<&Item> = self.context.iter().chain(output).collect();
         // Demanded of every step, a call would be followed by another without end.
         let since_question = items.iter().rev().take_while(|item| !is_question(item));
@@ -326,69 +335,119 @@ impl Turn {
         choice::leaves(self.request.tool_choice.as_ref(), label, name)
     }
 
-    /// Makes a call, or asks for approval of it. Returns whether it is held.
-    async fn call_or_hold(&mut self, call: ToolCall) -> bool {
-        let ToolCall {
-            server_label,
-            name,
-            arguments,
-        } = call;
+    /// Starts a call, or asks for approval of it. Returns whether it is held.
+    async fn call_or_hold(&mut self, calls: &mut Calls, call: ToolCall) -> bool {
         let needs_approval = self
-            .tool(&server_label, &name)
-            .filter(|_| self.may_choose(&server_label, &name))
+            .tool(&call.server_label, &call.name)
+            .filter(|_| self.may_choose(&call.server_label, &call.name))
             .filter(|(server, tool)| server.needs_approval(tool))
             .map(|(server, tool)| (server.place(), tool.clone()));
         let Some((place, tool)) = needs_approval else {
-            self.call(&server_label, &name, &arguments, None, None)
-                .await;
+            self.start(calls, call, None, None).await;
             return false;
         };
-        let request = self
-            .emitter
-            .new_approval_request(&server_label, &name, &arguments);
+        let request =
+            self.emitter
+                .new_approval_request(&call.server_label, &call.name, &call.arguments);
         // Remembered before it is sent: whoever reads it may answer at once.
         self.engine.asked.remember(&request, &tool, &place);
         self.emitter.approval_request(request).await;
         true
     }
 
-    /// Makes a call, or tells why it is not made.
-    async fn call(
+    /// Whether a call begins when the one before it has ended (`parallel_tool_calls`).
+    fn calls_one_at_a_time(&self) -> bool {
+        self.request.parallel_tool_calls == Some(false)
+    }
+
+    /// Starts a call beside those that are under way; `why_not` says that it is not to be made.
+    async fn start(
         &mut self,
-        label: &str,
-        name: &str,
-        arguments: &str,
+        calls: &mut Calls,
+        call: ToolCall,
         approved: Option<&str>,
         why_not: Option<McpCallError>,
     ) {
-        let (open, mut call) = self
-            .emitter
-            .call_started(label, name, arguments, approved)
-            .await;
-        let outcome = match why_not {
-            Some(error) => Err(error),
-            None => self.outcome(label, name, arguments, approved).await,
+        let most = match self.calls_one_at_a_time() {
+            true => 1,
+            false => MOST_AT_ONCE,
         };
-        match outcome {
-            Ok(output) => {
-                call.status = Some("completed".to_owned());
-                call.output = Some(output);
-            }
-            Err(error) => {
-                call.status = Some("failed".to_owned());
-                call.error = Some(error);
-            }
+        while calls.len() >= most {
+            self.finish_next(calls).await;
         }
+        let ToolCall {
+            server_label,
+            name,
+            arguments,
+        } = &call;
+        let (open, item) = self
+            .emitter
+            .call_started(server_label, name, arguments, approved)
+            .await;
+        let ready = match why_not {
+            Some(error) => Err(error),
+            None => self.ready(&call, approved),
+        };
+        let engine = Arc::clone(&self.engine);
+        let ended = async move {
+            let (outcome, held) = match ready {
+                Ok((server, arguments)) => {
+                    let called = engine.clients.call(&server.server, &call.name, arguments);
+                    outcome(&server, called.await)
+                }
+                Err(error) => (Err(error), None),
+            };
+            EndedCall {
+                open,
+                item,
+                outcome,
+                held,
+            }
+        };
+        calls.push(ended.boxed());
+    }
+
+    /// Waits until all calls have ended.
+    async fn finish(&mut self, calls: &mut Calls) {
+        while !calls.is_empty() {
+            self.finish_next(calls).await;
+        }
+    }
+
+    /// Waits until one of the calls has ended.
+    async fn finish_next(&mut self, calls: &mut Calls) {
+        let Some(EndedCall {
+            open,
+            item,
+            outcome,
+            held,
+        }) = calls.next().await
+        else {
+            return;
+        };
+        self.held.extend(held);
+        let call = match outcome {
+            Ok(output) => McpCall {
+                status: Some(Status::Completed),
+                output: Some(output),
+                ..item
+            },
+            Err(error) => McpCall {
+                status: Some(Status::Failed),
+                error: Some(error),
+                ..item
+            },
+        };
         self.emitter.call_ended(&open, call).await;
     }
 
-    async fn outcome(
-        &mut self,
-        label: &str,
-        name: &str,
-        arguments: &str,
+    /// The server that a call goes to, and its arguments, or why it is not made.
+    fn ready(
+        &self,
+        call: &ToolCall,
         approved: Option<&str>,
-    ) -> Result<String, McpCallError> {
+    ) -> Result<(Server, Map<String, Value>), McpCallError> {
+        let (label, name) = (&call.server_label, &call.name);
         // What is not listed, not allowed, or not to be chosen is not called, whoever asks for it.
         let may_call = approved.is_some() || self.may_choose(label, name);
         let Some((server, tool)) = self.tool(label, name).filter(|_| may_call) else {
@@ -397,25 +456,14 @@ impl Turn {
         if approved.is_some_and(|id| !self.engine.asked.is_unchanged(id, tool, &server.place())) {
             return Err(changed_tool(name));
         }
-        if parsed_size(arguments.as_bytes()) > MOST_ARGUMENTS {
+        if parsed_size(call.arguments.as_bytes()) > MOST_ARGUMENTS {
             let most = MOST_ARGUMENTS / 1024 / 1024;
             let message = format!("the arguments take more than {most} MiB of memory");
             return Err(not_called(message));
         }
-        let Ok(arguments) = serde_json::from_str::<Map<String, Value>>(arguments) else {
-            return Err(not_called("the arguments are not a JSON object".to_owned()));
-        };
-        let server = server.clone();
-        let called = self
-            .engine
-            .clients
-            .call(&server.server, name, arguments)
-            .await;
-        server.outcome(called.and_then(|mut called| {
-            hold_copies(&mut called.held)?;
-            self.held.push(called.held);
-            Ok(called.result)
-        }))
+        let arguments = serde_json::from_str(&call.arguments)
+            .map_err(|_| not_called("the arguments are not a JSON object".to_owned()))?;
+        Ok((server.clone(), arguments))
     }
 
     fn tool(&self, label: &str, name: &str) -> Option<(&Server, &McpListToolsTool)> {
@@ -426,7 +474,13 @@ impl Turn {
 
     /// The last list of the server's tools, of this turn or of what was said before.
     fn list(&self, label: &str) -> Option<&McpListTools> {
-        last_list(self.emitter.output(), label).or_else(|| last_list(&self.context, label))
+        self.list_of_turn(label)
+            .or_else(|| last_list(self.context.iter(), label))
+    }
+
+    /// The last list of the server's tools that this turn asked for.
+    fn list_of_turn(&self, label: &str) -> Option<&McpListTools> {
+        last_list(self.emitter.output().iter().map(Arc::as_ref), label)
     }
 
     /// What the upstream said that it took, or a guess where the model is built in.
@@ -442,14 +496,44 @@ impl Turn {
     }
 }
 
+/// The calls that are under way.
+type Calls = FuturesUnordered<BoxFuture<'static, EndedCall>>;
+
+/// What came of a call.
+struct EndedCall {
+    open: Open,
+    /// The item as it stands, without its end.
+    item: McpCall,
+    outcome: Result<String, McpCallError>,
+    held: Option<Held>,
+}
+
+/// The output of a call or its error, and what the engine holds of it.
+fn outcome(
+    server: &Server,
+    called: Result<mcp::Called, mcp::Error>,
+) -> (Result<String, McpCallError>, Option<Held>) {
+    let called = called.and_then(|mut called| {
+        hold_copies(&mut called.held)?;
+        Ok(called)
+    });
+    match called {
+        Ok(called) => (server.outcome(Ok(called.result)), Some(called.held)),
+        Err(error) => (server.outcome(Err(error)), None),
+    }
+}
+
 /// Holds what the engine makes of a list or a result, beside what is held of it already.
 fn hold_copies(held: &mut Held) -> Result<(), mcp::Error> {
     held.grow(held.bytes().saturating_mul(COPIES))?;
     Ok(())
 }
 
-fn last_list<'a>(items: &'a [Item], label: &str) -> Option<&'a McpListTools> {
-    items.iter().rev().find_map(|item| match item {
+fn last_list<'a>(
+    items: impl DoubleEndedIterator<Item = &'a Item>,
+    label: &str,
+) -> Option<&'a McpListTools> {
+    items.rev().find_map(|item| match item {
         Item::McpListTools(list) if list.error.is_none() && list.server_label == label => {
             Some(list)
         }

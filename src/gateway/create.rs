@@ -4,12 +4,12 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use futures::stream::StreamExt;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::refusal::Refusal;
 use super::{Gateway, answer, live, request, sse};
 use crate::budget::Held;
-use crate::responses::{CreateResponse, Error, EventKind, EventStream};
+use crate::responses::{self, CreateResponse, Error, EventKind, EventStream};
 
 /// `POST /v1/responses` (Responses API, create a model response).
 pub async fn create(State(gateway): State<Gateway>, asked: Request) -> Result<Response, Response> {
@@ -48,7 +48,7 @@ async fn streamed(
     let events = live::begun(events).await?;
     Ok(sse::answer(events.map(move |event| {
         let _until_the_end = &held;
-        sse::frame(event.data())
+        sse::frame(&event)
     })))
 }
 
@@ -71,20 +71,20 @@ async fn whole(
 async fn read_response(
     mut events: EventStream,
     has_called: &mut bool,
-) -> Result<Map<String, Value>, Error> {
+) -> Result<responses::Response, Error> {
     let mut refusal = None;
     while let Some(event) = events.next().await {
-        match event?.kind() {
+        match event?.into_kind() {
             EventKind::Error { error } => {
-                let error = Error::of_event(error.clone(), None);
+                let error = Error::of_event(error, None);
                 refusal = Some(error).filter(|it| matches!(it, Error::FailedDependency(_)));
             }
             EventKind::McpCallInProgress { .. } => *has_called = true,
             EventKind::Failed { response } => {
-                return refusal.map_or_else(|| Ok(response.object().clone()), Err);
+                return refusal.map_or(Ok(response), Err);
             }
             EventKind::Completed { response } | EventKind::Incomplete { response } => {
-                return Ok(response.object().clone());
+                return Ok(response);
             }
             _ => {}
         }

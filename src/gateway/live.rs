@@ -2,12 +2,13 @@
 //! response as they tell it.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::refusal::told;
-use crate::responses::{ApiError, Error, Event, EventKind, EventStream, Response};
+use crate::responses::{ApiError, Error, Event, EventKind, EventStream, Item, Response, Status};
 
 /// The events of a response, once it has begun; until then a failure is a refusal.
 ///
@@ -19,7 +20,7 @@ pub async fn begun(mut events: EventStream) -> Result<BoxStream<'static, Event>,
     let rest = Rest {
         events,
         snapshot,
-        last_words: VecDeque::new(),
+        last_events: VecDeque::new(),
     };
     let rest = stream::unfold(rest, async |mut rest| Some((rest.next().await?, rest)));
     Ok(stream::once(async { first }).chain(rest).boxed())
@@ -28,13 +29,13 @@ pub async fn begun(mut events: EventStream) -> Result<BoxStream<'static, Event>,
 struct Rest {
     events: EventStream,
     snapshot: Snapshot,
-    /// What is still told after the stream broke off.
-    last_words: VecDeque<Event>,
+    /// The events that are still to be sent after the stream broke off.
+    last_events: VecDeque<Event>,
 }
 
 impl Rest {
     async fn next(&mut self) -> Option<Event> {
-        if let Some(event) = self.last_words.pop_front() {
+        if let Some(event) = self.last_events.pop_front() {
             return Some(event);
         }
         match self.events.next().await? {
@@ -44,18 +45,18 @@ impl Rest {
             }
             Err(error) => {
                 let (_, error) = told(&error);
-                self.last_words = self.snapshot.last_words(&error);
-                self.last_words.pop_front()
+                self.last_events = self.snapshot.last_events(&error);
+                self.last_events.pop_front()
             }
         }
     }
 }
 
-/// The response as its events tell it.
+/// The response as its events tell it. It shares the response and its items with the events.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    response: Map<String, Value>,
-    output: Vec<Value>,
+    response: Option<Response>,
+    output: Vec<Arc<Item>>,
     /// The items that are done, by their index.
     done: HashSet<usize>,
     next_number: u64,
@@ -64,80 +65,115 @@ pub struct Snapshot {
 impl Snapshot {
     /// Takes in the next event.
     pub fn take(&mut self, event: &Event) {
-        let data = event.data();
-        let number = data.get("sequence_number").and_then(Value::as_u64);
+        let number = event.sequence_number();
         self.next_number = number.map_or(self.next_number, |it| it + 1);
-        if let Some(Value::Object(response)) = data.get("response") {
-            self.response = response.clone();
+        if let Some(data) = event.as_read() {
+            // An event of an upstream or of a script is about a part of an item.
+            let item = event.output_index().and_then(|it| self.output.get_mut(it));
+            if let (Some(item), Some(Value::String(arguments))) = (item, data.get("arguments")) {
+                set_arguments(Arc::make_mut(item), arguments);
+            }
+            return;
         }
-        if let (Some(index), Some(item)) = (event.output_index(), data.get("item")) {
-            // An index of nowhere, as a script may send, is of no item.
-            if index == self.output.len() {
-                self.output.push(Value::Null);
+        match event.kind() {
+            EventKind::OutputItemAdded { output_index, item } => self.place(*output_index, item),
+            EventKind::OutputItemDone { output_index, item } => {
+                self.place(*output_index, item);
+                self.done.insert(*output_index);
             }
-            if let Some(place) = self.output.get_mut(index) {
-                place.clone_from(item);
+            EventKind::McpCallArgumentsDone {
+                output_index,
+                arguments,
+                ..
+            } => {
+                if let Some(item) = self.output.get_mut(*output_index) {
+                    set_arguments(Arc::make_mut(item), arguments);
+                }
             }
-            if matches!(event.kind(), EventKind::OutputItemDone { .. }) {
-                self.done.insert(index);
+            kind => {
+                if let Some(response) = kind.response() {
+                    self.response = Some(response.clone());
+                }
             }
         }
-        let item = event.output_index().and_then(|it| self.output.get_mut(it));
-        if let (Some(Value::Object(item)), Some(arguments)) = (item, data.get("arguments")) {
-            item.insert("arguments".to_owned(), arguments.clone());
+    }
+
+    fn place(&mut self, index: usize, item: &Arc<Item>) {
+        if index == self.output.len() {
+            self.output.push(Arc::clone(item));
+        } else if let Some(place) = self.output.get_mut(index) {
+            *place = Arc::clone(item);
         }
     }
 
     /// The id of the response.
     pub fn id(&self) -> &str {
-        let id = self.response.get("id").and_then(Value::as_str);
-        id.unwrap_or_default()
+        self.response.as_ref().map_or("", Response::id)
     }
 
     /// The response as it is now.
-    pub fn response(&self) -> Map<String, Value> {
-        let mut response = self.response.clone();
-        if !self.is_done() {
-            response.insert("output".to_owned(), self.output.clone().into());
+    pub fn response(&self) -> Response {
+        let empty = || Response::new(serde_json::Map::new());
+        let response = self.response.clone().unwrap_or_else(empty);
+        match self.is_done() {
+            true => response,
+            false => response.with([], self.output.clone()),
         }
-        response
     }
 
     /// Whether no more events will come.
     pub fn is_done(&self) -> bool {
-        let status = self.response.get("status").and_then(Value::as_str);
-        !matches!(status, Some("queued" | "in_progress"))
+        !self.response.as_ref().is_some_and(Response::is_open)
     }
 
-    /// The response is cancelled as it is now, and what is not done will never be.
+    /// The response is cancelled as it is now, and its open items stay incomplete.
     pub fn cancel(&mut self) {
         for (index, item) in self.output.iter_mut().enumerate() {
-            let is_open = !self.done.contains(&index);
-            if is_open && item.get("status").is_some() {
-                item["status"] = "incomplete".into();
-            }
-            // An open list would be taken for an empty one.
-            if is_open && item["type"] == "mcp_list_tools" {
-                item["error"] = "the response was cancelled".into();
+            if !self.done.contains(&index) {
+                leave_incomplete(Arc::make_mut(item));
             }
         }
-        self.response = self.response();
-        let status = "cancelled".into();
-        self.response.insert("status".to_owned(), status);
+        let status = json!(Status::Cancelled);
+        let cancelled = self
+            .response()
+            .with([("status", status)], self.output.clone());
+        self.response = Some(cancelled);
     }
 
     /// The events of a response that fails here.
-    pub fn last_words(&self, error: &ApiError) -> VecDeque<Event> {
+    pub fn last_events(&self, error: &ApiError) -> VecDeque<Event> {
+        let failed = EventKind::Failed {
+            response: self.response().failed(error),
+        };
+        let error = EventKind::Error {
+            error: error.clone(),
+        };
         let number = self.next_number;
-        let words = [
-            json!({"type": "error", "sequence_number": number, "error": error}),
-            json!({"type": "response.failed", "sequence_number": number + 1,
-                   "response": Response::new(self.response()).failed(error)}),
-        ];
-        let words = words.into_iter().filter_map(|word| match word {
-            Value::Object(data) => Some(Event::read(data)),
-            _ => None,
-        });
-        words.collect()
+        VecDeque::from([Event::new(number, error), Event::new(number + 1, failed)])
+    }
+}
+
+fn set_arguments(item: &mut Item, arguments: &str) {
+    match item {
+        Item::McpCall(call) => arguments.clone_into(&mut call.arguments),
+        Item::Other(fields) => {
+            fields.insert("arguments".to_owned(), arguments.into());
+        }
+        _ => {}
+    }
+}
+
+fn leave_incomplete(item: &mut Item) {
+    match item {
+        Item::McpCall(call) => call.status = Some(Status::Incomplete),
+        Item::Message(message) if message.status.is_some() => {
+            message.status = Some(Status::Incomplete);
+        }
+        // A list that is open would look like an empty one.
+        Item::McpListTools(list) => list.error = Some("the response was cancelled".to_owned()),
+        Item::Other(fields) if fields.contains_key("status") => {
+            fields.insert("status".to_owned(), json!(Status::Incomplete));
+        }
+        _ => {}
     }
 }

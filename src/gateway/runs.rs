@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use axum::response::Response as HttpResponse;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
-use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -141,7 +140,7 @@ impl Runs {
 
 impl Run {
     /// The response as it is now.
-    fn response(&self) -> Map<String, Value> {
+    fn response(&self) -> Response {
         self.told.borrow().snapshot.response()
     }
 
@@ -204,7 +203,7 @@ impl Run {
                 Err(exhausted) => told.fail(exhausted),
             });
             // The log has it if that fails; whoever reads gets the end all the same.
-            let _ = engine.replace(Response::new(self.response())).await;
+            let _ = engine.replace(self.response()).await;
         }
     }
 }
@@ -212,15 +211,14 @@ impl Run {
 impl Told {
     /// Takes in the next event. The end is taken in also where there is no memory for it.
     fn take(&mut self, event: &Event) -> Result<(), Exhausted> {
-        let frame = sse::frame(event.data());
-        let is_end = matches!(
-            event.kind(),
-            EventKind::Completed { .. } | EventKind::Failed { .. } | EventKind::Incomplete { .. }
-        );
-        // The snapshot keeps a copy of a response and of an item.
-        let (has_response, has_item) = (
-            event.data().contains_key("response"),
-            event.data().contains_key("item"),
+        let frame = sse::frame(event);
+        let is_end = event.is_terminal();
+        // The snapshot keeps a response and an item.
+        let kind = event.as_read().is_none().then(|| event.kind());
+        let has_response = kind.is_some_and(|it| it.response().is_some());
+        let has_item = matches!(
+            kind,
+            Some(EventKind::OutputItemAdded { .. } | EventKind::OutputItemDone { .. })
         );
         let size = match has_response || has_item {
             true => parsed_size(&frame),
@@ -243,8 +241,8 @@ impl Told {
     /// The response ends because its events take more memory than there is.
     fn fail(&mut self, exhausted: Exhausted) {
         let (_, error) = told(&no_memory(exhausted));
-        for event in self.snapshot.last_words(&error) {
-            self.frames.push(sse::frame(event.data()));
+        for event in self.snapshot.last_events(&error) {
+            self.frames.push(sse::frame(&event));
             self.snapshot.take(&event);
         }
     }

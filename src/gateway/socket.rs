@@ -278,7 +278,7 @@ fn answer(engine: Engine, waiting: Waiting, lane: Lane) -> BoxStream<'static, Sa
             Ok(events) => events
                 .map(move |event| {
                     let _until_the_end = &held;
-                    frame(event.data().clone(), of_lane.as_deref())
+                    frame(event.to_json(), of_lane.as_deref())
                 })
                 .boxed(),
             Err(error) => stream::iter([refusal(&error, of_lane.as_deref())]).boxed(),
@@ -313,20 +313,21 @@ fn read(text: &str) -> Result<CreateResponse, Error> {
     understand(request)
 }
 
-fn frame(mut data: Map<String, Value>, lane: Option<&str>) -> String {
-    if let Some(lane) = lane {
-        data.insert("stream_id".to_owned(), lane.into());
+/// The JSON object of an event, with the lane that it belongs to.
+fn frame(mut json: Vec<u8>, lane: Option<&str>) -> String {
+    if let (Some(lane), Some(b'}')) = (lane, json.last()) {
+        json.pop();
+        let lane = Value::from(lane);
+        json.extend_from_slice(format!(",\"stream_id\":{lane}}}").as_bytes());
     }
-    Value::Object(data).to_string()
+    String::from_utf8(json).expect("serde_json writes UTF-8")
 }
 
 /// An error frame (Responses API, WebSocket mode).
 fn refusal(error: &Error, lane: Option<&str>) -> String {
     let (status, error) = told(error);
-    match json!({"type": "error", "status": status.as_u16(), "error": error}) {
-        Value::Object(data) => frame(data, lane),
-        _ => unreachable!("the frame above is an object"),
-    }
+    let refusal = json!({"type": "error", "status": status.as_u16(), "error": error});
+    frame(refusal.to_string().into_bytes(), lane)
 }
 
 fn unknown_frame(what: &str) -> Error {

@@ -7,23 +7,28 @@ use axum::response::Response;
 use futures::stream::{Stream, StreamExt};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use serde_json::{Map, Value};
+
+use crate::responses::Event;
 
 /// One event as a frame. JSON has no line ends, so it is one line.
-pub fn frame(event: &Map<String, Value>) -> Bytes {
-    let mut frame = Vec::with_capacity(512);
-    let kind = event.get("type").and_then(Value::as_str);
-    if let Some(kind) = kind.filter(|kind| !kind.contains(['\r', '\n'])) {
-        frame.extend_from_slice(b"event: ");
-        frame.extend_from_slice(kind.as_bytes());
-        frame.push(b'\n');
-    }
-    frame.extend_from_slice(b"data: ");
-    if serde_json::to_writer(&mut frame, event).is_err() {
-        unreachable!("JSON with string keys is written to memory");
-    }
-    frame.extend_from_slice(b"\n\n");
-    frame.into()
+pub fn frame(event: &Event) -> Bytes {
+    let json = event.to_json();
+    let name = match event.as_read() {
+        Some(_) => Some(event.name().as_bytes()),
+        None => written_type(&json),
+    };
+    let name = name.filter(|it| !it.is_empty() && !it.iter().any(|it| matches!(it, b'\r' | b'\n')));
+    let parts: &[&[u8]] = match name {
+        Some(name) => &[b"event: ", name, b"\ndata: ", &json, b"\n\n"],
+        None => &[b"data: ", &json, b"\n\n"],
+    };
+    parts.concat().into()
+}
+
+/// The type in the JSON of an event of ours, which begins with it.
+fn written_type(json: &[u8]) -> Option<&[u8]> {
+    let rest = json.strip_prefix(br#"{"type":""#)?;
+    rest.split(|byte| *byte == b'"').next()
 }
 
 /// The frames, each written as it comes.

@@ -77,7 +77,7 @@ pub async fn cancel(State(gateway): State<Gateway>, Id(id): Id) -> Result<Respon
     }
     let mut held = gateway.load.budget.empty();
     let response = find(&gateway, &id, &mut held).await?.response;
-    if response.object().get("background") != Some(&Value::Bool(true)) {
+    if !response.is_background() {
         let message = "Cannot cancel a synchronous response.";
         return Err(Error::bad_request("response_id", None, message).into());
     }

@@ -13,7 +13,7 @@ use super::chat::{self, Limit};
 use super::conversation::{asks_for_reasoning, leave_reasoning_out};
 use super::error::Error;
 use super::event::Event;
-use super::limits::{Limits, check_response};
+use super::limits::{Limits, check_output};
 use super::request::CreateResponse;
 use super::response::Response;
 use super::retry::{OnRetry, Retries};
@@ -108,7 +108,7 @@ impl Client {
             Answer::Streamed(frames) => Ok(sse::events(frames, self.limits().max_items)),
             Answer::Whole(whole) => {
                 let (response, held) = whole.read(Response::read)?;
-                check_response(response.object(), self.limits().max_items)?;
+                check_output(response.output_as_it_came(), self.limits().max_items)?;
                 let events = stream::iter([Ok(Event::whole(response))]);
                 Ok(holding(held, events.boxed()))
             }

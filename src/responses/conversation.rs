@@ -1,5 +1,7 @@
 //! How a conversation goes on: by the id of the last response, or by sending everything again.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -19,7 +21,7 @@ pub struct Conversation {
     /// Everything, where the API keeps nothing (`store: false`). The lists of tools are among it,
     /// so that no server is asked for its list again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub items: Vec<Item>,
+    pub items: Vec<Arc<Item>>,
     /// The calls that wait for approval.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<McpApprovalRequest>,
@@ -39,7 +41,7 @@ impl Conversation {
         request.input = if self.items.is_empty() {
             input
         } else {
-            let items = self.items.iter().cloned();
+            let items = self.items.iter().map(|item| Item::clone(item));
             Input::Items(items.chain(input.into_items()).collect())
         };
         request
@@ -70,9 +72,9 @@ impl Conversation {
     /// Takes in what was asked, and the items that were done when the answer broke off: a call that
     /// was made is not to be made again. Where the API keeps the conversation, it does so itself.
     /// Returns whether there was anything to take in.
-    pub fn add_broken_off(&mut self, request: &CreateResponse, mut done: Vec<Item>) -> bool {
+    pub fn add_broken_off(&mut self, request: &CreateResponse, mut done: Vec<Arc<Item>>) -> bool {
         // Reasoning that led to nothing cannot be sent again.
-        while done.last().is_some_and(Item::is_reasoning) {
+        while done.last().is_some_and(|item| item.is_reasoning()) {
             done.pop();
         }
         if request.store != Some(false) || done.is_empty() {
@@ -83,20 +85,21 @@ impl Conversation {
     }
 
     /// Where the API keeps nothing, everything is kept here.
-    fn add_items(&mut self, request: &CreateResponse, output: Vec<Item>) {
+    fn add_items(&mut self, request: &CreateResponse, output: Vec<Arc<Item>>) {
         self.take_note(&output);
         // What was said before this API forgot, it still knows.
         self.previous_response_id
             .clone_from(&request.previous_response_id);
-        self.items = request.input.clone().into_items();
+        let input = request.input.clone().into_items();
+        self.items = input.into_iter().map(Arc::new).collect();
         self.items.extend(output);
     }
 
     /// The calls that wait now, and the tools that are known.
-    fn take_note(&mut self, output: &[Item]) {
+    fn take_note(&mut self, output: &[Arc<Item>]) {
         self.pending.clear();
         for item in output {
-            match item {
+            match &**item {
                 Item::McpApprovalRequest(request) => self.pending.push(request.clone()),
                 Item::McpListTools(list) => self.lists.push(list.clone()),
                 _ => {}

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::response::Response;
+use super::words::Status;
 use crate::budget::Exhausted;
 
 /// Why a request to the Responses API gave no response.
@@ -28,10 +29,10 @@ pub enum Error {
     #[error("the response failed: {}", .0.message)]
     Failed(ApiError),
     /// The response ended in another way than `completed` and `failed`.
-    #[error("the response is {status}{}", reason.as_ref().map(|it| format!(": {it}")).unwrap_or_default())]
+    #[error("the response is {}{}", status.as_ref().map_or("without a status", Status::as_str), reason.as_ref().map(|it| format!(": {it}")).unwrap_or_default())]
     NotCompleted {
         /// `incomplete`, `cancelled`, `queued`, or none of those that are known.
-        status: String,
+        status: Option<Status>,
         /// Why it is incomplete, such as `max_output_tokens`.
         reason: Option<String>,
         /// The response, to go on from.

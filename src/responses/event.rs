@@ -1,6 +1,6 @@
 //! The events of a streamed response (Responses API, streaming events).
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,17 +9,24 @@ use super::error::ApiError;
 use super::indexes::Indexes;
 use super::item::Item;
 use super::response::Response;
+use super::words::Status;
 
-/// One event: as JSON, and as it is understood. Each form is made once, when somebody asks for it:
-/// of the other one, a large text is no copy that nobody reads.
+/// One event, of our own making or read from a stream. The JSON of ours is made when somebody writes
+/// it; what one that was read says is understood when somebody asks.
 #[derive(Debug, Clone)]
-pub struct Event {
-    data: OnceLock<Map<String, Value>>,
-    kind: OnceLock<EventKind>,
-    /// Of an event of ours.
-    sequence_number: u64,
-    /// Of an event that was read.
-    output_index: Option<usize>,
+pub struct Event(Form);
+
+#[derive(Debug, Clone)]
+enum Form {
+    Made {
+        sequence_number: u64,
+        kind: EventKind,
+    },
+    Read {
+        data: Map<String, Value>,
+        kind: OnceLock<EventKind>,
+        output_index: Option<usize>,
+    },
 }
 
 impl Event {
@@ -30,29 +37,26 @@ impl Event {
 
     /// The same for an event of a stream, of which `indexes` has followed the others.
     pub(crate) fn read_in(data: Map<String, Value>, indexes: &mut Indexes) -> Self {
-        Self {
+        Self(Form::Read {
             output_index: indexes.of(&data),
-            data: OnceLock::from(data),
+            data,
             kind: OnceLock::new(),
-            sequence_number: 0,
-        }
+        })
     }
 
     /// An event of our own making.
     pub(crate) fn new(sequence_number: u64, kind: EventKind) -> Self {
-        Self {
-            data: OnceLock::new(),
-            kind: OnceLock::from(kind),
+        Self(Form::Made {
             sequence_number,
-            output_index: None,
-        }
+            kind,
+        })
     }
 
     /// The one event of a response that was not streamed.
     pub(crate) fn whole(response: Response) -> Self {
         let kind = match response.status() {
-            "completed" => EventKind::Completed { response },
-            "failed" => EventKind::Failed { response },
+            Some(Status::Completed) => EventKind::Completed { response },
+            Some(Status::Failed) => EventKind::Failed { response },
             _ => EventKind::Incomplete { response },
         };
         Self::new(0, kind)
@@ -60,61 +64,115 @@ impl Event {
 
     /// What the event says.
     pub fn kind(&self) -> &EventKind {
-        self.kind.get_or_init(|| {
-            let data = self.data();
-            if data.contains_key("output_index") || self.output_index.is_none() {
-                understood(data, EventKind::deserialize(data))
-            } else {
-                let numbered = numbered(data.clone(), self.output_index);
-                understood(&numbered, EventKind::deserialize(&numbered))
-            }
-        })
+        match &self.0 {
+            Form::Made { kind, .. } => kind,
+            Form::Read {
+                data,
+                kind,
+                output_index,
+            } => kind.get_or_init(|| {
+                if data.contains_key("output_index") || output_index.is_none() {
+                    understood(data, EventKind::deserialize(data))
+                } else {
+                    let numbered = numbered(data.clone(), *output_index);
+                    understood(&numbered, EventKind::deserialize(&numbered))
+                }
+            }),
+        }
     }
 
     /// What the event says, without a copy of it.
     pub fn into_kind(self) -> EventKind {
-        match (self.kind.into_inner(), self.data.into_inner()) {
-            (Some(kind), _) => kind,
-            (None, Some(data)) if data.get("type") == Some(&"error".into()) => {
-                understood(&data, EventKind::deserialize(&data))
-            }
-            (None, data) => {
-                let data = numbered(data.unwrap_or_default(), self.output_index);
-                let read = EventKind::deserialize(Value::Object(data));
+        match self.0 {
+            Form::Made { kind, .. } => kind,
+            Form::Read {
+                data,
+                kind,
+                output_index,
+            } => kind.into_inner().unwrap_or_else(|| {
+                if data.get("type") == Some(&"error".into()) {
+                    return understood(&data, EventKind::deserialize(&data));
+                }
+                let read = EventKind::deserialize(Value::Object(numbered(data, output_index)));
                 read.unwrap_or(EventKind::Other(Map::new()))
-            }
+            }),
+        }
+    }
+
+    /// The JSON of an event that was read.
+    pub fn as_read(&self) -> Option<&Map<String, Value>> {
+        match &self.0 {
+            Form::Made { .. } => None,
+            Form::Read { data, .. } => Some(data),
         }
     }
 
     /// The `type` of an event that was read.
     pub fn name(&self) -> &str {
-        let name = self.data().get("type").and_then(Value::as_str);
+        let name = self.as_read().and_then(|it| it.get("type")?.as_str());
         name.unwrap_or_default()
     }
 
-    /// The place in the response of the item that the event tells of.
+    /// The number of the event in its stream.
+    pub fn sequence_number(&self) -> Option<u64> {
+        match &self.0 {
+            Form::Made {
+                sequence_number, ..
+            } => Some(*sequence_number),
+            Form::Read { data, .. } => data.get("sequence_number")?.as_u64(),
+        }
+    }
+
+    /// The place in the response of the item that the event, which was read, is about.
     pub fn output_index(&self) -> Option<usize> {
-        let said = || self.data().get("output_index")?.as_u64()?.try_into().ok();
-        self.output_index.or_else(said)
+        match &self.0 {
+            Form::Made { .. } => None,
+            Form::Read {
+                data, output_index, ..
+            } => output_index.or_else(|| data.get("output_index")?.as_u64()?.try_into().ok()),
+        }
     }
 
-    /// The event as it came: a JSON object with `type`.
-    pub fn data(&self) -> &Map<String, Value> {
-        self.data.get_or_init(|| {
-            let mut data = match serde_json::to_value(self.kind.get()) {
-                Ok(Value::Object(data)) => data,
-                other => unreachable!("every event is a JSON object, not {other:?}"),
-            };
-            let number = self.sequence_number.into();
-            data.shift_insert(1, "sequence_number".to_owned(), number);
-            data
-        })
+    /// Whether it is the last event of a response (Responses API, streaming).
+    pub fn is_terminal(&self) -> bool {
+        match &self.0 {
+            Form::Made { kind, .. } => kind.is_terminal(),
+            // Without a copy of the response.
+            Form::Read { data, .. } => {
+                TERMINAL.contains(&self.name())
+                    && data.get("response").is_some_and(Value::is_object)
+            }
+        }
     }
 
-    /// The same, to be changed.
+    /// The event as one line of JSON: as it came, with `type` first where it is ours.
+    pub fn to_json(&self) -> Vec<u8> {
+        let written = match &self.0 {
+            Form::Made { kind, .. } => serde_json::to_vec(kind),
+            Form::Read { data, .. } => serde_json::to_vec(data),
+        };
+        let Ok(mut json) = written else {
+            unreachable!("an event has string keys, and nothing in it fails to serialize");
+        };
+        if let Form::Made {
+            sequence_number, ..
+        } = &self.0
+        {
+            // Behind the type, as OpenAI was recorded. No type has a comma in it.
+            let behind_type = json.iter().position(|byte| *byte == b',');
+            let place = behind_type.unwrap_or(json.len() - 1);
+            let number = format!(",\"sequence_number\":{sequence_number}");
+            json.splice(place..place, number.into_bytes());
+        }
+        json
+    }
+
+    /// The event as a JSON object.
     pub fn into_data(self) -> Map<String, Value> {
-        self.data();
-        self.data.into_inner().unwrap_or_default()
+        match self.0 {
+            Form::Read { data, .. } => data,
+            Form::Made { .. } => serde_json::from_slice(&self.to_json()).unwrap_or_default(),
+        }
     }
 }
 
@@ -155,9 +213,15 @@ pub enum EventKind {
     Incomplete { response: Response },
 
     #[serde(rename = "response.output_item.added")]
-    OutputItemAdded { output_index: usize, item: Item },
+    OutputItemAdded {
+        output_index: usize,
+        item: Arc<Item>,
+    },
     #[serde(rename = "response.output_item.done")]
-    OutputItemDone { output_index: usize, item: Item },
+    OutputItemDone {
+        output_index: usize,
+        item: Arc<Item>,
+    },
 
     #[serde(rename = "response.mcp_list_tools.in_progress")]
     McpListToolsInProgress {
@@ -252,6 +316,36 @@ pub enum EventKind {
     Other(Map<String, Value>),
 }
 
+/// The types of the events that end a response.
+const TERMINAL: [&str; 3] = [
+    "response.completed",
+    "response.failed",
+    "response.incomplete",
+];
+
+impl EventKind {
+    /// The response in the event, if it has one.
+    pub fn response(&self) -> Option<&Response> {
+        match self {
+            Self::Created { response }
+            | Self::Queued { response }
+            | Self::InProgress { response }
+            | Self::Completed { response }
+            | Self::Failed { response }
+            | Self::Incomplete { response } => Some(response),
+            _ => None,
+        }
+    }
+
+    /// Whether this ends a response.
+    pub fn is_terminal(&self) -> bool {
+        matches!(
+            self,
+            Self::Completed { .. } | Self::Failed { .. } | Self::Incomplete { .. }
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -267,7 +361,7 @@ mod tests {
         let data = json!({"type": "response.steer.accepted", "sequence_number": 3, "x": {"y": 1}});
         let read = event(&data);
         assert!(matches!(read.kind(), EventKind::Other(_)));
-        assert_eq!(Value::Object(read.data().clone()), data);
+        assert_eq!(Value::Object(read.into_data()), data);
     }
 
     #[test]
@@ -295,7 +389,7 @@ mod tests {
             },
         );
         assert_eq!(
-            serde_json::to_string(event.data()).unwrap(),
+            String::from_utf8(event.to_json()).unwrap(),
             r#"{"type":"response.mcp_call.completed","sequence_number":4,"output_index":1,"item_id":"mcp_1"}"#
         );
     }

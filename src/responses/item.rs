@@ -5,6 +5,9 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use super::words::{Role, Status};
+use crate::budget::{members_size, value_size};
+
 /// One item (Responses API, input and output items). What this program does not act on, or cannot
 /// read, is carried as it came.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +65,36 @@ impl Item {
         }
     }
 
+    /// An estimate of the bytes that the item takes in memory.
+    pub fn size(&self) -> u64 {
+        let text = |text: &str| text.len() as u64;
+        match self {
+            Self::Message(message) => {
+                let content = match &message.content {
+                    Content::Text(it) => text(it),
+                    Content::Parts(parts) => parts.iter().map(value_size).sum(),
+                };
+                content + members_size(&message.rest)
+            }
+            Self::McpListTools(list) => {
+                let tools = list.tools.iter().map(|tool| {
+                    let description = tool.description.as_deref().map_or(0, text);
+                    description + value_size(&tool.input_schema) + members_size(&tool.rest)
+                });
+                tools.sum::<u64>() + members_size(&list.rest)
+            }
+            Self::McpCall(call) => {
+                let output = call.output.as_deref().map_or(0, text);
+                output + text(&call.arguments) + members_size(&call.rest)
+            }
+            Self::McpApprovalRequest(request) => {
+                text(&request.arguments) + members_size(&request.rest)
+            }
+            Self::McpApprovalResponse(response) => members_size(&response.rest),
+            Self::Other(fields) => members_size(fields),
+        }
+    }
+
     /// Whether this is a `reasoning` item, of a model that thinks before it speaks.
     pub fn is_reasoning(&self) -> bool {
         self.kind() == "reasoning"
@@ -82,13 +115,13 @@ impl Item {
 }
 
 impl Serialize for Item {
-    /// With `id` before `type`, as OpenAI was recorded.
+    /// With `id` before `type`, as OpenAI was recorded. What can be large is not copied for it.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let item = match self {
-            Self::Message(message) => return message.with_its_type().serialize(serializer),
+            Self::Message(message) => return TypedMessage::of(message).serialize(serializer),
+            Self::McpListTools(list) => return TypedList::of(list).serialize(serializer),
+            Self::McpCall(call) => return TypedCall::of(call).serialize(serializer),
             Self::Other(item) => return item.serialize(serializer),
-            Self::McpListTools(list) => serde_json::to_value(list),
-            Self::McpCall(call) => serde_json::to_value(call),
             Self::McpApprovalRequest(request) => serde_json::to_value(request),
             Self::McpApprovalResponse(response) => serde_json::to_value(response),
         };
@@ -100,6 +133,89 @@ impl Serialize for Item {
             }
         }
         item.serialize(serializer)
+    }
+}
+
+#[derive(Serialize)]
+struct TypedMessage<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'a Status>,
+    content: &'a Content,
+    role: &'a Role,
+    #[serde(flatten)]
+    rest: &'a Map<String, Value>,
+}
+
+impl<'a> TypedMessage<'a> {
+    fn of(message: &'a Message) -> Self {
+        Self {
+            id: message.id.as_deref(),
+            r#type: "message",
+            status: message.status.as_ref(),
+            content: &message.content,
+            role: &message.role,
+            rest: &message.rest,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct TypedList<'a> {
+    id: &'a str,
+    r#type: &'static str,
+    server_label: &'a str,
+    tools: &'a [McpListToolsTool],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(flatten)]
+    rest: &'a Map<String, Value>,
+}
+
+impl<'a> TypedList<'a> {
+    fn of(list: &'a McpListTools) -> Self {
+        Self {
+            id: &list.id,
+            r#type: "mcp_list_tools",
+            server_label: &list.server_label,
+            tools: &list.tools,
+            error: list.error.as_deref(),
+            rest: &list.rest,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct TypedCall<'a> {
+    id: &'a str,
+    r#type: &'static str,
+    status: Option<&'a Status>,
+    approval_request_id: Option<&'a str>,
+    arguments: &'a str,
+    error: Option<&'a McpCallError>,
+    name: &'a str,
+    output: Option<&'a str>,
+    server_label: &'a str,
+    #[serde(flatten)]
+    rest: &'a Map<String, Value>,
+}
+
+impl<'a> TypedCall<'a> {
+    fn of(call: &'a McpCall) -> Self {
+        Self {
+            id: &call.id,
+            r#type: "mcp_call",
+            status: call.status.as_ref(),
+            approval_request_id: call.approval_request_id.as_deref(),
+            arguments: &call.arguments,
+            error: call.error.as_ref(),
+            name: &call.name,
+            output: call.output.as_deref(),
+            server_label: &call.server_label,
+            rest: &call.rest,
+        }
     }
 }
 
@@ -135,9 +251,9 @@ pub struct Message {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<String>,
+    pub status: Option<Status>,
     pub content: Content,
-    pub role: String,
+    pub role: Role,
     /// The fields that this program does not know.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -165,6 +281,7 @@ impl Message {
         };
         let (id, status) = (text("id"), text("status"));
         let role = text("role").unwrap_or_default();
+        let (status, role) = (status.as_deref().map(Status::from), Role::from(&*role));
         let content = match item.shift_remove("content") {
             Some(Value::Array(parts)) => Content::Parts(parts),
             Some(Value::String(text)) => Content::Text(text),
@@ -178,29 +295,6 @@ impl Message {
             role,
             rest: item,
         })
-    }
-
-    fn with_its_type(&self) -> impl Serialize {
-        #[derive(Serialize)]
-        struct Typed<'a> {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            id: Option<&'a str>,
-            r#type: &'static str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            status: Option<&'a str>,
-            content: &'a Content,
-            role: &'a str,
-            #[serde(flatten)]
-            rest: &'a Map<String, Value>,
-        }
-        Typed {
-            id: self.id.as_deref(),
-            r#type: "message",
-            status: self.status.as_deref(),
-            content: &self.content,
-            role: &self.role,
-            rest: &self.rest,
-        }
     }
 
     /// All text of the message: `input_text` and `output_text` parts, one after the other.
@@ -292,7 +386,7 @@ pub struct McpCall {
     pub id: String,
     /// `in_progress`, `completed`, `incomplete`, `calling` or `failed`; older responses have none.
     #[serde(default)]
-    pub status: Option<String>,
+    pub status: Option<Status>,
     #[serde(default)]
     pub approval_request_id: Option<String>,
     /// A JSON object, as text.
@@ -311,7 +405,7 @@ pub struct McpCall {
 impl McpCall {
     /// Whether the call brought a result.
     pub fn has_succeeded(&self) -> bool {
-        let has_failed = matches!(self.status.as_deref(), Some("failed" | "incomplete"));
+        let has_failed = matches!(self.status, Some(Status::Failed | Status::Incomplete));
         self.error.is_none() && !has_failed
     }
 }

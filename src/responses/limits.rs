@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::Error;
 use super::event::Event;
@@ -71,22 +71,25 @@ impl Items {
         if self.seen.len() > self.most {
             return Err(too_many_items(self.most));
         }
-        let data = event.data();
+        let Some(data) = event.as_read() else {
+            return Ok(());
+        };
         data.get("item").map_or(Ok(()), check_parts)?;
         match data.get("response") {
-            Some(Value::Object(response)) => check_response(response, self.most),
+            Some(Value::Object(response)) => {
+                let output = response.get("output").and_then(Value::as_array);
+                check_output(output.map_or(&[], Vec::as_slice), self.most)
+            }
             _ => Ok(()),
         }
     }
 }
 
-/// Refuses a response with more than `most` items.
+/// Refuses an output of more than `most` items.
 ///
 /// # Errors
 /// [`Error::TooMany`].
-pub fn check_response(response: &Map<String, Value>, most: usize) -> Result<(), Error> {
-    let output = response.get("output").and_then(Value::as_array);
-    let output = output.map_or(&[][..], Vec::as_slice);
+pub fn check_output(output: &[Value], most: usize) -> Result<(), Error> {
     if output.len() > most {
         return Err(too_many_items(most));
     }

@@ -13,6 +13,7 @@ mod response;
 mod retry;
 mod sse;
 mod transport;
+mod words;
 
 use futures::stream::{BoxStream, StreamExt};
 
@@ -36,6 +37,7 @@ pub use request::{
 };
 pub use response::Response;
 pub use retry::{OnRetry, Retries, Retry};
+pub use words::{Role, Status};
 
 /// The events of one response, in order. Dropping it stops whoever answers.
 pub type EventStream = BoxStream<'static, Result<Event, Error>>;
@@ -74,10 +76,7 @@ impl Ending {
             EventKind::Completed { response } => return Some(Ok(response.clone())),
             EventKind::Incomplete { response } => {
                 return Some(Err(Error::NotCompleted {
-                    status: match response.status() {
-                        "" => "without a status".to_owned(),
-                        status => status.to_owned(),
-                    },
+                    status: response.status(),
                     reason: response.incomplete_reason().map(str::to_owned),
                     response: Box::new(response.clone()),
                 }));
@@ -88,10 +87,13 @@ impl Ending {
                 return Some(Err(Error::of_event(error.unwrap_or_default(), why_no_list)));
             }
             EventKind::Error { error } => self.error_event = Some(error.clone()),
-            EventKind::OutputItemDone {
-                item: Item::McpListTools(list),
-                ..
-            } if list.error.is_some() => self.why_no_list.clone_from(&list.error),
+            EventKind::OutputItemDone { item, .. } => {
+                if let Item::McpListTools(list) = &**item
+                    && list.error.is_some()
+                {
+                    self.why_no_list.clone_from(&list.error);
+                }
+            }
             _ => {}
         }
         None

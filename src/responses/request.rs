@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::item::{Content, Item, Message};
+use super::words::Role;
 
 /// A `responses.create` request (Responses API, create a model response). The fields that this
 /// program decides on have types; every other field is carried as it came.
@@ -103,7 +104,7 @@ impl Input {
             Self::Text(text) => vec![Item::Message(Message {
                 id: None,
                 status: None,
-                role: "user".to_owned(),
+                role: Role::User,
                 content: Content::Text(text),
                 rest: Map::new(),
             })],

@@ -1,27 +1,66 @@
-//! The response object, as it came.
+//! The response object, as it came or as the engine makes it.
 
 use std::sync::Arc;
 
+use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use super::item::Item;
+use super::words::Status;
+use crate::budget::members_size;
 
 /// A response object (Responses API), whole and as it came. Reading a field never fails: one that
-/// is missing or has another shape is read as empty. Cloning shares it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Response(Arc<Map<String, Value>>);
+/// is missing or has another shape reads as empty.
+///
+/// A clone shares everything, and a response that changes shares its first form with the one before:
+/// the events of a response copy none of it.
+#[derive(Debug, Clone)]
+pub struct Response {
+    base: Arc<Map<String, Value>>,
+    changes: Arc<Changes>,
+}
+
+/// What has changed since the first form of a response.
+#[derive(Debug, Clone, Default)]
+struct Changes {
+    fields: Map<String, Value>,
+    /// The output, in place of the field `output`: items that are shared with events.
+    output: Option<Vec<Arc<Item>>>,
+}
 
 impl Serialize for Response {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        let Changes { fields, output } = &*self.changes;
+        let mut object = serializer.serialize_map(None)?;
+        for (name, value) in &*self.base {
+            match output {
+                Some(items) if name == "output" => object.serialize_entry(name, items)?,
+                _ => object.serialize_entry(name, fields.get(name).unwrap_or(value))?,
+            }
+        }
+        for (name, value) in fields {
+            if !self.base.contains_key(name) {
+                object.serialize_entry(name, value)?;
+            }
+        }
+        if let (Some(items), false) = (output, self.base.contains_key("output")) {
+            object.serialize_entry("output", items)?;
+        }
+        object.end()
     }
 }
 
 impl<'de> Deserialize<'de> for Response {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Map::deserialize(deserializer).map(Self::new)
+    }
+}
+
+impl PartialEq for Response {
+    fn eq(&self, other: &Self) -> bool {
+        json!(self) == json!(other)
     }
 }
 
@@ -34,73 +73,124 @@ impl Response {
     }
 
     pub(crate) fn new(object: Map<String, Value>) -> Self {
-        Self(Arc::new(object))
+        Self {
+            base: Arc::new(object),
+            changes: Arc::default(),
+        }
+    }
+
+    /// The response with other values in these fields, and with this output.
+    pub(crate) fn with<const N: usize>(
+        &self,
+        fields: [(&str, Value); N],
+        output: Vec<Arc<Item>>,
+    ) -> Self {
+        let mut changed = self.clone();
+        let changes = Arc::make_mut(&mut changed.changes);
+        let fields = fields.map(|(name, value)| (name.to_owned(), value));
+        changes.fields.extend(fields);
+        changes.output = Some(output);
+        changed
+    }
+
+    /// A field, but for the output.
+    pub fn get(&self, field: &str) -> Option<&Value> {
+        let changed = self.changes.fields.get(field);
+        changed.or_else(|| self.base.get(field))
     }
 
     /// `resp_...`, or nothing.
     pub fn id(&self) -> &str {
-        self.text("id")
+        self.get("id").and_then(Value::as_str).unwrap_or("")
     }
 
-    /// `completed`, `failed`, `in_progress`, `cancelled`, `queued` or `incomplete`.
-    pub fn status(&self) -> &str {
-        self.text("status")
+    /// The status, if there is one.
+    pub fn status(&self) -> Option<Status> {
+        self.get("status").and_then(Value::as_str).map(Status::from)
     }
 
     /// The response as one that failed.
-    pub fn failed(mut self, error: &ApiError) -> Self {
-        self.insert("status", "failed".into());
+    pub fn failed(&self, error: &ApiError) -> Self {
         let error = json!({"code": "server_error", "message": error.message});
-        self.insert("error", error);
-        self
+        let fields = [("status", json!(Status::Failed)), ("error", error)];
+        self.with(fields, self.output())
     }
 
     /// Whether it is still to be made, or being made.
     pub fn is_open(&self) -> bool {
-        matches!(self.status(), "queued" | "in_progress")
+        self.status().is_some_and(|it| it.is_open())
+    }
+
+    /// Whether it was made in the background.
+    pub fn is_background(&self) -> bool {
+        self.get("background") == Some(&Value::Bool(true))
     }
 
     /// The response that this one goes on from.
     pub fn previous_response_id(&self) -> Option<&str> {
-        self.0.get("previous_response_id")?.as_str()
+        self.get("previous_response_id")?.as_str()
     }
 
     /// Whether it is kept for a later request, as it is unless `store` is false.
     pub fn is_stored(&self) -> bool {
-        self.0.get("store") != Some(&Value::Bool(false))
+        self.get("store") != Some(&Value::Bool(false))
     }
 
     /// The items of the answer, in order.
-    pub fn output(&self) -> Vec<Item> {
-        let Some(Value::Array(items)) = self.0.get("output") else {
-            return Vec::new();
-        };
-        items
-            .iter()
-            .filter_map(|item| Item::deserialize(item).ok())
-            .collect()
+    pub fn output(&self) -> Vec<Arc<Item>> {
+        if let Some(items) = &self.changes.output {
+            return items.clone();
+        }
+        let items = self.output_as_it_came().iter();
+        let items = items.filter_map(|item| Item::deserialize(item).ok());
+        items.map(Arc::new).collect()
+    }
+
+    /// The items of a response that was read, as they came.
+    pub fn output_as_it_came(&self) -> &[Value] {
+        let output = self.base.get("output").and_then(Value::as_array);
+        output.map_or(&[], Vec::as_slice)
+    }
+
+    /// An estimate of the bytes that the response takes in memory.
+    pub fn size(&self) -> u64 {
+        let items = self.changes.output.iter().flatten();
+        let items: u64 = items.map(|item| item.size()).sum();
+        members_size(&self.base) + members_size(&self.changes.fields) + items
     }
 
     /// Why the response failed.
     pub fn error(&self) -> Option<ApiError> {
-        self.0.get("error")?.as_object().map(ApiError::read)
+        self.get("error")?.as_object().map(ApiError::read)
     }
 
     /// Why the response is incomplete, such as `max_output_tokens`.
     pub fn incomplete_reason(&self) -> Option<&str> {
-        self.0.get("incomplete_details")?.get("reason")?.as_str()
+        self.get("incomplete_details")?.get("reason")?.as_str()
     }
+}
 
-    /// The whole object.
-    pub fn object(&self) -> &Map<String, Value> {
-        &self.0
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    pub(crate) fn insert(&mut self, field: &str, value: Value) {
-        Arc::make_mut(&mut self.0).insert(field.to_owned(), value);
-    }
+    #[test]
+    fn a_response_that_changes_keeps_the_order_of_its_fields() {
+        let object = json!({"id": "resp_1", "status": "in_progress", "output": [], "usage": null});
+        let begun = Response::read(object.as_object().unwrap().clone()).unwrap();
+        let item = Item::Other(
+            json!({"type": "reasoning", "id": "rs_1"})
+                .as_object()
+                .unwrap()
+                .clone(),
+        );
+        let done = begun.with([("status", json!(Status::Completed))], vec![Arc::new(item)]);
 
-    fn text(&self, field: &str) -> &str {
-        self.0.get(field).and_then(Value::as_str).unwrap_or("")
+        assert_eq!(
+            serde_json::to_string(&done).unwrap(),
+            r#"{"id":"resp_1","status":"completed","output":[{"type":"reasoning","id":"rs_1"}],"usage":null}"#
+        );
+        assert_eq!(json!(begun), object);
+        assert_eq!(done.failed(&ApiError::default()).output().len(), 1);
     }
 }

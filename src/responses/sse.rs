@@ -150,8 +150,7 @@ pub fn events(frames: Frames, max_items: usize) -> EventStream {
             Err(_) => true,
             Ok(event) => {
                 reader.had_error |= event.name() == "error";
-                let response = event.data().get("response");
-                ENDS.contains(&event.name()) && response.is_some_and(Value::is_object)
+                event.is_terminal()
             }
         };
         if !is_last {
@@ -165,13 +164,6 @@ pub fn events(frames: Frames, max_items: usize) -> EventStream {
     })
     .boxed()
 }
-
-/// The events that end a response.
-const ENDS: [&str; 3] = [
-    "response.completed",
-    "response.failed",
-    "response.incomplete",
-];
 
 struct Reader {
     frames: Frames,
@@ -341,7 +333,7 @@ mod tests {
                 let events = read_all(&body, chunk, UNBOUNDED).await;
                 let read: Vec<Value> = events
                     .into_iter()
-                    .map(|event| Value::Object(event.unwrap().data().clone()))
+                    .map(|event| Value::Object(event.unwrap().into_data()))
                     .collect();
                 assert_eq!(read, data, "{name} in chunks of {chunk}");
             }
@@ -499,7 +491,7 @@ mod tests {
             let body = blocks.join(end) + end + &COMPLETED.replace('\n', end);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             let read = runtime.block_on(read_all(body.as_bytes(), chunk, UNBOUNDED));
-            let read: Vec<Value> = read.into_iter().map(|it| Value::Object(it.unwrap().data().clone())).collect();
+            let read: Vec<Value> = read.into_iter().map(|it| Value::Object(it.unwrap().into_data())).collect();
             proptest::prop_assert_eq!(read, reference(&body));
         }
     }

@@ -4,11 +4,10 @@ use crate::responses::{Event, Response};
 
 /// An event as it came, on one line.
 pub fn line(event: &Event) -> String {
-    serde_json::Value::Object(event.data().clone()).to_string()
+    String::from_utf8_lossy(&event.to_json()).into_owned()
 }
 
 /// A response as it came, for `--format json`.
 pub fn document(response: &Response) -> String {
-    let object = serde_json::Value::Object(response.object().clone());
-    format!("{object:#}")
+    serde_json::to_string_pretty(response).unwrap_or_default()
 }

@@ -207,7 +207,8 @@ mod tests {
 
     /// The text of each message, on lines of its own.
     fn texts(response: &Response) -> String {
-        let messages = response.output().into_iter().filter_map(|item| match item {
+        let output = response.output();
+        let messages = output.iter().filter_map(|item| match &**item {
             Item::Message(message) => Some(message.text()),
             _ => None,
         });
@@ -241,7 +242,7 @@ mod tests {
             let expected = response
                 .output()
                 .iter()
-                .filter(|item| !matches!(item, Item::Message(_) | Item::McpApprovalRequest(_)))
+                .filter(|item| !matches!(***item, Item::Message(_) | Item::McpApprovalRequest(_)))
                 .count();
             assert_eq!(steps, expected, "{name}");
         }

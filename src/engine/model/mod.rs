@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::emit::Emitter;
 use super::heavy::heavy;
 use crate::budget::parse_within;
-use crate::responses::{CreateResponse, Error, Item, McpListToolsTool};
+use crate::responses::{CreateResponse, Error, Item, McpListToolsTool, Role};
 
 pub use script::{Script, ScriptError};
 pub use upstream::{Upstream, UpstreamApi};
@@ -182,7 +182,7 @@ fn named(view: &View<'_>, call: rules::Call) -> ToolCall {
 
 /// Whether a person says this.
 pub fn is_question(item: &Item) -> bool {
-    matches!(item, Item::Message(message) if message.role == "user")
+    matches!(item, Item::Message(message) if message.role == Role::User)
 }
 
 fn text_of(item: &Item) -> String {

@@ -48,7 +48,7 @@ struct Model {
 }
 
 fn parent_of(record: &Record) -> Option<String> {
-    let parent = &record.response.object()["previous_response_id"];
+    let parent = &record.response.get("previous_response_id").unwrap();
     parent.as_str().map(str::to_owned)
 }
 
@@ -133,7 +133,11 @@ async fn compare(steps: &[Step], mut store: Store, path: Option<&Path>, bounds: 
                 let (chain, is_whole) = model.mark_used(&name(*id));
                 let expected = is_whole.then(|| {
                     let records = chain.into_iter().rev();
-                    let items = records.map(|it| [it.input, it.response.output()].concat());
+                    let items = records.map(|it| {
+                        let output = it.response.output().into_iter();
+                        let output = output.map(Arc::unwrap_or_clone);
+                        it.input.into_iter().chain(output).collect::<Vec<_>>()
+                    });
                     items.collect::<Vec<_>>().concat()
                 });
                 assert_eq!(

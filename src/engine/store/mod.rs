@@ -81,8 +81,8 @@ impl Kept<'_> {
 
     fn item_ids(&self) -> Vec<Arc<str>> {
         let output = self.response.output();
-        let ids = self.input.iter().chain(&output).filter_map(Item::id);
-        ids.map(Into::into).collect()
+        let items = self.input.iter().chain(output.iter().map(Arc::as_ref));
+        items.filter_map(Item::id).map(Into::into).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
-use crate::responses::{Content, CreateResponse, Item, Message};
+use crate::responses::{Content, CreateResponse, Item, Message, Role};
 
 /// The messages that say what the instructions and the input of `request` say. Each call is
 /// followed by what came of it, and calls in a row are of one message.
@@ -55,10 +55,10 @@ struct Messages<'a> {
 impl<'a> Messages<'a> {
     fn message(&mut self, message: &Message) {
         self.end_calls();
-        match message.role.as_str() {
+        match &message.role {
             // Only OpenAI knows developers.
-            "system" | "developer" => self.system(&message.text()),
-            "assistant" => {
+            Role::System | Role::Developer => self.system(&message.text()),
+            Role::Assistant => {
                 let refusal = || message.refusal().unwrap_or_default();
                 let text = Some(message.text()).filter(|text| !text.is_empty());
                 let content = text.unwrap_or_else(refusal);

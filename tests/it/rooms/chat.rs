@@ -74,7 +74,7 @@ pub async fn events(engine: &Engine, request: Value) -> (Vec<Value>, Option<Erro
     let mut seen = Vec::new();
     while let Some(event) = events.next().await {
         match event {
-            Ok(event) => seen.push(Value::Object(event.data().clone())),
+            Ok(event) => seen.push(Value::Object(event.into_data())),
             Err(error) => return (seen, Some(error)),
         }
     }

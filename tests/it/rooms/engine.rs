@@ -22,7 +22,7 @@ pub async fn ask(engine: &Engine, request: Value) -> Result<Vec<Value>, Error> {
     let events: Vec<Value> = engine
         .create_stream(request)
         .await?
-        .map(|event| Value::Object(event.unwrap().data().clone()))
+        .map(|event| Value::Object(event.unwrap().into_data()))
         .collect()
         .await;
     for (number, event) in events.iter().enumerate() {
@@ -752,4 +752,54 @@ fn item_without_id(item: &Value) -> Value {
         fields.remove("status");
     }
     item
+}
+
+/// A turn whose model calls `ring` three times in one step.
+fn three_rings(desk: &Desk, parallel_tool_calls: bool) -> (Engine, Value) {
+    let ring = json!({"name": "ring", "arguments": {}});
+    let engine = script(json!([{"calls": [ring, ring, ring]}, {"say": "Done."}]));
+    let mut entry = entry(&desk.url, "never");
+    entry["server_label"] = "desk".into();
+    let request = json!({"input": "Ring three times", "tools": [entry],
+                         "parallel_tool_calls": parallel_tool_calls});
+    (engine, request)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_calls_of_one_step_are_made_at_once() {
+    let desk = Desk::start();
+    desk.hold();
+    let (engine, request) = three_rings(&desk, true);
+
+    let turn = tokio::spawn(async move { ask(&engine, request).await.unwrap() });
+    tokio::task::block_in_place(|| desk.wait_for_calls(3));
+    desk.release();
+
+    let events = turn.await.unwrap();
+    let response = &events.last().unwrap()["response"];
+    let outputs = response["output"].as_array().unwrap();
+    let outputs = outputs.iter().filter(|item| item["type"] == "mcp_call");
+    assert_eq!(outputs.filter(|item| item["output"] == "Ding.").count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_parallel_tool_calls_a_call_begins_when_the_one_before_has_ended() {
+    let desk = Desk::start();
+    let (engine, request) = three_rings(&desk, false);
+
+    let events = ask(&engine, request).await.unwrap();
+
+    let of_calls = [
+        "response.mcp_call.in_progress",
+        "response.mcp_call.completed",
+    ];
+    let of_calls: Vec<&str> = types(&events)
+        .into_iter()
+        .filter(|it| of_calls.contains(it))
+        .collect();
+    let [begun, ended] = [
+        "response.mcp_call.in_progress",
+        "response.mcp_call.completed",
+    ];
+    assert_eq!(of_calls, [begun, ended, begun, ended, begun, ended]);
 }

@@ -151,7 +151,7 @@ async fn end(engine: &Engine, url: &str) -> Result<Value, Error> {
     let events = engine.create_stream(serde_json::from_value(request).unwrap());
     let mut events = events.await.unwrap().collect::<Vec<_>>().await;
     let event = events.pop().unwrap()?;
-    Ok(Value::Object(event.data().clone()))
+    Ok(Value::Object(event.into_data()))
 }
 
 #[tokio::test]

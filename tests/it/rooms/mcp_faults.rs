@@ -37,7 +37,7 @@ pub async fn items_as(engine: &Engine, url: &str, headers: Value) -> Vec<Value> 
         "server_label": "dice", "server_url": url, "require_approval": "never"}]});
     let events = engine.create_stream(serde_json::from_value(request).unwrap());
     let events = events.await.unwrap().map(|event| {
-        let event = Value::Object(event.unwrap().data().clone());
+        let event = Value::Object(event.unwrap().into_data());
         assert_is_event(&event);
         event
     });

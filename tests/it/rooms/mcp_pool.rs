@@ -82,7 +82,7 @@ async fn a_call_that_a_new_server_does_not_know_is_made_once_more() {
         .await
         .pop()
         .unwrap();
-    let id = last.unwrap().data()["response"]["id"].clone();
+    let id = last.unwrap().into_data()["response"]["id"].clone();
     sessions.started_again.store(true, Ordering::SeqCst);
 
     // The list is in context, so the call is the first that the server hears.
@@ -95,7 +95,7 @@ async fn a_call_that_a_new_server_does_not_know_is_made_once_more() {
         .await
         .pop()
         .unwrap();
-    let response = last.unwrap().data()["response"].clone();
+    let response = last.unwrap().into_data()["response"].clone();
     assert_eq!(response["output"][0]["output"], "[4]", "{response:#}");
     let calls = sessions.server.asked("tools/call");
     let told: Vec<_> = calls
@@ -165,7 +165,7 @@ async fn a_server_on_stdio_that_has_ended_is_started_again() {
             .await
             .pop()
             .unwrap();
-        let response = last.unwrap().data()["response"].clone();
+        let response = last.unwrap().into_data()["response"].clone();
         assert_eq!(response["output"][1]["status"], "completed", "{response:#}");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }

@@ -26,7 +26,7 @@ async fn play(engine: &Engine, request: Value) -> (Vec<Value>, Option<Error>) {
     let mut events = stream(engine, request).await;
     while let Some(event) = events.next().await {
         match event {
-            Ok(event) => told.push(Value::Object(event.data().clone())),
+            Ok(event) => told.push(Value::Object(event.into_data())),
             Err(error) => broke_off = Some(error),
         }
     }
@@ -64,7 +64,7 @@ async fn a_text_comes_in_the_pieces_and_at_the_times_of_the_script() {
     let mut times = HashMap::new();
     let mut told = Vec::new();
     while let Some(event) = events.next().await {
-        let event = event.unwrap().data().clone();
+        let event = event.unwrap().into_data();
         let kind = event["type"].as_str().unwrap().to_owned();
         times.insert(kind, begun.elapsed());
         told.push(Value::Object(event));

@@ -91,7 +91,12 @@ impl Desk {
 
     /// Waits until a call has come.
     pub fn wait_for_call(&self) {
-        wait_until("a call", || self.called() > 0);
+        self.wait_for_calls(1);
+    }
+
+    /// Waits until so many calls have come.
+    pub fn wait_for_calls(&self, calls: usize) {
+        wait_until("a call", || self.called() >= calls);
     }
 
     /// Waits until a caller has left before there was an answer.

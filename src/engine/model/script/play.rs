@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::step::{End, ScriptStep, incomplete};
 use crate::engine::emit::Emitter;
 use crate::engine::model::ToolCall;
-use crate::responses::Error;
+use crate::responses::{Error, Status};
 
 /// A step that is ready to be played: whom its calls go to is known.
 pub struct Playing<'a> {
@@ -44,8 +44,8 @@ impl Playing<'_> {
             // An answer that breaks off does so in the middle of what it says.
             let status = match &step.end {
                 End::Fail(_) | End::Cut => None,
-                End::Incomplete(_) => Some("incomplete"),
-                End::Calls(_) | End::Refuse(_) => Some("completed"),
+                End::Incomplete(_) => Some(Status::Incomplete),
+                End::Calls(_) | End::Refuse(_) => Some(Status::Completed),
             };
             if let Some(status) = status {
                 emitter.text_ended(&open, &pieces.concat(), status).await;

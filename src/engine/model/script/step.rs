@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::responses::{ApiError, Error, Item, Response};
+use crate::responses::{ApiError, Error, Item, Response, Role, Status};
 
 /// What the model does when it is asked once: the fields in the order in which they are played.
 #[derive(Debug, Clone, Deserialize)]
@@ -91,7 +91,7 @@ impl ScriptStep {
 /// sends back, as reasoning and items that it does not know, is not counted.
 pub fn is_of_model(item: &Item) -> bool {
     match item {
-        Item::Message(message) => message.role == "assistant",
+        Item::Message(message) => message.role == Role::Assistant,
         Item::McpCall(call) => call.approval_request_id.is_none(),
         Item::McpApprovalRequest(_) => true,
         Item::Other(fields) => type_of(fields).is_some_and(|it| it.ends_with("_call")),
@@ -149,7 +149,7 @@ impl From<&Refusal> for Error {
 /// Why an answer is `incomplete`; the response itself is the engine's to make.
 pub fn incomplete(reason: &str) -> Error {
     Error::NotCompleted {
-        status: "incomplete".to_owned(),
+        status: Some(Status::Incomplete),
         reason: Some(reason.to_owned()),
         response: Box::new(Response::new(Map::new())),
     }

@@ -8,7 +8,7 @@ use super::function_call;
 use crate::engine::ids::{ANY_KIND, upstreams_id};
 use crate::engine::model::names::Names;
 use crate::responses::{
-    Item, McpApprovalRequest, McpApprovalResponse, McpCall, McpCallError, Message,
+    Item, McpApprovalRequest, McpApprovalResponse, McpCall, McpCallError, Message, Role,
 };
 
 /// The items of a request that says what was said so far: what became of MCP tools is told as of
@@ -100,7 +100,7 @@ fn without_stray_reasoning(input: Vec<Item>) -> Vec<Item> {
 
 fn is_said_by_model(item: &Item) -> bool {
     match item {
-        Item::Message(message) => message.role == "assistant",
+        Item::Message(message) => message.role == Role::Assistant,
         other => function_call(other).is_some(),
     }
 }

@@ -1,6 +1,6 @@
 //! Which items and events of an upstream are passed on: those that a model makes.
 
-use crate::responses::Item;
+use crate::responses::{Item, Role};
 
 /// The longest name of a kind that is passed on.
 const LONGEST: usize = 64;
@@ -13,7 +13,7 @@ const LONGEST: usize = 64;
 /// are passed on: the API names all of them alike.
 pub fn is_of_model(item: &Item) -> bool {
     match item {
-        Item::Message(message) => message.role == "assistant",
+        Item::Message(message) => message.role == Role::Assistant,
         Item::Other(_) => is_kind_of_model(item.kind()),
         Item::McpListTools(_)
         | Item::McpCall(_)

@@ -7,13 +7,10 @@ use serde_json::{Map, Value};
 
 use super::function_call;
 use super::kind::{self, id_prefix};
-use crate::budget::{members_size, value_size};
 use crate::engine::emit::{Emitter, Open};
 use crate::engine::model::names::{Function, Names};
 use crate::engine::response::Usage;
-use crate::responses::{
-    Content, Ending, Error, Event, EventKind, EventStream, Item, Limits, Response,
-};
+use crate::responses::{Ending, Error, Event, EventKind, EventStream, Item, Limits, Response};
 
 /// Passes on what an upstream response says, but for its calls of MCP tools.
 pub struct Relay<'a> {
@@ -110,10 +107,10 @@ impl<'a> Relay<'a> {
 
     async fn part(&mut self, event: Event) {
         let told = event.output_index().and_then(|it| self.items.get(&it));
-        let data = event.data();
-        let is_of_whole = ["response", "item", "error"]
-            .iter()
-            .any(|it| data.contains_key(*it));
+        let is_of_whole = event.as_read().is_none_or(|data| {
+            let of_whole = ["response", "item", "error"];
+            of_whole.iter().any(|it| data.contains_key(*it))
+        });
         if let Some(Told::Open { open, .. }) = told
             && !is_of_whole
         {
@@ -131,8 +128,7 @@ impl<'a> Relay<'a> {
     /// What the stream did not tell item by item, and what it took.
     async fn rest(&mut self, response: &Response) -> Result<(), Error> {
         self.emitter.used(Usage::of(response));
-        let output = response.object().get("output").and_then(Value::as_array);
-        let output = output.map_or(&[][..], Vec::as_slice);
+        let output = response.output_as_it_came();
         for (value, index) in output.iter().zip(self.indexes_of(output)) {
             if !matches!(self.items.get(&index), Some(Told::Over))
                 && let Some(item) = read(value.clone())
@@ -242,7 +238,7 @@ impl<'a> Relay<'a> {
         let Limits {
             max_memory, budget, ..
         } = self.limits;
-        self.emitter.hold(size_of(item), *max_memory, budget)
+        self.emitter.hold(item.size(), *max_memory, budget)
     }
 
     /// A call is passed on only if it is of the client's own function.
@@ -267,19 +263,4 @@ fn read(item: Value) -> Option<Item> {
     has_type
         .then(|| serde_json::from_value(item).ok())
         .flatten()
-}
-
-fn size_of(item: &Item) -> u64 {
-    match item {
-        Item::Other(fields) => members_size(fields),
-        Item::Message(message) => {
-            let content = match &message.content {
-                Content::Text(text) => text.len() as u64,
-                Content::Parts(parts) => parts.iter().map(value_size).sum(),
-            };
-            content + members_size(&message.rest)
-        }
-        // Not passed on.
-        _ => 0,
-    }
 }

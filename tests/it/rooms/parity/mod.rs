@@ -80,7 +80,7 @@ async fn answer(engine: &Engine, request: &Value, is_stream: bool) -> Vec<Value>
     let request: CreateResponse = serde_json::from_value(request.clone()).unwrap();
     let events = engine.create_stream(request).await.unwrap();
     let mut events: Vec<Value> = events
-        .map(|event| Value::Object(event.unwrap().data().clone()))
+        .map(|event| Value::Object(event.unwrap().into_data()))
         .collect()
         .await;
     for (number, event) in events.iter().enumerate() {
