@@ -383,6 +383,10 @@ impl Error {
             Self::NoRecordedList { .. } => {
                 "save a response that has an mcp_list_tools of it, such as with `ask --json`"
             }
+            Self::Store {
+                source: StoreError::NewerVersion { .. },
+                ..
+            } => "use the newer mcp-cli for it, or name another file with --store",
             Self::NoHome => "set HOME, or name a folder with --key-dir",
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 "another program listens there; take another port, or -p 0 for a free one"

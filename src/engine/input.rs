@@ -169,7 +169,7 @@ pub fn kept(input: Vec<Item>, ids: &Ids) -> Vec<Item> {
     let kept = input.into_iter().map(|item| match item {
         Item::Message(message) => Item::Message(Message {
             id: message.id.or_else(|| Some(ids.next("msg"))),
-            status: message.status.or_else(|| Some(Status::Completed)),
+            status: message.status.or(Some(Status::Completed)),
             content: Content::Parts(parts(message.content, &message.role)),
             ..message
         }),

@@ -26,6 +26,15 @@ pub enum Error {
         #[source]
         source: Box<redb::Error>,
     },
+    /// The file has a form that this program does not know.
+    #[error(
+        "{path:?} was written by a newer mcp-cli: it has version {found}, and this one reads up to version {known}"
+    )]
+    NewerVersion {
+        path: PathBuf,
+        found: u64,
+        known: u64,
+    },
     /// The file of an open store failed: the disk is full, or gone.
     #[error("the file of the responses could not be read or written")]
     File(#[source] Box<redb::Error>),

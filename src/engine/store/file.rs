@@ -11,8 +11,8 @@ use redb::{
     DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableDefinition,
 };
 
-use super::Error;
 use super::index::Entry;
+use super::{Error, version};
 use crate::private_file;
 
 /// The records as JSON, by the id of their response.
@@ -53,6 +53,7 @@ impl Database {
         path: &Path,
     ) -> Result<(Self, Vec<(String, Entry)>), Error> {
         let database = open(backend, path)?;
+        version::migrate(&database, path)?;
         let entries = entries(&database).map_err(|source| Error::NotAStore {
             path: path.to_owned(),
             source: Box::new(source),

@@ -15,6 +15,7 @@ mod file;
 mod index;
 #[cfg(test)]
 mod tests;
+mod version;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
