@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::auth::{self, FetchError, KeySetRefusal};
+use crate::connector;
 use crate::engine::StoreError;
 use crate::engine::model::ScriptError;
 use crate::exit::ExitStatus;
@@ -166,6 +167,14 @@ pub enum Error {
     },
     #[error("the arguments do not fit the tool: {0}")]
     Arguments(String),
+    /// A tool entry that this machine cannot serve.
+    #[error(transparent)]
+    Connector(#[from] connector::Error),
+    #[error("{server_label} gave no list of its tools")]
+    List {
+        server_label: String,
+        source: mcp::Error,
+    },
     #[error("`{server_label}.{name}` could not be called")]
     Call {
         server_label: String,
@@ -257,6 +266,7 @@ impl Error {
             | Self::UnknownConnector { .. }
             | Self::NoServer
             | Self::SeveralServers(_)
+            | Self::Connector(_)
             | Self::UnknownTool { .. }
             | Self::NotAnArgument(_)
             | Self::NotAnObject(_)
@@ -280,7 +290,7 @@ impl Error {
             Self::ReaderLeft => ExitStatus::Done,
             Self::NobodyToAsk { .. } | Self::NothingApproved => ExitStatus::NotApproved,
             Self::EndlessApprovals(_) | Self::NotBase64(_) => ExitStatus::BrokenAnswer,
-            Self::Call { .. } => ExitStatus::McpServer,
+            Self::List { .. } | Self::Call { .. } => ExitStatus::McpServer,
             Self::ToolFailed { .. } => ExitStatus::ToolError,
             Self::Interrupted => ExitStatus::Interrupted,
             Self::Terminated => ExitStatus::Terminated,
@@ -378,6 +388,7 @@ impl Error {
             }
             Self::NotAnArgument(_) => "write key=value, or key:=json",
             Self::Argument { problem, .. } => return hint_of_argument(problem),
+            Self::List { source, .. } => return hint_of_list(source).map(str::to_owned),
             Self::Call { source, .. } => return hint_of_call(source).map(str::to_owned),
             Self::OnlyAtOpenAi => "check the MCP server behind it, with --server-url",
             Self::NoRecordedList { .. } => {
@@ -413,6 +424,7 @@ impl Error {
             }
             Self::Rejected(_)
             | Self::Header(_)
+            | Self::Connector(_)
             | Self::Write { .. }
             | Self::Store { .. }
             | Self::McpConfig { .. }
@@ -454,6 +466,36 @@ fn hint_of_argument(problem: &ArgumentProblem) -> Option<String> {
         }
         ArgumentProblem::Twice => Some("a list is written 'key:=[1, 2]'".to_owned()),
         ArgumentProblem::Type(_) | ArgumentProblem::Unfit(_) => None,
+    }
+}
+
+/// What to try with a server that gave no list.
+fn hint_of_list(error: &mcp::Error) -> Option<&'static str> {
+    match error {
+        mcp::Error::Timeout(_) => Some("look at the server's log: it took the connection"),
+        mcp::Error::Refused { status, challenge } => match status.as_u16() {
+            401 => Some(auth::hint_of_challenge(challenge.as_deref())),
+            403 => {
+                Some("the token needs other scopes, or the server has to allow this Host or Origin")
+            }
+            404 => Some("look at the path: many servers tell `/mcp` from `/mcp/`"),
+            400 => {
+                Some("look at the server's log; a server that demands a session may be stateful")
+            }
+            405 | 406 | 415 => Some("look at the path: it does not take a POST of JSON-RPC"),
+            421 => Some("let the server allow the name that it is reached under"),
+            300..=399 => Some("name the URL that it redirects to"),
+            500.. => Some("look at the server's log"),
+            _ => None,
+        },
+        mcp::Error::Unreachable(_) => Some("see that the server runs, and that the URL is right"),
+        mcp::Error::NotMcp(_) => Some("see that the URL is that of the server's MCP endpoint"),
+        mcp::Error::NotStarted { .. } => Some("look at `command` and `args`"),
+        mcp::Error::Forbidden(_)
+        | mcp::Error::Protocol { .. }
+        | mcp::Error::Excess(_)
+        | mcp::Error::Exhausted(_)
+        | mcp::Error::Setup(_) => None,
     }
 }
 
@@ -587,11 +629,9 @@ fn hint_of(error: &responses::Error) -> Option<String> {
     let hint = match error {
         responses::Error::FailedDependency(failure) => {
             match failure.list.as_ref().map(|list| list.status) {
-                Some(401) => {
-                    "mint a token with `mcp-cli token --audience dice-server` and pass it with --authorization @FILE"
-                }
+                Some(401) => auth::hint_of_challenge(failure.detail.as_deref()),
                 Some(403) => {
-                    "mint a token with the scopes that the server demands, or let the server answer under this host name"
+                    "pass a token with the scopes that the server demands, or let the server allow this Host"
                 }
                 Some(404) => "look at the path: `/mcp` and `/mcp/` are different to many servers",
                 Some(400) => {

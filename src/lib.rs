@@ -14,6 +14,7 @@ pub mod route;
 pub mod gateway;
 
 pub mod check;
+pub mod connector;
 pub mod engine;
 pub mod mcp;
 pub mod responses;

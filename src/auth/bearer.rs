@@ -15,6 +15,20 @@ use tower::{Layer, Service};
 
 use crate::auth::{Rejection, Verified, Verifier, metadata};
 
+/// The realm of this program's own server, which shows whose tokens it accepts (RFC 9110 section 11.5).
+const REALM: &str = r#""mcp-cli""#;
+
+/// What to try after a 401 with this challenge, or with a text that has its realm. Our tokens are for our
+/// server alone; any other has tokens of its own.
+pub fn hint_of_challenge(challenge: Option<&str>) -> &'static str {
+    match challenge.is_some_and(|it| it.contains(REALM)) {
+        true => {
+            "mint a token with `mcp-cli token --audience dice-server` and pass it with --authorization @FILE"
+        }
+        false => "pass a token that the server accepts with --authorization @FILE",
+    }
+}
+
 /// Puts the bearer layer on all routes of a router, and beside them the metadata of the MCP endpoint at `path`, which
 /// everybody may read.
 ///
@@ -149,7 +163,7 @@ impl Refusal {
         };
         let description = self.to_string();
 
-        let mut challenge = r#"Bearer realm="mcp""#.to_owned();
+        let mut challenge = format!("Bearer realm={REALM}");
         // RFC 6750 section 3.1: who did not bring a token is told no more than that one is needed.
         if !matches!(self, Self::NoToken) {
             challenge += &format!(
@@ -198,7 +212,7 @@ mod tests {
     use crate::auth::vectors::test_keys::{OURS, THEIRS};
     use crate::auth::{Algorithm, Caller, Claims, Policy, SigningKey};
 
-    const CHALLENGE: &str = r#"Bearer realm="mcp""#;
+    const CHALLENGE: &str = r#"Bearer realm="mcp-cli""#;
 
     fn claims() -> Claims {
         Claims {
@@ -317,7 +331,7 @@ mod tests {
             assert!(
                 challenge
                     .unwrap()
-                    .starts_with(r#"Bearer realm="mcp", error="invalid_request", "#)
+                    .starts_with(r#"Bearer realm="mcp-cli", error="invalid_request", "#)
             );
         }
     }

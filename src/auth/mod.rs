@@ -27,7 +27,7 @@ mod verifying_key;
 mod vectors;
 
 pub use algorithm::{Algorithm, KeyFamily};
-pub use bearer::protect;
+pub use bearer::{hint_of_challenge, protect};
 pub use caller::Caller;
 pub use jwk::KeySetRefusal;
 pub use jwks::{FetchError, Jwks};

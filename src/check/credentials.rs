@@ -85,7 +85,7 @@ fn nothing_given(answer: &Answer) -> Outcome {
             "no credentials are given, and the server asks for some: {}",
             challenge(answer)
         ),
-        "mint a token with `mcp-cli token --audience dice-server` and pass it with --authorization @FILE",
+        auth::hint_of_challenge(Some(&challenge(answer))),
     )
 }
 
@@ -94,18 +94,18 @@ fn refused(given: &str, answer: &Answer, own_words: Option<&str>) -> Outcome {
     let (cause, hint) = match (own_words, answer.status) {
         (Some(fault), _) => (
             format!("the credentials are refused: {challenge}; {fault}"),
-            "mint a new one, and pass it with --authorization @FILE",
+            "get a new token, and pass it with --authorization @FILE",
         ),
         (None, StatusCode::FORBIDDEN) => (
             format!("the credentials do not suffice: {challenge}"),
-            "mint a token with the scopes that the server demands, or let it answer under this host name",
+            "pass a token with the scopes that the server demands, or let it allow this Host",
         ),
         (None, _) => (
             format!(
                 "the credentials are refused: {challenge}{}",
                 audience(given)
             ),
-            "mint one for the audience, from the issuer and with the key that the server knows",
+            "pass a token for the audience, from the issuer and signed with the key that the server expects",
         ),
     };
     fail(cause, hint)

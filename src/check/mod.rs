@@ -66,7 +66,6 @@ pub async fn check(
     let entry = &subject.entry;
     let way = Way {
         engine,
-        entry,
         server_label: &entry.server_label,
         server: engine.server(entry)?,
         call: subject.call.as_ref(),
@@ -74,7 +73,7 @@ pub async fn check(
     };
     let walk = async { Ok(Box::pin(way.walk(&mut progress)).await?) };
     let verdict = async { Ok::<_, Error>(Box::pin(verdict::ask(engine, entry)).await?) };
-    let ((walk, tools), (mut verdict, live)) = match way.server.endpoint {
+    let ((walk, tools), (mut verdict, live)) = match way.server.as_mcp().endpoint {
         Endpoint::Http(_) => try_join(walk, verdict).await?,
         // It is started once, and asked by one after the other.
         Endpoint::Stdio(_) => (walk.await?, verdict.await?),
@@ -93,11 +92,11 @@ pub async fn check(
     }
     for step in &mut steps {
         step.outcome
-            .map_texts(|text| way.server.without_secrets(text));
+            .map_texts(|text| way.server.as_mcp().without_secrets(text));
     }
     Ok(Report {
         server_label: entry.server_label.clone(),
-        server_url: match &way.server.endpoint {
+        server_url: match &way.server.as_mcp().endpoint {
             Endpoint::Http(url) => Some(addresses::shown(url)),
             Endpoint::Stdio(_) => None,
         },

@@ -18,12 +18,11 @@ const SLOW_LIST: Duration = Duration::from_secs(5);
 const SLOW_CALL: Duration = Duration::from_secs(30);
 
 /// The step `tools_list`.
-pub fn list(server_label: &str, listed: &Result<ToolList, mcp::Error>, took: Duration) -> Outcome {
+pub fn list(listed: &Result<ToolList, mcp::Error>, took: Duration) -> Outcome {
     let list = match listed {
         Ok(list) => list,
         Err(error) => {
-            let failure = engine::list_failure(server_label, error);
-            return fail(failure.detail.unwrap_or_default(), hint(error));
+            return fail(error.with_causes(), hint(error));
         }
     };
     let size = format!(

@@ -13,9 +13,9 @@ use super::opening::{self, Era, Opening};
 use super::stage::{Stage, Walk};
 use super::{address, path, tls, tools};
 use crate::address as addresses;
-use crate::engine::{self, Engine};
-use crate::mcp::{self, Endpoint, Heard, Server, ToolList};
-use crate::responses::MCPTool;
+use crate::connector::{self, Server};
+use crate::engine::Engine;
+use crate::mcp::{self, Endpoint, Heard, ToolList};
 
 /// The name that a request has which did not come from here.
 const FOREIGN_HOST: &str = "mcp-cli-check.example.com";
@@ -32,7 +32,6 @@ pub type ArgumentsFor = dyn Fn(&JsonObject) -> Result<JsonObject, String>;
 /// One server, and what is to be found out about it.
 pub struct Way<'a> {
     pub engine: &'a Engine,
-    pub entry: &'a MCPTool,
     pub server_label: &'a str,
     pub server: Server,
     pub call: Option<&'a Call>,
@@ -48,9 +47,9 @@ impl Way<'_> {
         progress: &mut impl FnMut(&str),
     ) -> Result<(Walk, Option<Vec<Tool>>), mcp::Error> {
         let mut walk = Walk::default();
-        let listed = match &self.server.endpoint {
+        let listed = match &self.server.as_mcp().endpoint {
             Endpoint::Http(url) => {
-                let asker = Asker::new(url, &self.server, self.limit)?;
+                let asker = Asker::new(url, self.server.as_mcp(), self.limit)?;
                 let listed = self.ask(url, &asker, &mut walk, progress).await;
                 asker.close().await;
                 listed
@@ -131,7 +130,7 @@ impl Way<'_> {
             walk.skip(Stage::ToolsList, "the server was not understood");
             return None;
         };
-        let outcome = tools::list(self.server_label, &listed, took);
+        let outcome = tools::list(&listed, took);
         walk.add(Stage::ToolsList, took, outcome);
         Some(listed)
     }
@@ -167,7 +166,7 @@ impl Way<'_> {
                 .post(asker.side(), &Message::list_tools(version))
                 .await
         });
-        let listed = timed(Box::pin(self.engine.clients().list(&self.server)));
+        let listed = timed(Box::pin(self.server.list(self.engine.clients())));
         let (others, foreign, dropped, json, events, anything, listed) = futures::join!(
             OptionFuture::from(others),
             OptionFuture::from(foreign),
@@ -204,7 +203,7 @@ impl Way<'_> {
         }
         progress("the server to start");
         let clients = self.engine.clients();
-        let (version, took) = timed(clients.version(&self.server)).await;
+        let (version, took) = timed(clients.version(self.server.as_mcp())).await;
         walk.add(Stage::Protocol, took, tools::started(&version));
         for stage in [Stage::Session, Stage::Get, Stage::Host, Stage::Accept] {
             walk.skip(stage, WHY);
@@ -214,8 +213,8 @@ impl Way<'_> {
             return None;
         }
         progress("the list of tools");
-        let (listed, took) = timed(clients.list(&self.server)).await;
-        let outcome = tools::list(self.server_label, &listed, took);
+        let (listed, took) = timed(self.server.list(clients)).await;
+        let outcome = tools::list(&listed, took);
         walk.add(Stage::ToolsList, took, outcome);
         Some(listed)
     }
@@ -237,7 +236,7 @@ impl Way<'_> {
             let unknown = tools::unknown(&call.name, listed);
             return walk.add(Stage::Call, Duration::ZERO, unknown);
         };
-        if !engine::allows(self.entry, &engine::listed(tool.clone())) {
+        if !self.server.allows(&connector::listed(tool.clone())) {
             let refused = tools::not_allowed(&call.name);
             return walk.add(Stage::Call, Duration::ZERO, refused);
         }
@@ -247,7 +246,7 @@ impl Way<'_> {
         };
         progress("the answer to the call");
         let clients = self.engine.clients();
-        let called = clients.call(&self.server, &call.name, arguments);
+        let called = self.server.call(clients, &call.name, arguments);
         let (result, took) = timed(called).await;
         let result = result.map(|called| called.result);
         walk.add(Stage::Call, took, tools::call(result, took));

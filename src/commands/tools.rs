@@ -11,11 +11,11 @@ use super::arguments::{self, Arguments};
 use super::attachments;
 use super::servers::McpServerArgs;
 use super::signals::{CLIENT_GRACE, StopSignals};
-use crate::engine::tools::{self, Server};
+use crate::connector::{self, Server};
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::mcp::{ClientPool, PoolOptions};
-use crate::responses::{self, ToolEntry};
+use crate::responses::ToolEntry;
 use crate::ui::{self, Format, Ui};
 
 /// How long the connection stays for the notification that a call is cancelled: rmcp sends it in a
@@ -201,7 +201,7 @@ impl Call {
         }
 
         ui.wait(&format!("calling {}", ui::tool_name(&server_label, name)));
-        let called = clients.call(&server.server, name, arguments).await;
+        let called = server.call(clients, name, arguments).await;
         let called = called.map_err(|source| Error::Call {
             server_label: server_label.clone(),
             name: name.clone(),
@@ -217,7 +217,7 @@ impl Call {
         ui.result(&result, files)?;
         // What failed may repeat the credentials that the server was shown.
         let message = server
-            .server
+            .as_mcp()
             .without_secrets(ui::result_text(&result, files));
         let damaged = saved.transpose()?.unwrap_or_default().damaged;
         let damaged = (!damaged.is_empty()).then(|| Error::NotBase64(damaged.join("; ")));
@@ -240,13 +240,12 @@ impl Call {
 
 /// The tools of the server, as far as `--allowed-tools` and `--read-only` let them be seen.
 async fn offered(server: &Server, clients: &ClientPool) -> Result<Vec<Tool>, Error> {
-    let listed = clients.list(&server.server).await;
-    let listed = listed.map_err(|error| {
-        let failure = server.list_failure(&error);
-        Error::Responses(responses::Error::FailedDependency(Box::new(failure)))
+    let listed = server.list(clients).await.map_err(|source| Error::List {
+        server_label: server.label().to_owned(),
+        source,
     })?;
     let mut tools = listed.tools;
-    tools.retain(|tool| server.allows(&tools::listed(tool.clone())));
+    tools.retain(|tool| server.allows(&connector::listed(tool.clone())));
     Ok(tools)
 }
 

@@ -8,10 +8,10 @@ mod ids;
 mod input;
 mod memory;
 pub mod model;
+mod outcome;
 mod redact;
 mod response;
 mod store;
-pub mod tools;
 mod turn;
 
 use std::collections::{HashMap, HashSet};
@@ -22,6 +22,7 @@ use futures::stream::{self, PollNext, StreamExt};
 use serde_json::{Map, Value, json};
 
 use crate::budget::{Budget, Held};
+use crate::connector::Server;
 use crate::mcp::{self, ClientPool};
 use crate::responses::{self, CreateResponse, EventStream, Item, MCPTool, Response, ToolEntry};
 
@@ -33,8 +34,8 @@ use turn::Turn;
 
 pub use heavy::heavy;
 pub use input::no_memory;
+pub use outcome::{call_error, list_failure};
 pub use store::{Bounds, Error as StoreError, Record, Store};
-pub use tools::{allows, call_error, list_failure, listed};
 
 /// Answers `responses.create` on this machine: lists the tools of the MCP servers that a request
 /// names, lets a model choose, calls what it chose. Cloning shares everything.
@@ -134,9 +135,13 @@ impl Engine {
         &self.inner.clients
     }
 
-    /// The MCP server that a tool entry means, as this engine reads it; HTTP 400 if it means none.
-    pub fn server(&self, entry: &MCPTool) -> Result<mcp::Server, responses::Error> {
-        Ok(tools::Server::read(entry, &self.inner.commands)?.server)
+    /// The server of a tool entry, as this engine reads it.
+    ///
+    /// # Errors
+    /// HTTP 400 if the entry cannot be served on this machine.
+    pub fn server(&self, entry: &MCPTool) -> Result<Server, responses::Error> {
+        let server = Server::read(entry, &self.inner.commands);
+        server.map_err(|why| responses::Error::bad_request("tools", None, why.to_string()))
     }
 
     /// Who answers.
@@ -248,10 +253,10 @@ impl Engine {
     }
 
     /// The servers that a request names, if it can be served.
-    fn servers(&self, request: &CreateResponse) -> Result<Vec<tools::Server>, responses::Error> {
+    fn servers(&self, request: &CreateResponse) -> Result<Vec<Server>, responses::Error> {
         let servers = request
             .mcp_tools()
-            .map(|entry| tools::Server::read(entry, &self.inner.commands))
+            .map(|entry| self.server(entry))
             .collect::<Result<Vec<_>, _>>()?;
         refuse_duplicates(&servers)?;
         refuse_malformed(request)?;
@@ -339,7 +344,7 @@ fn unreadable_field(fields: &Map<String, Value>) -> Option<&str> {
     unreadable.map(|(name, _)| name.as_str())
 }
 
-fn refuse_duplicates(servers: &[tools::Server]) -> Result<(), responses::Error> {
+fn refuse_duplicates(servers: &[Server]) -> Result<(), responses::Error> {
     let mut labels = HashSet::new();
     match servers.iter().find(|server| !labels.insert(server.label())) {
         None => Ok(()),

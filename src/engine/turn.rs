@@ -12,9 +12,9 @@ use super::emit::{Emitter, Open};
 use super::memory::Memory;
 use super::model::{ListedTool, MOST_ARGUMENTS, ToolCall, View, is_question};
 use super::response::{End, Usage, input_tokens, tokens_of};
-use super::tools::{self, Server};
-use super::{Inner, approvals, choice, input};
+use super::{Inner, approvals, choice, input, outcome};
 use crate::budget::{Held, parsed_size};
+use crate::connector::{self, Server};
 use crate::mcp;
 use crate::responses::{
     ApiError, CreateResponse, Error, FailedDependency, Item, McpApprovalRequest, McpCall,
@@ -143,7 +143,7 @@ impl Turn {
             let (open, server) = (open.clone(), server.clone());
             let engine = Arc::clone(&engine);
             async move {
-                let listed = engine.clients.list(&server.server).await;
+                let listed = server.list(&engine.clients).await;
                 let listed = listed.and_then(|mut list| {
                     hold_copies(&mut list.held)?;
                     Ok(list)
@@ -157,14 +157,14 @@ impl Turn {
             match listed {
                 Ok(list) => {
                     self.held.push(list.held);
-                    let mut tools: Vec<_> = list.tools.into_iter().map(tools::listed).collect();
+                    let mut tools: Vec<_> = list.tools.into_iter().map(connector::listed).collect();
                     tools.retain(|tool| server.allows(tool));
                     self.emitter
                         .list_tools_ended(&ended, server.label(), Ok(tools))
                         .await;
                 }
                 Err(error) => {
-                    let failure = server.list_failure(&error);
+                    let failure = outcome::list_failure(server.label(), &error);
                     let detail = failure.detail.clone().unwrap_or_default();
                     self.emitter
                         .list_tools_ended(&ended, server.label(), Err(detail))
@@ -227,10 +227,10 @@ impl Turn {
         if self.list_of_turn(label).is_some() {
             return None;
         }
-        let listed = self.engine.clients.list(&server.server).await;
+        let listed = server.list(&self.engine.clients).await;
         Some(listed.map(|list| {
             self.held.push(list.held);
-            list.tools.into_iter().map(tools::listed).collect()
+            list.tools.into_iter().map(connector::listed).collect()
         }))
     }
 
@@ -242,7 +242,7 @@ impl Turn {
     ) -> Option<McpCallError> {
         let tools = match list {
             Ok(tools) => tools,
-            Err(error) => return Some(tools::call_error(error)),
+            Err(error) => return Some(outcome::call_error(error)),
         };
         let Some(now) = tools.iter().find(|it| it.name == request.name) else {
             return Some(unknown_tool(&request.name));
@@ -392,8 +392,8 @@ impl Turn {
         let ended = async move {
             let (outcome, held) = match ready {
                 Ok((server, arguments)) => {
-                    let called = engine.clients.call(&server.server, &call.name, arguments);
-                    outcome(&server, called.await)
+                    let called = server.call(&engine.clients, &call.name, arguments);
+                    held_outcome(&server, called.await)
                 }
                 Err(error) => (Err(error), None),
             };
@@ -509,7 +509,7 @@ struct EndedCall {
 }
 
 /// The output of a call or its error, and what the engine holds of it.
-fn outcome(
+fn held_outcome(
     server: &Server,
     called: Result<mcp::Called, mcp::Error>,
 ) -> (Result<String, McpCallError>, Option<Held>) {
@@ -518,8 +518,11 @@ fn outcome(
         Ok(called)
     });
     match called {
-        Ok(called) => (server.outcome(Ok(called.result)), Some(called.held)),
-        Err(error) => (server.outcome(Err(error)), None),
+        Ok(called) => {
+            let output = outcome::of_call(server.as_mcp(), Ok(called.result));
+            (output, Some(called.held))
+        }
+        Err(error) => (outcome::of_call(server.as_mcp(), Err(error)), None),
     }
 }
 

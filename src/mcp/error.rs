@@ -219,20 +219,22 @@ impl From<Refusal> for Error {
     }
 }
 
-/// What a challenge says of its reason (RFC 6750 section 3, `error_description`).
+/// The realm of a challenge and its reason (RFC 9110 section 11.5, RFC 6750 section 3).
 struct Description<'a>(Option<&'a str>);
 
 impl fmt::Display for Description<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const FIELD: &str = "error_description=\"";
-        let description = self.0.and_then(|challenge| {
-            let (_, rest) = challenge.split_once(FIELD)?;
-            rest.split('"').next()
-        });
-        match description {
-            Some(description) => write!(f, ": {description}"),
-            None => Ok(()),
+        let parameter = |name| {
+            let (_, rest) = self.0?.split_once(name)?;
+            rest.strip_prefix("=\"")?.split('"').next()
+        };
+        if let Some(realm) = parameter("realm") {
+            write!(f, " (realm \"{realm}\")")?;
         }
+        if let Some(description) = parameter("error_description") {
+            write!(f, ": {description}")?;
+        }
+        Ok(())
     }
 }
 

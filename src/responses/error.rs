@@ -310,7 +310,7 @@ mod tests {
             read.list,
             Some(ListFailure {
                 server_label: "dice_server".to_owned(),
-                status: 401
+                status: 401,
             })
         );
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::sanitize::{brief_line, one_line};
 use super::{ERROR, NOTE};
 use crate::error::Error;
-use crate::responses::{self, ApiError, FailedDependency, ListFailure, McpCallError};
+use crate::responses::{self, ApiError, FailedDependency, McpCallError};
 
 /// The lines that tell a person how a verb failed. `checks` are the command lines that look closer
 /// at the servers of the request, by label.
@@ -26,7 +26,7 @@ pub fn text(error: &Error, checks: &HashMap<String, String>) -> Vec<String> {
     if let Some(hint) = error.hint() {
         lines.push(format!("{NOTE}hint:{NOTE:#} {}", brief_line(&hint)));
     }
-    if let Some(check) = failed_list(error).and_then(|list| checks.get(&list.server_label)) {
+    if let Some(check) = failed_server(error).and_then(|label| checks.get(label)) {
         lines.push(format!("{NOTE}run:{NOTE:#} {}", one_line(check)));
     }
     lines
@@ -38,7 +38,6 @@ const MOST_BYTES: usize = 16 * 1024;
 /// The same as one line of JSON. A text of more than 16 KiB is cut, and ends in `...`.
 pub fn json(error: &Error) -> String {
     let api_error = api_error(error);
-    let list = failed_list(error);
     let status = match error {
         Error::Responses(responses::Error::FailedDependency(_)) => Some(424),
         Error::Responses(responses::Error::Refused { status, .. }) => Some(*status),
@@ -52,7 +51,7 @@ pub fn json(error: &Error) -> String {
         "type": api_error.and_then(|it| it.kind.as_deref()),
         "param": api_error.and_then(|it| it.param.as_deref()),
         "code": api_error.and_then(|it| it.code.as_deref()),
-        "server_label": list.map(|it| it.server_label.as_str()),
+        "server_label": failed_server(error),
         "causes": causes(error),
         "hint": error.hint(),
     }});
@@ -72,10 +71,13 @@ fn cut_texts(value: &mut Value) {
     }
 }
 
-/// The server that gave no list of tools, if that is the failure.
-fn failed_list(error: &Error) -> Option<&ListFailure> {
+/// The label of the server that gave no list of tools, if that is the failure.
+fn failed_server(error: &Error) -> Option<&str> {
     match error {
-        Error::Responses(responses::Error::FailedDependency(failure)) => failure.list.as_ref(),
+        Error::Responses(responses::Error::FailedDependency(failure)) => {
+            failure.list.as_ref().map(|list| list.server_label.as_str())
+        }
+        Error::List { server_label, .. } => Some(server_label),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use rmcp::model::Tool;
 use super::rule;
 use crate::check::words::{quoted, tools as counted};
 use crate::check::{Complaint, Outcome, Step};
-use crate::engine;
+use crate::connector;
 use crate::responses::MCPTool;
 
 /// So many tools are more than a model chooses from well (OpenAI allowed 128 functions a request).
@@ -27,7 +27,7 @@ pub fn size(label: &str, tools: &[Tool], entry: &MCPTool) -> Step {
 }
 
 fn outcome(label: &str, tools: &[Tool], entry: &MCPTool) -> Outcome {
-    let is_allowed = |tool: &&Tool| engine::allows(entry, &engine::listed((*tool).clone()));
+    let is_allowed = |tool: &&Tool| connector::allows(entry, &connector::listed((*tool).clone()));
     let (mut allowed, left_out): (Vec<_>, Vec<_>) = tools.iter().partition(is_allowed);
     let label = quoted(label);
     if allowed.is_empty() {

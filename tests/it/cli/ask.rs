@@ -80,18 +80,18 @@ fn the_question_may_be_piped_in_behind_the_argument() {
 fn without_a_token_the_server_is_a_424_as_on_the_page() {
     let (server, _) = dice_server_with_auth(&[]);
     let run = ask(&server).arg("Roll 5 dice").run();
-    insta::assert_snapshot!(run, @"
+    insta::assert_snapshot!(run, @r#"
     exit: 6
     ----- stdout -----
     ----- stderr -----
     note: the built-in model follows rules; it is not a language model
-    dice_server gave no list of tools: the MCP server answered HTTP 401 Unauthorized (N ms)
+    dice_server gave no list of tools: the MCP server answered HTTP 401 Unauthorized (realm "mcp-cli") (N ms)
     error: Error code: 424 - Error retrieving tool list from MCP server: 'dice_server'. Http status code: 401 (Unauthorized)
       type: external_connector_error, param: tools, code: http_error
     cause: the MCP server refused the credentials that were sent with this request
     hint: mint a token with `mcp-cli token --audience dice-server` and pass it with --authorization @FILE
     run: mcp-cli check --server-url http://127.0.0.1:PORT/mcp --server-label dice_server
-    ");
+    "#);
 }
 
 #[test]
@@ -166,19 +166,19 @@ fn a_missing_scope_is_a_403() {
         .arg(token)
         .arg("Roll 5 dice")
         .run();
-    insta::assert_snapshot!(run, @"
+    insta::assert_snapshot!(run, @r#"
     exit: 6
     ----- stdout -----
     ----- stderr -----
     note: the built-in model follows rules; it is not a language model
-    dice_server gave no list of tools: the MCP server answered HTTP 403 Forbidden: the token lacks the scope dice:roll (N ms)
+    dice_server gave no list of tools: the MCP server answered HTTP 403 Forbidden (realm "mcp-cli"): the token lacks the scope dice:roll (N ms)
     error: Error code: 424 - Error retrieving tool list from MCP server: 'dice_server'. Http status code: 403 (Forbidden)
       type: external_connector_error, param: tools, code: http_error
     cause: the MCP server knows the credentials and they do not suffice, or it does not serve this host name
-    cause: the MCP server answered HTTP 403 Forbidden: the token lacks the scope dice:roll
-    hint: mint a token with the scopes that the server demands, or let the server answer under this host name
+    cause: the MCP server answered HTTP 403 Forbidden (realm "mcp-cli"): the token lacks the scope dice:roll
+    hint: pass a token with the scopes that the server demands, or let the server allow this Host
     run: mcp-cli check --server-url http://127.0.0.1:PORT/mcp --server-label dice_server
-    ");
+    "#);
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn without_a_token_it_ends_with_the_424_of_the_page_and_names_the_fix() {
     assert_eq!(run.exit, Some(6), "{run}");
     for told in [
         "Error retrieving tool list from MCP server: 'dice_server'. Http status code: 401 (Unauthorized)",
-        "no credentials are given, and the server asks for some: HTTP 401 Unauthorized, Bearer realm=\"mcp\"",
+        "no credentials are given, and the server asks for some: HTTP 401 Unauthorized, Bearer realm=\"mcp-cli\"",
         "mint a token with `mcp-cli token --audience dice-server` and pass it with --authorization @FILE",
     ] {
         assert!(run.stdout.contains(told), "{told}: {run}");
@@ -177,7 +177,7 @@ fn a_token_that_is_refused_is_asked_what_it_says() {
         ..Claims::default()
     };
     let elsewhere = entry(keys.token(&theirs, Duration::ZERO));
-    let told = "; the token is for the audience \"other\"\n  mint one for the audience";
+    let told = "; the token is for the audience \"other\"\n  pass a token for the audience";
     assert!(elsewhere.contains(told), "{elsewhere}");
     assert!(elsewhere.ends_with("Http status code: 401 (Unauthorized)"));
 
@@ -211,7 +211,7 @@ fn a_401_without_a_challenge_is_told() {
     let server = Mcp::start(|_| Some((StatusCode::UNAUTHORIZED, "who are you?").into_response()));
     insta::assert_snapshot!(check(&server.url, 6), @r"
     fail credentials: no credentials are given, and the server asks for some: HTTP 401 Unauthorized: who are you?, without a `WWW-Authenticate` header
-      mint a token with `mcp-cli token --audience dice-server` and pass it with --authorization @FILE
+      pass a token that the server accepts with --authorization @FILE
     Error retrieving tool list from MCP server: 'dice'. Http status code: 401 (Unauthorized)
     ");
     let server = Mcp::start(|_| {
@@ -220,7 +220,7 @@ fn a_401_without_a_challenge_is_told() {
     });
     insta::assert_snapshot!(check(&server.url, 6), @r#"
     fail credentials: no credentials are given, and the server asks for some: HTTP 401 Unauthorized, Bearer realm="dice"
-      mint a token with `mcp-cli token --audience dice-server` and pass it with --authorization @FILE
+      pass a token that the server accepts with --authorization @FILE
     Error retrieving tool list from MCP server: 'dice'. Http status code: 401 (Unauthorized)
     "#);
 }

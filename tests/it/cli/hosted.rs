@@ -181,7 +181,7 @@ fn the_424_of_the_page_is_explained() {
     error: Error code: 424 - Error retrieving tool list from MCP server: 'dice_server'. Http status code: 401 (Unauthorized)
       type: external_connector_error, param: tools, code: http_error
     cause: the MCP server refused the credentials that were sent with this request
-    hint: mint a token with `mcp-cli token --audience dice-server` and pass it with --authorization @FILE
+    hint: pass a token that the server accepts with --authorization @FILE
     ");
     assert_eq!(api.requests().len(), 1);
 }
@@ -632,13 +632,13 @@ fn every_status_of_a_424_has_a_cause_and_a_hint() {
             401,
             "Unauthorized",
             "refused the credentials",
-            "mint a token",
+            "pass a token that the server accepts",
         ),
         (
             403,
             "Forbidden",
             "do not suffice",
-            "mint a token with the scopes",
+            "pass a token with the scopes",
         ),
         (404, "Not Found", "nothing at this path", "look at the path"),
         (

@@ -1,0 +1,49 @@
+//! `Target`: where the server of a tool entry is.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+use url::Url;
+
+use super::Error;
+use crate::mcp;
+use crate::responses::MCPTool;
+
+/// Where the server of a tool entry is. A further transport or a tunnel of our own is a variant here.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// It listens there.
+    Http(Url),
+    /// This machine starts it, and speaks to it over stdio.
+    Command(mcp::Command),
+    /// A connector of OpenAI's.
+    Connector(String),
+    /// A Secure MCP Tunnel of OpenAI's.
+    Tunnel(String),
+}
+
+impl Target {
+    /// The target of an entry. One with none of the fields of a target is a command if `commands` has
+    /// its label.
+    ///
+    /// # Errors
+    /// [`Error::NotAUrl`] and [`Error::NoTarget`].
+    pub fn of(entry: &MCPTool, commands: &HashMap<String, mcp::Command>) -> Result<Self, Error> {
+        let label = &entry.server_label;
+        if let Some(url) = &entry.server_url {
+            let url = Url::parse(url).ok();
+            let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+            return url
+                .map(Self::Http)
+                .ok_or_else(|| Error::NotAUrl(label.clone()));
+        }
+        if let Some(command) = commands.get(label) {
+            return Ok(Self::Command(command.clone()));
+        }
+        let fields = json!(entry);
+        let id = |field: &str| fields[field].as_str().map(str::to_owned);
+        let connector = id("connector_id").map(Self::Connector);
+        let target = connector.or_else(|| id("tunnel_id").map(Self::Tunnel));
+        target.ok_or_else(|| Error::NoTarget(label.clone()))
+    }
+}

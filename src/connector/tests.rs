@@ -1,0 +1,136 @@
+use serde_json::{Map, Value, json};
+
+use super::*;
+
+fn server(entry: Value) -> Result<Server, Error> {
+    let mut entry = entry;
+    entry["server_label"] = json!("dice");
+    Server::read(&serde_json::from_value(entry).unwrap(), &HashMap::new())
+}
+
+fn tool(name: &str, read_only: bool) -> McpListToolsTool {
+    McpListToolsTool {
+        annotations: json!({"read_only": read_only}),
+        description: None,
+        input_schema: json!({}),
+        name: name.to_owned(),
+        is_annotated_as_acting: false,
+        rest: Map::new(),
+    }
+}
+
+#[test]
+fn a_tool_is_annotated_as_acting_only_if_its_server_says_so() {
+    for (annotations, says) in [
+        (json!(null), None),
+        (json!({"title": "Get"}), None),
+        (json!({"destructiveHint": false}), None),
+        (json!({"readOnlyHint": false}), Some(false)),
+        (json!({"destructiveHint": true}), Some(false)),
+        (json!({"readOnlyHint": true}), Some(true)),
+    ] {
+        let tool = json!({"name": "get", "inputSchema": {}, "annotations": annotations});
+        let listed = listed(serde_json::from_value(tool).unwrap());
+        assert_eq!(listed.says_read_only(), says, "{annotations}");
+        let shown = json!({"read_only": says == Some(true)});
+        assert_eq!(json!(listed)["annotations"], shown);
+        assert_eq!(json!(listed).as_object().unwrap().len(), 3);
+    }
+}
+
+#[test]
+fn allowed_tools_names_tools_or_what_they_do() {
+    for (allowed_tools, roll, peek) in [
+        (json!(null), true, true),
+        (json!([]), false, false),
+        (json!(["roll"]), true, false),
+        (json!({"read_only": true}), false, true),
+        (
+            json!({"tool_names": ["roll"], "read_only": true}),
+            false,
+            false,
+        ),
+    ] {
+        let server = server(json!({"server_url": "http://a/", "allowed_tools": allowed_tools}));
+        let server = server.unwrap();
+        assert_eq!(server.allows(&tool("roll", false)), roll, "{allowed_tools}");
+        assert_eq!(server.allows(&tool("peek", true)), peek, "{allowed_tools}");
+    }
+}
+
+#[test]
+fn a_call_needs_approval_unless_it_is_said_that_it_does_not() {
+    for (require_approval, roll, peek) in [
+        (json!(null), true, true),
+        (json!("always"), true, true),
+        (json!("never"), false, false),
+        (json!({"never": {"tool_names": ["roll"]}}), false, true),
+        (json!({"never": {"read_only": true}}), true, false),
+        (json!({"always": {"tool_names": ["roll"]}}), true, true),
+        (
+            json!({"always": {"tool_names": ["roll"]}, "never": {"tool_names": ["roll", "peek"]}}),
+            true,
+            false,
+        ),
+        (json!({"never": {}}), true, true),
+    ] {
+        let server =
+            server(json!({"server_url": "http://a/", "require_approval": require_approval}));
+        let server = server.unwrap();
+        assert_eq!(
+            server.needs_approval(&tool("roll", false)),
+            roll,
+            "{require_approval}"
+        );
+        assert_eq!(
+            server.needs_approval(&tool("peek", true)),
+            peek,
+            "{require_approval}"
+        );
+    }
+}
+
+#[test]
+fn a_reserved_header_is_refused_by_its_name_and_no_value_is_repeated() {
+    for (headers, message) in [
+        (
+            json!({"Accept": "canary"}),
+            "The 'headers' of MCP server 'dice' set Accept, which the MCP client sets itself: leave it out.",
+        ),
+        (
+            json!({"X-Key": "canary\n"}),
+            "The 'headers' of MCP server 'dice' have a value of X-Key that no HTTP header can carry.",
+        ),
+        (
+            json!({"X-Key: canary": ""}),
+            "The 'headers' of MCP server 'dice' have a name that no HTTP header can have.",
+        ),
+    ] {
+        let entry = json!({"server_url": "http://a/", "headers": headers});
+        let refused = server(entry).err().unwrap();
+        assert_eq!(refused.to_string(), message);
+    }
+}
+
+#[test]
+fn an_entry_that_cannot_be_served_is_refused() {
+    for entry in [
+        json!({}),
+        json!({"connector_id": "connector_gmail"}),
+        json!({"server_url": "ftp://example.com/mcp"}),
+        json!({"server_url": "not a url"}),
+        json!({"server_url": "http://a/", "headers": {"bad name": "x"}}),
+        json!({"server_url": "http://a/", "headers": {"X": "line\nbreak"}}),
+        json!({"server_url": "http://a/", "headers": {"X": 1}}),
+        json!({"server_url": "http://a/", "headers": {"content-length": "3"}}),
+        json!({"server_url": "http://a/", "headers": {"Transfer-Encoding": "chunked"}}),
+        json!({"server_url": "http://a/", "headers": "X: y"}),
+        json!({"server_url": "http://a/", "authorization": "line\nbreak"}),
+        json!({"server_url": "http://a/", "authorization": "a".repeat(70_000)}),
+        json!({"server_url": "http://a/", "headers": {"X": "a".repeat(70_000)}}),
+        json!({"server_url": format!("http://a/{}", "a".repeat(70_000))}),
+        json!({"server_url": "http://a/", "authorization": "a", "headers": {"authorization": "b"}}),
+    ] {
+        assert!(server(entry.clone()).is_err(), "{entry} was accepted");
+    }
+}
