@@ -37,7 +37,7 @@ impl Bundled {
             ..http::EndpointOptions::default()
         };
         let router = http::at("/mcp", http::endpoint(DiceServer::default(), options));
-        let router = http::Guard::default().protect(router);
+        let router = http::HostPolicy::default().protect(router);
         let serving = tokio::spawn(http::serve(listener, router, stop.clone()));
         Ok((Self { stop, serving }, url))
     }

@@ -11,7 +11,7 @@ use tracing::Level;
 
 use super::signals::StopSignals;
 use crate::error::Error;
-use crate::http::{self, AllowedHost, AllowedOrigin, Guard, Seen, Watcher};
+use crate::http::{self, AccessLog, AllowedHost, AllowedOrigin, Exchange, HostPolicy};
 use crate::ui::{LogFormat, Ui};
 
 /// What is logged.
@@ -74,11 +74,11 @@ pub struct NameArgs {
 impl NameArgs {
     /// The guard of a server that listens on `address`. An address cannot be made to mean another
     /// machine, as a name can, so it is one of the names.
-    pub fn guard(&self, address: SocketAddr) -> Guard {
+    pub fn guard(&self, address: SocketAddr) -> HostPolicy {
         let listening = address.ip().to_string().parse().ok();
         let hosts = self.allowed_host.iter().flatten().cloned();
         let origins = self.allowed_origin.iter().flatten().cloned();
-        Guard::new(hosts.chain(listening).collect(), origins.collect())
+        HostPolicy::new(hosts.chain(listening).collect(), origins.collect())
     }
 
     /// Whether there is a name beside those of this machine.
@@ -115,7 +115,7 @@ pub fn watched(router: Router, ui: &Ui) -> Router {
     if tell.is_none() && !tracing::enabled!(Level::INFO) {
         return router;
     }
-    let watcher = Watcher::new(move |seen| {
+    let watcher = AccessLog::new(move |seen| {
         log(seen);
         if let Some(tell) = &tell {
             tell(seen);
@@ -125,7 +125,7 @@ pub fn watched(router: Router, ui: &Ui) -> Router {
 }
 
 /// A line of the log. What a caller is known by is not for it: no token, no subject, no origin.
-fn log(seen: &Seen) {
+fn log(seen: &Exchange) {
     tracing::info!(
         method = seen.method,
         status = seen.status.as_u16(),

@@ -17,7 +17,7 @@ use crate::auth::{self, Verifier};
 use crate::dice::{DiceServer, Roller};
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::http::{self, CallerOf, EndpointOptions};
+use crate::http::{self, CallerFrom, EndpointOptions};
 use crate::secret::Secret;
 use crate::ui::{LogFormat, Ui};
 
@@ -106,7 +106,7 @@ impl ServeArgs {
     ) -> Router {
         let options = EndpointOptions {
             only_answers: true,
-            sessions: self.sessions.then_some(caller as CallerOf),
+            sessions: self.sessions.then_some(caller as CallerFrom),
             stop,
         };
         let mut router = http::at(&self.path, http::endpoint(server, options));

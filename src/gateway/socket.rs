@@ -25,7 +25,7 @@ use super::request::{MAX_BODY, admit, understand};
 use super::{Gateway, live};
 use crate::budget::Held;
 use crate::engine::{Engine, heavy, no_memory};
-use crate::http::Intake;
+use crate::http::ReadLimit;
 use crate::responses::{CreateResponse, Error, Event};
 
 /// How many lanes a connection has at a time, and how many requests wait in each.
@@ -42,7 +42,7 @@ const SEND_DEADLINE: Duration = Duration::from_secs(30);
 /// `GET /v1/responses`, asking for a WebSocket.
 pub async fn socket(
     State(gateway): State<Gateway>,
-    Extension(intake): Extension<Intake>,
+    Extension(read_limit): Extension<ReadLimit>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let upgrade = match upgrade {
@@ -62,7 +62,7 @@ pub async fn socket(
         .on_upgrade(move |socket| {
             tasks.track_future(async move {
                 let _place = place;
-                let incoming = Incoming::new(gateway.load.budget.empty(), &intake);
+                let incoming = Incoming::new(gateway.load.budget.empty(), &read_limit);
                 Connection::new(socket, incoming, gateway).serve().await;
             })
         })

@@ -2,7 +2,7 @@
 //!
 //! rmcp speaks the protocol. Around it stands what it leaves open: a body that is no message, a
 //! client that accepts anything, sessions that are too many or somebody else's, streams that
-//! outlive the server. In front of it stands [`super::in_place`], for speed.
+//! outlive the server. In front of it stands [`super::fast_path`], for speed.
 
 use std::sync::Arc;
 
@@ -21,14 +21,14 @@ use rmcp::{ErrorData, ServerHandler};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{self, last_refusal};
+use super::access_log::MessageSummary;
 use super::body::read_body;
-use super::guard::MAX_BODY;
+use super::fast_path::FastPath;
 use super::headers::{PROTOCOL_VERSION, is_json};
-use super::in_place::InPlace;
+use super::host_policy::MAX_BODY;
 use super::message::{Message, what_is_wrong};
-use super::sessions::{CallerOf, Sessions};
-use super::watch::Asked;
+use super::response::{self, last_refusal};
+use super::sessions::{CallerFrom, Sessions};
 use crate::budget::{Budget, Held, parsed_size};
 
 const BOTH_FORMS: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
@@ -50,14 +50,14 @@ pub struct EndpointOptions {
     /// The server sends nothing but its answers, and so can be asked without a channel back.
     pub only_answers: bool,
     /// Keep sessions for clients older than MCP 2026-07-28, each for the caller that this names.
-    pub sessions: Option<CallerOf>,
+    pub sessions: Option<CallerFrom>,
     /// Cancelled when the server stops: whoever only listens need not be waited for.
     pub stop: CancellationToken,
 }
 
 /// An MCP server as the handler of all methods of a route.
 ///
-/// `Host` and `Origin` are not its business but the [`super::Guard`]'s.
+/// `Host` and `Origin` are not its business but the [`super::HostPolicy`]'s.
 pub fn endpoint<H: ServerHandler + Clone>(handler: H, options: EndpointOptions) -> MethodRouter {
     let endpoint = Arc::new(Endpoint::new(handler, options));
     any(move |request: Request| {
@@ -67,7 +67,7 @@ pub fn endpoint<H: ServerHandler + Clone>(handler: H, options: EndpointOptions) 
 }
 
 struct Endpoint<H: ServerHandler> {
-    in_place: Option<InPlace<H>>,
+    fast_path: Option<FastPath<H>>,
     service: Service<H>,
     stop: CancellationToken,
     budget: Budget,
@@ -86,9 +86,9 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
             .with_legacy_session_mode(keeps_sessions)
             // Who only answers has nothing to stream.
             .with_json_response(!keeps_sessions || options.only_answers);
-        let in_place = options
+        let fast_path = options
             .only_answers
-            .then(|| InPlace::new(handler.clone(), !keeps_sessions));
+            .then(|| FastPath::new(handler.clone(), !keeps_sessions));
         let factory = move || Ok(handler.clone());
         let service = match options.sessions {
             Some(caller_of) => Service::WithSessions(Sessions::new(factory, config, caller_of)),
@@ -98,7 +98,7 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
             }
         };
         Self {
-            in_place,
+            fast_path,
             service,
             stop: options.stop,
             budget: Budget::new(MEMORY),
@@ -125,7 +125,7 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
         };
         let message = match Message::read(&body) {
             Ok(message) => message,
-            Err((status, error)) => return answer::error(status, None, error),
+            Err((status, error)) => return response::error(status, None, error),
         };
         // Until here, nothing of it was copied.
         let _held = match self.hold(&body) {
@@ -135,8 +135,8 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
         if message.asks_for("initialize") && parsed_size(&body) > MOST_PARSED_OF_SESSION {
             return too_many_values();
         }
-        let asked = Asked::of(&message, &head.extensions);
-        let quick = self.in_place.as_ref();
+        let asked = MessageSummary::of(&message, &head.extensions);
+        let quick = self.fast_path.as_ref();
         let mut answer = match quick.and_then(|it| it.take(&head, &message)) {
             Some(answer) => answer.await,
             None => self.ask_rmcp(head, &body, &message).await,
@@ -156,7 +156,7 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
         let counted = if size > UNCOUNTED { size * COPIES } else { 0 };
         self.budget.hold(counted).map_err(|_| {
             let message = "Too many large messages are being answered.";
-            let mut refusal = answer::refusal(StatusCode::SERVICE_UNAVAILABLE, message);
+            let mut refusal = response::refusal(StatusCode::SERVICE_UNAVAILABLE, message);
             let seconds = HeaderValue::from_static("2");
             refusal.headers_mut().insert(RETRY_AFTER, seconds);
             Box::new(refusal)
@@ -173,7 +173,7 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
         {
             let words = "tools/call takes a `name`, and `arguments` that are an object";
             let error = ErrorData::invalid_params(words, None);
-            return answer::error(StatusCode::OK, message.request_id(), error);
+            return response::error(StatusCode::OK, message.request_id(), error);
         }
         let unknown = unknown_version(&head.headers);
         let request = Request::from_parts(head, Body::from(body.clone()));
@@ -183,12 +183,12 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
             // And what is no message is of the wrong media type.
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, _) => {
                 let error = what_is_wrong(body);
-                answer::error(StatusCode::BAD_REQUEST, message.request_id(), error)
+                response::error(StatusCode::BAD_REQUEST, message.request_id(), error)
             }
             (StatusCode::BAD_REQUEST, Some(version)) if is_text => {
                 let known = ProtocolVersion::KNOWN_VERSIONS;
                 let error = ErrorData::unsupported_protocol_version(version, known);
-                answer::error(StatusCode::BAD_REQUEST, message.request_id(), error)
+                response::error(StatusCode::BAD_REQUEST, message.request_id(), error)
             }
             _ => answer,
         }
@@ -203,7 +203,7 @@ impl<H: ServerHandler + Clone> Endpoint<H> {
 }
 
 fn too_many_values() -> Response {
-    answer::refusal(StatusCode::BAD_REQUEST, "the message has too many values")
+    response::refusal(StatusCode::BAD_REQUEST, "the message has too many values")
 }
 
 /// The version of the protocol that the headers name, if it is none that is known.

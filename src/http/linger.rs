@@ -18,7 +18,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::intake::Intake;
+use super::read_limit::ReadLimit;
 
 /// How much is read of what a client still sends.
 #[derive(Debug, Clone, Copy)]
@@ -100,10 +100,10 @@ impl Body for Watched {
 }
 
 /// A stream that, when it is shut down, first reads what its peer still sends; and that brings in no
-/// more than its [`Intake`] allows.
+/// more than its [`ReadLimit`] allows.
 pub struct Lingering<S> {
     stream: S,
-    intake: Intake,
+    read_limit: ReadLimit,
     unread: Unread,
     bounds: Bounds,
     draining: Option<Draining>,
@@ -116,10 +116,10 @@ struct Draining {
 }
 
 impl<S> Lingering<S> {
-    pub fn new(stream: S, intake: Intake, unread: Unread, bounds: Bounds) -> Self {
+    pub fn new(stream: S, read_limit: ReadLimit, unread: Unread, bounds: Bounds) -> Self {
         Self {
             stream,
-            intake,
+            read_limit,
             unread,
             bounds,
             draining: None,
@@ -166,7 +166,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        Poll::Ready(self.intake.take(buffer.filled().len() - before))
+        Poll::Ready(self.read_limit.take(buffer.filled().len() - before))
     }
 }
 
@@ -221,7 +221,7 @@ mod tests {
 
     fn lingering(unread: Unread) -> (Lingering<DuplexStream>, DuplexStream) {
         let (ours, client) = duplex(1000);
-        let ours = Lingering::new(ours, Intake::default(), unread, BOUNDS);
+        let ours = Lingering::new(ours, ReadLimit::default(), unread, BOUNDS);
         (ours, client)
     }
 

@@ -18,8 +18,8 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::intake::Intake;
 use super::linger::{Bounds, Lingering, Unread};
+use super::read_limit::ReadLimit;
 
 /// How many connections there are at a time, if nothing else needs file descriptors: a process has 1024
 /// on most systems.
@@ -103,16 +103,16 @@ async fn connection(
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
     let unread = Unread::default();
-    let intake = Intake::default();
+    let read_limit = ReadLimit::default();
     let bounds = Bounds::default();
-    let stream = Lingering::new(stream, intake.clone(), unread.clone(), bounds);
+    let stream = Lingering::new(stream, read_limit.clone(), unread.clone(), bounds);
     let mut stream = Box::pin(TimeoutStream::new(stream));
     stream
         .as_mut()
         .set_write_timeout_pinned(Some(WRITE_DEADLINE));
     let router = TowerToHyperService::new(router);
     let router = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(intake.clone());
+        request.extensions_mut().insert(read_limit.clone());
         router.call(unread.watch(request))
     });
     let connection = http1::Builder::new()
@@ -135,7 +135,12 @@ async fn connection(
 }
 
 async fn refuse(stream: TcpStream, _place: OwnedSemaphorePermit) {
-    let mut stream = Lingering::new(stream, Intake::default(), Unread::all(), Bounds::default());
+    let mut stream = Lingering::new(
+        stream,
+        ReadLimit::default(),
+        Unread::all(),
+        Bounds::default(),
+    );
     let refused = async {
         stream.write_all(BUSY).await?;
         stream.shutdown().await

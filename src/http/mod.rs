@@ -1,31 +1,31 @@
 //! A server on HTTP: connections, who may speak to it, and MCP at a path of it.
 
-mod answer;
+mod access_log;
 mod body;
 mod endpoint;
-mod guard;
+mod fast_path;
 mod headers;
-mod in_place;
-mod intake;
+mod host_policy;
 mod linger;
 mod listener;
 mod message;
+mod read_limit;
+mod response;
 mod sessions;
-mod watch;
 
 use axum::Router;
 use axum::routing::{MethodRouter, get};
 
-pub use answer::{closing, json};
+pub use access_log::{AccessLog, Exchange};
 pub use body::{Unreadable, read_body, read_body_with_room};
 pub use endpoint::{EndpointOptions, endpoint};
-pub use guard::{AllowedHost, AllowedOrigin, Guard, Refuse, Unusable};
 pub use headers::is_json;
 pub(crate) use headers::one;
-pub use intake::Intake;
+pub use host_policy::{AllowedHost, AllowedOrigin, HostPolicy, InvalidName, Refuse};
 pub use listener::{MOST_CONNECTIONS, serve, serve_up_to};
-pub use sessions::CallerOf;
-pub use watch::{Seen, Watcher};
+pub use read_limit::ReadLimit;
+pub use response::{closing, json};
+pub use sessions::CallerFrom;
 
 /// `endpoint` at exactly `path` and `path/`, without a redirect. Nothing below it is answered.
 pub fn at(path: &str, endpoint: MethodRouter) -> Router {

@@ -15,8 +15,8 @@ use rmcp::model::RequestId;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 
-use super::answer::refusal;
 use super::message::Message;
+use super::response::refusal;
 
 /// How many sessions there are at a time; each takes 50 kB. rmcp ends one after five minutes
 /// without a request.
@@ -29,13 +29,13 @@ const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// Who sends a request, as a digest that whoever let it in left word of; nothing where anybody may
 /// call.
-pub type CallerOf = fn(&Extensions) -> Option<[u8; 32]>;
+pub type CallerFrom = fn(&Extensions) -> Option<[u8; 32]>;
 
 /// An MCP server that keeps sessions.
 pub struct Sessions<H> {
     service: StreamableHttpService<H, LocalSessionManager>,
     sessions: Arc<LocalSessionManager>,
-    caller_of: CallerOf,
+    caller_of: CallerFrom,
     /// Whose the sessions are. A session that is being opened counts from before it is there.
     owners: Arc<Mutex<Owners>>,
     /// The requests that are not answered yet, by their session and their id.
@@ -46,7 +46,7 @@ impl<H: ServerHandler> Sessions<H> {
     pub fn new(
         factory: impl Fn() -> Result<H, std::io::Error> + Send + Sync + 'static,
         config: StreamableHttpServerConfig,
-        caller_of: CallerOf,
+        caller_of: CallerFrom,
     ) -> Self {
         let sessions = Arc::new(LocalSessionManager::default());
         Self {

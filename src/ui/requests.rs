@@ -2,11 +2,11 @@
 
 use super::sanitize::one_line;
 use super::{DIM, ERROR};
-use crate::http::Seen;
+use crate::http::Exchange;
 
 /// `tools/call roll_dice  200  0.4 ms  openai-mcp 1.0.0  2025-06-18`, or `GET /healthz  200  0.1 ms`
 /// where there was no message. Times are in milliseconds.
-pub fn line(seen: &Seen) -> String {
+pub fn line(seen: &Exchange) -> String {
     let said = |text: &Option<String>| text.as_deref().map(one_line);
     let method = one_line(&seen.method);
     let asked = match (said(&seen.tool), seen.is_http) {
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn a_request_is_one_line_that_cannot_drive_the_terminal() {
-        let seen = Seen {
+        let seen = Exchange {
             method: "tools/call".to_owned(),
             is_http: false,
             path: "/mcp".to_owned(),

@@ -13,7 +13,7 @@ mod tools;
 use std::io;
 
 use ::http::Extensions;
-use mcp_cli::http::{self, CallerOf, EndpointOptions, Guard};
+use mcp_cli::http::{self, CallerFrom, EndpointOptions, HostPolicy};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -32,11 +32,11 @@ async fn main() -> io::Result<()> {
 
     // The suite's DNS rebinding scenario calls as a page of this very server would.
     let origin = origin.parse().map_err(io::Error::other)?;
-    let guard = Guard::new(Vec::new(), vec![origin]);
+    let guard = HostPolicy::new(Vec::new(), vec![origin]);
     let stop = CancellationToken::new();
     let options = EndpointOptions {
         only_answers: false,
-        sessions: sessions.then_some(anybody as CallerOf),
+        sessions: sessions.then_some(anybody as CallerFrom),
         stop: stop.clone(),
     };
     let router = http::at("/mcp", http::endpoint(Fixtures::new(), options));

@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderName, HeaderValue, Method, Request};
 use libfuzzer_sys::fuzz_target;
 use mcp_cli::dice::{DiceServer, Roller};
-use mcp_cli::http::{self, EndpointOptions, Guard};
+use mcp_cli::http::{self, EndpointOptions, HostPolicy};
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
 
@@ -24,7 +24,7 @@ static SERVER: LazyLock<Router> = LazyLock::new(|| {
         ..EndpointOptions::default()
     };
     let server = DiceServer::new(Roller::seeded(1));
-    Guard::default().protect(http::at("/mcp", http::endpoint(server, options)))
+    HostPolicy::default().protect(http::at("/mcp", http::endpoint(server, options)))
 });
 
 /// What a server may say to a request; a defect of ours would be a 500.

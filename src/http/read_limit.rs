@@ -9,12 +9,12 @@ use std::sync::{Arc, OnceLock};
 
 /// The decision for one connection; it is an extension of each of its requests. Cloning shares it.
 #[derive(Clone, Default)]
-pub struct Intake(Arc<OnceLock<Box<Decide>>>);
+pub struct ReadLimit(Arc<OnceLock<Box<Decide>>>);
 
 /// Whether so many bytes more may come in.
 type Decide = dyn Fn(u64) -> bool + Send + Sync;
 
-impl Intake {
+impl ReadLimit {
     /// From now on, `decide` is asked. Once it says no, the connection cannot be read any more.
     pub fn decide(&self, decide: impl Fn(u64) -> bool + Send + Sync + 'static) {
         // A connection becomes a WebSocket once, and then has no further requests.
@@ -33,8 +33,8 @@ impl Intake {
     }
 }
 
-impl fmt::Debug for Intake {
+impl fmt::Debug for ReadLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Intake")
+        f.write_str("ReadLimit")
     }
 }

@@ -22,15 +22,15 @@ use rmcp::service::{
 };
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 
-use super::answer;
 use super::headers::{PROTOCOL_VERSION, one};
 use super::message::Message;
+use super::response;
 
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// The handler, and for each version of the protocol somebody that it can take for its client.
-pub struct InPlace<H: ServerHandler> {
+pub struct FastPath<H: ServerHandler> {
     handler: H,
     /// Made with the first request: they need a runtime.
     clients: OnceLock<Vec<(ProtocolVersion, RunningService<RoleServer, H>)>>,
@@ -38,7 +38,7 @@ pub struct InPlace<H: ServerHandler> {
     serves_old: bool,
 }
 
-impl<H: ServerHandler + Clone> InPlace<H> {
+impl<H: ServerHandler + Clone> FastPath<H> {
     pub fn new(handler: H, serves_old: bool) -> Self {
         Self {
             handler,
@@ -165,7 +165,7 @@ fn written(id: RequestId, result: Result<ServerResult, ErrorData>) -> Response {
     match result {
         Ok(result) => {
             let jsonrpc = JsonRpcVersion2_0;
-            answer::json(
+            response::json(
                 StatusCode::OK,
                 &JsonRpcResponse {
                     jsonrpc,
@@ -175,7 +175,7 @@ fn written(id: RequestId, result: Result<ServerResult, ErrorData>) -> Response {
             )
         }
         // A handler's own error is an answer; those of the protocol were left to rmcp.
-        Err(error) => answer::error(StatusCode::OK, Some(id), error),
+        Err(error) => response::error(StatusCode::OK, Some(id), error),
     }
 }
 

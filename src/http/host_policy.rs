@@ -13,9 +13,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 use url::Host;
 
-use super::answer::{closing, refusal};
 use super::body::Unreadable;
 use super::headers::one;
+use super::response::{closing, refusal};
 use crate::address::is_loopback_host;
 
 /// The most bytes of a request's body. A call has some hundred; what a body of a few megabytes takes
@@ -27,7 +27,7 @@ pub const MAX_BODY: u64 = 256 * 1024;
 /// Loopback is always one of the names. Without the check of `Host`, any page could call a server
 /// on its visitor's machine by letting its own name point there (DNS rebinding).
 #[derive(Debug, Clone)]
-pub struct Guard {
+pub struct HostPolicy {
     hosts: Vec<AllowedHost>,
     origins: Vec<HeaderValue>,
     max_body: u64,
@@ -37,7 +37,7 @@ pub struct Guard {
 /// How a refusal is worded: JSON-RPC and the Responses API have different ones.
 pub type Refuse = fn(StatusCode, &str) -> Response;
 
-impl Default for Guard {
+impl Default for HostPolicy {
     fn default() -> Self {
         Self::new(Vec::new(), Vec::new())
     }
@@ -57,7 +57,7 @@ pub struct AllowedOrigin(HeaderValue);
 
 /// Why a text is no host, or no origin, to be allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum InvalidName {
     #[error("a host is a name or an address, with or without a port, such as my.ngrok.app")]
     Host,
     #[error("an origin is a scheme and a host, such as https://app.example.com")]
@@ -65,36 +65,36 @@ pub enum Unusable {
 }
 
 impl FromStr for AllowedHost {
-    type Err = Unusable;
+    type Err = InvalidName;
 
-    fn from_str(text: &str) -> Result<Self, Unusable> {
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
         let bracketed = format!("[{text}]");
         let text = if text.parse::<std::net::Ipv6Addr>().is_ok() {
             &bracketed
         } else {
             text
         };
-        let (host, port) = host_and_port(text).ok_or(Unusable::Host)?;
+        let (host, port) = host_and_port(text).ok_or(InvalidName::Host)?;
         Ok(Self { host, port })
     }
 }
 
 impl FromStr for AllowedOrigin {
-    type Err = Unusable;
+    type Err = InvalidName;
 
-    fn from_str(text: &str) -> Result<Self, Unusable> {
-        let url = url::Url::parse(text).map_err(|_| Unusable::Origin)?;
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let url = url::Url::parse(text).map_err(|_| InvalidName::Origin)?;
         let is_bare = matches!(url.path(), "" | "/") && url.query().is_none();
         let origin = url.origin();
         if !is_bare || !origin.is_tuple() {
-            return Err(Unusable::Origin);
+            return Err(InvalidName::Origin);
         }
         let origin = HeaderValue::try_from(origin.ascii_serialization());
-        origin.map(Self).map_err(|_| Unusable::Origin)
+        origin.map(Self).map_err(|_| InvalidName::Origin)
     }
 }
 
-impl Guard {
+impl HostPolicy {
     /// The guard of an MCP server. It lets these hosts in, beside loopback, and pages of these
     /// origins.
     pub fn new(hosts: Vec<AllowedHost>, origins: Vec<AllowedOrigin>) -> Self {
@@ -181,7 +181,7 @@ impl AllowedHost {
     }
 }
 
-async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+async fn check(State(guard): State<Arc<HostPolicy>>, request: Request, next: Next) -> Response {
     match guard.refuses(request.uri(), request.headers()) {
         None => next.run(request).await,
         Some(refusal) => refusal,
@@ -220,8 +220,8 @@ fn host_and_port(text: &str) -> Option<(Host, Option<u16>)> {
 mod tests {
     use super::*;
 
-    fn guard() -> Guard {
-        Guard::new(
+    fn guard() -> HostPolicy {
+        HostPolicy::new(
             vec!["My.Example".parse().unwrap(), "other:8443".parse().unwrap()],
             vec!["https://App.example/".parse().unwrap()],
         )
@@ -332,7 +332,11 @@ mod tests {
             "a b",
             "me@my.example",
         ] {
-            assert_eq!(host.parse::<AllowedHost>(), Err(Unusable::Host), "{host:?}");
+            assert_eq!(
+                host.parse::<AllowedHost>(),
+                Err(InvalidName::Host),
+                "{host:?}"
+            );
         }
         for host in ["::1", "[::1]:8000", "0.0.0.0", "my.example:80"] {
             assert!(host.parse::<AllowedHost>().is_ok(), "{host:?}");
@@ -347,7 +351,7 @@ mod tests {
         ] {
             assert_eq!(
                 origin.parse::<AllowedOrigin>(),
-                Err(Unusable::Origin),
+                Err(InvalidName::Origin),
                 "{origin:?}"
             );
         }

@@ -17,7 +17,7 @@ use super::message::Message;
 /// A request that was answered, by what it said of itself. All of it comes from the client, but
 /// nothing of it is a credential or says whose it was.
 #[derive(Debug)]
-pub struct Seen {
+pub struct Exchange {
     /// The method of MCP, such as `tools/call`, or that of HTTP where there was no message.
     pub method: String,
     /// The method is that of HTTP.
@@ -37,10 +37,10 @@ pub struct Seen {
 
 /// Who is told.
 #[derive(Clone)]
-pub struct Watcher(Arc<dyn Fn(&Seen) + Send + Sync>);
+pub struct AccessLog(Arc<dyn Fn(&Exchange) + Send + Sync>);
 
-impl Watcher {
-    pub fn new(tell: impl Fn(&Seen) + Send + Sync + 'static) -> Self {
+impl AccessLog {
+    pub fn new(tell: impl Fn(&Exchange) + Send + Sync + 'static) -> Self {
         Self(Arc::new(tell))
     }
 
@@ -50,9 +50,9 @@ impl Watcher {
     }
 }
 
-impl fmt::Debug for Watcher {
+impl fmt::Debug for AccessLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Watcher")
+        f.write_str("AccessLog")
     }
 }
 
@@ -62,13 +62,13 @@ struct Watched;
 
 /// What the message of a request says, left on its answer.
 #[derive(Clone)]
-pub struct Asked {
+pub struct MessageSummary {
     method: String,
     tool: Option<String>,
     client: Option<String>,
 }
 
-impl Asked {
+impl MessageSummary {
     /// What the message says, if anybody wants to know.
     pub fn of(message: &Message<'_>, extensions: &Extensions) -> Option<Self> {
         extensions.get::<Watched>()?;
@@ -83,7 +83,7 @@ impl Asked {
     }
 }
 
-async fn watch(State(watcher): State<Watcher>, mut request: Request, next: Next) -> Response {
+async fn watch(State(watcher): State<AccessLog>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     request.extensions_mut().insert(Watched);
     let http_method = request.method().to_string();
@@ -91,13 +91,13 @@ async fn watch(State(watcher): State<Watcher>, mut request: Request, next: Next)
     let user_agent = text(request.headers(), USER_AGENT);
     let protocol_version = text(request.headers(), PROTOCOL_VERSION);
     let mut answer = next.run(request).await;
-    let asked = answer.extensions_mut().remove::<Asked>();
+    let asked = answer.extensions_mut().remove::<MessageSummary>();
     let is_http = asked.is_none();
     let (method, tool, client) = match asked {
         Some(asked) => (asked.method, asked.tool, asked.client),
         None => (http_method, None, None),
     };
-    (watcher.0)(&Seen {
+    (watcher.0)(&Exchange {
         method,
         is_http,
         path,
