@@ -4,19 +4,17 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::dice::DiceServer;
 use crate::error::Error;
-use crate::http;
+use crate::http::{self, HostPolicy, ServerOptions};
 
 /// Its label, if the user gives it no other.
 pub const LABEL: &str = "dice_server";
 
 /// The running server.
 pub struct Bundled {
-    stop: CancellationToken,
     serving: JoinHandle<()>,
 }
 
@@ -30,21 +28,18 @@ impl Bundled {
         let url =
             Url::parse(&format!("http://{address}/mcp")).expect("a socket address makes a URL");
 
-        let stop = CancellationToken::new();
-        let options = http::EndpointOptions {
+        let options = ServerOptions {
             only_answers: true,
-            stop: stop.clone(),
-            ..http::EndpointOptions::default()
+            ..ServerOptions::default()
         };
-        let router = http::at("/mcp", http::endpoint(DiceServer::default(), options));
-        let router = http::HostPolicy::default().protect(router);
-        let serving = tokio::spawn(http::serve(listener, router, stop.clone()));
-        Ok((Self { stop, serving }, url))
+        let router = http::at("/mcp", http::rmcp_endpoint(DiceServer::default(), &options));
+        let router = HostPolicy::default().protect(router, options.body.max_bytes);
+        let serving = tokio::spawn(http::serve(http::accepted(listener), router, options));
+        Ok((Self { serving }, url))
     }
 
-    /// Nobody waits for its answers any more, so neither does it.
+    /// Stops it at once, because nobody waits for an answer any more.
     pub async fn stop(self) {
-        self.stop.cancel();
         self.serving.abort();
         let _ = self.serving.await;
     }

@@ -3,27 +3,26 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::args::{self, SecretSource};
-use super::listen::{self, LogArgs, NameArgs};
-use super::signals::{SERVER_GRACE, StopSignals};
+use super::listen::{self, HostArgs, LogArgs};
+use super::signals::StopSignals;
 use crate::budget::Budget;
 use crate::engine::model::{Model, Upstream, UpstreamApi};
 use crate::engine::{Bounds, Engine, Store};
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::gateway::{self, ApiKey, Gateway};
-use crate::http;
+use crate::gateway::{self, ApiKey, Gateway, GatewayOptions};
+use crate::http::ServerOptions;
 use crate::mcp::{ClientPool, PoolOptions, Reach};
 use crate::responses::{Client, Limits, Retries};
 use crate::secret::Secret;
 use crate::ui::{LogFormat, Ui};
 
-/// How many connections there are at a time: each may need others, to a model and to MCP servers, and a
+/// How many connections there are at a time: each may need more, to a model and to MCP servers, and a
 /// process has 1024 file descriptors on most systems.
-const MOST_CONNECTIONS: usize = 256;
+const MAX_CONNECTIONS: usize = 256;
 /// How many bytes all requests may hold together: what they say, what they go on from, what MCP servers
 /// answered, what waits to be read. With the program itself, that is less than 200 MiB.
 const MEMORY: u64 = 128 * 1024 * 1024;
@@ -82,7 +81,7 @@ pub struct GatewayArgs {
     upstream: UpstreamArgs,
 
     #[command(flatten)]
-    names: NameArgs,
+    hosts: HostArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -138,7 +137,15 @@ pub fn read(args: GatewayArgs, ui: &mut Ui) -> Result<Setup, Error> {
     })
 }
 
-pub async fn gateway(setup: Setup, ui: &mut Ui) -> Result<ExitStatus, Error> {
+/// Serves until a signal comes.
+///
+/// # Errors
+/// If the gateway cannot start.
+pub async fn gateway(
+    setup: Setup,
+    mut signals: StopSignals,
+    ui: &mut Ui,
+) -> Result<ExitStatus, Error> {
     let Setup {
         args,
         model,
@@ -151,21 +158,23 @@ pub async fn gateway(setup: Setup, ui: &mut Ui) -> Result<ExitStatus, Error> {
         return Err(Error::OpenGateway { host: args.host });
     }
 
-    let stop = CancellationToken::new();
+    let limits = GatewayOptions::default();
+    let options = ServerOptions {
+        max_connections: MAX_CONNECTIONS,
+        body: limits.body,
+        stop: limits.stop.clone(),
+        ..ServerOptions::default()
+    };
     let clients = ClientPool::new(args.pool(address, &budget));
     let engine = Engine::shared(model, clients, store, budget);
-    let demanded = key.as_ref().map(|key| ApiKey::new(key.secret()));
-    let served = Gateway::new(engine, stop.clone());
-    let router = gateway::router(served.clone(), demanded);
-    let guard = args.names.guard(address);
-    let guard = guard.answering(gateway::MAX_BODY, gateway::refuse);
-    let router = listen::watched(guard.protect(http::with_health(router)), ui);
-    // Whoever reads that the gateway is ready may tell it to stop.
-    let mut signals = StopSignals::new(SERVER_GRACE)?;
+    let required = key.as_ref().map(|key| ApiKey::new(key.secret()));
+    let gateway = Gateway::new(engine, limits);
+    let router = gateway::router(gateway.clone(), required);
     args.greet(address, key.as_ref(), ui)?;
-    listen::serve_until(&mut signals, MOST_CONNECTIONS, listener, router, stop).await;
+    let policy = args.hosts.policy(address).with_refuse(gateway::refuse);
+    listen::serve(listener, router, policy, options, &mut signals, ui).await;
     tokio::select! {
-        () = served.close() => {}
+        () = gateway.close() => {}
         _ = signals.next() => {}
     }
     Ok(ExitStatus::Done)
@@ -257,9 +266,7 @@ impl GatewayArgs {
         if self.model != "upstream" {
             ui.note("the built-in model follows rules or a script; it is not a language model");
         }
-        if address.ip().is_unspecified() && !self.names.has_hosts() {
-            ui.note("names other than localhost are refused; --allowed-host adds one");
-        }
+        self.hosts.note_missing(address, ui);
         ui.ready(&format!("listening on {base_url}"));
         Ok(())
     }

@@ -13,11 +13,6 @@ use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::mcp;
 
-/// How long a verb that asks may take to end after the first signal: a cancelled call is announced,
-/// a server that was started is asked to end.
-pub const CLIENT_GRACE: Duration = Duration::from_secs(5);
-/// How long a verb that serves may take: calls finish for 10 s, then connections are closed.
-pub const SERVER_GRACE: Duration = Duration::from_secs(13);
 /// How long it may still take after the second signal.
 const LAST_GRACE: Duration = Duration::from_millis(500);
 
@@ -65,6 +60,20 @@ impl StopSignals {
         }
     }
 
+    /// Runs `work` until it ends or a signal comes.
+    ///
+    /// # Errors
+    /// What the work failed with, or the signal.
+    pub async fn or<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            ended = work => ended,
+            stopped = self.next() => Err(stopped),
+        }
+    }
+
     /// Runs `work` until it ends or a signal comes, and then `close`, which another signal cuts
     /// short.
     ///
@@ -75,10 +84,7 @@ impl StopSignals {
         work: impl Future<Output = Result<T, Error>>,
         close: impl AsyncFnOnce(&Result<T, Error>),
     ) -> Result<T, Error> {
-        let ended = tokio::select! {
-            ended = work => ended,
-            stopped = self.next() => Err(stopped),
-        };
+        let ended = self.or(work).await;
         tokio::select! {
             () = close(&ended) => ended,
             stopped = self.next() => Err(stopped),

@@ -26,11 +26,11 @@ struct Count {
 }
 
 impl Incoming {
-    /// Counts what `read_limit` brings in. Once `held` can hold no more, nothing more is read.
+    /// Counts what comes in under `read_limit`. Once `held` can hold no more, nothing more is read.
     pub fn new(held: Held, read_limit: &ReadLimit) -> Self {
         let incoming = Self(Arc::new(Mutex::new(Count { bytes: 0, held })));
         let counted = incoming.clone();
-        read_limit.decide(move |bytes| counted.lock().add(bytes).is_ok());
+        read_limit.set(move |bytes| counted.lock().add(bytes).is_ok());
         incoming
     }
 

@@ -1,4 +1,4 @@
-//! What is told of each request: for a log, and for a person who waits for a client to arrive.
+//! The access log: what each request was, for a log and for a person who waits for a client.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use http::{Extensions, HeaderMap, HeaderName, StatusCode};
 use super::headers::PROTOCOL_VERSION;
 use super::message::Message;
 
-/// A request that was answered, by what it said of itself. All of it comes from the client, but
-/// nothing of it is a credential or says whose it was.
+/// A request that was answered, as it described itself. Everything but the status and the duration
+/// comes from the client; none of it is a credential or identifies the caller.
 #[derive(Debug)]
 pub struct Exchange {
-    /// The method of MCP, such as `tools/call`, or that of HTTP where there was no message.
+    /// The method of MCP, such as `tools/call`, or the method of HTTP if there was no message.
     pub method: String,
-    /// The method is that of HTTP.
+    /// `method` is one of HTTP.
     pub is_http: bool,
-    /// The path, without what follows a `?`.
+    /// The path, without the query.
     pub path: String,
     /// The tool that was called.
     pub tool: Option<String>,
-    /// The name and the version of the client, if it told them.
+    /// The name and the version of the client, if it sent them.
     pub client: Option<String>,
     pub user_agent: Option<String>,
     /// `MCP-Protocol-Version`.
@@ -35,18 +35,18 @@ pub struct Exchange {
     pub duration: Duration,
 }
 
-/// Who is told.
+/// Calls a function with each exchange.
 #[derive(Clone)]
 pub struct AccessLog(Arc<dyn Fn(&Exchange) + Send + Sync>);
 
 impl AccessLog {
-    pub fn new(tell: impl Fn(&Exchange) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(tell))
+    pub fn new(write: impl Fn(&Exchange) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(write))
     }
 
-    /// Tells of every request to `router`, those that are refused included.
-    pub fn watch(self, router: Router) -> Router {
-        router.layer(from_fn_with_state(self, watch))
+    /// Logs every request to `router`, rejected ones included.
+    pub fn log(self, router: Router) -> Router {
+        router.layer(from_fn_with_state(self, log))
     }
 }
 
@@ -56,11 +56,11 @@ impl fmt::Debug for AccessLog {
     }
 }
 
-/// That somebody watches: reading the message a second time is for them alone.
+/// Marks a request that is logged: only for those are the parameters of the message read again.
 #[derive(Clone)]
-struct Watched;
+struct Logged;
 
-/// What the message of a request says, left on its answer.
+/// What the message of a request says, which the endpoint leaves in the extensions of the answer.
 #[derive(Clone)]
 pub struct MessageSummary {
     method: String,
@@ -69,35 +69,35 @@ pub struct MessageSummary {
 }
 
 impl MessageSummary {
-    /// What the message says, if anybody wants to know.
-    pub fn of(message: &Message<'_>, extensions: &Extensions) -> Option<Self> {
-        extensions.get::<Watched>()?;
-        let mut told = message.told();
+    /// What the message says, if the request with these extensions is logged.
+    pub fn for_log(message: &Message, extensions: &Extensions) -> Option<Self> {
+        extensions.get::<Logged>()?;
+        let mut described = message.described();
         let method = message.method.as_deref().unwrap_or("response");
-        let tool = told.name.take().filter(|_| method == "tools/call");
+        let tool = described.name.take().filter(|_| method == "tools/call");
         Some(Self {
             tool: tool.as_deref().map(cut),
-            client: told.client().as_deref().map(cut),
+            client: described.client().as_deref().map(cut),
             method: cut(method),
         })
     }
 }
 
-async fn watch(State(watcher): State<AccessLog>, mut request: Request, next: Next) -> Response {
+async fn log(State(access_log): State<AccessLog>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
-    request.extensions_mut().insert(Watched);
+    request.extensions_mut().insert(Logged);
     let http_method = request.method().to_string();
     let path = cut(request.uri().path());
     let user_agent = text(request.headers(), USER_AGENT);
     let protocol_version = text(request.headers(), PROTOCOL_VERSION);
     let mut answer = next.run(request).await;
-    let asked = answer.extensions_mut().remove::<MessageSummary>();
-    let is_http = asked.is_none();
-    let (method, tool, client) = match asked {
-        Some(asked) => (asked.method, asked.tool, asked.client),
+    let summary = answer.extensions_mut().remove::<MessageSummary>();
+    let is_http = summary.is_none();
+    let (method, tool, client) = match summary {
+        Some(summary) => (summary.method, summary.tool, summary.client),
         None => (http_method, None, None),
     };
-    (watcher.0)(&Exchange {
+    (access_log.0)(&Exchange {
         method,
         is_http,
         path,
@@ -115,7 +115,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name)?.to_str().ok().map(cut)
 }
 
-/// So much of a text that a line of a log stays one.
+/// The start of a text, so that a line of the log stays short.
 fn cut(text: &str) -> String {
     text.chars().take(120).collect()
 }

@@ -1,33 +1,33 @@
-//! Who decides whether a connection may bring in more.
+//! A limit on what a connection reads, which the protocol above it sets.
 //!
-//! The body of a request is counted by whoever reads it. What a WebSocket has of a message that is
-//! not complete is in the buffers of its protocol, where nobody else can see how much it is.
+//! The body of a request is counted where it is read. An incomplete message of a WebSocket is in the
+//! buffers of its protocol, where nobody else can see how large it is.
 
 use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-/// The decision for one connection; it is an extension of each of its requests. Cloning shares it.
+/// The limit of one connection, which is an extension of each of its requests. Cloning shares it.
 #[derive(Clone, Default)]
-pub struct ReadLimit(Arc<OnceLock<Box<Decide>>>);
+pub struct ReadLimit(Arc<OnceLock<Box<Admit>>>);
 
-/// Whether so many bytes more may come in.
-type Decide = dyn Fn(u64) -> bool + Send + Sync;
+/// Whether so many bytes more may be read.
+type Admit = dyn Fn(u64) -> bool + Send + Sync;
 
 impl ReadLimit {
-    /// From now on, `decide` is asked. Once it says no, the connection cannot be read any more.
-    pub fn decide(&self, decide: impl Fn(u64) -> bool + Send + Sync + 'static) {
-        // A connection becomes a WebSocket once, and then has no further requests.
-        let _ = self.0.set(Box::new(decide));
+    /// Sets the limit: once `admit` returns `false`, reading the connection fails.
+    pub fn set(&self, admit: impl Fn(u64) -> bool + Send + Sync + 'static) {
+        // A connection becomes a WebSocket once, and has no further requests then.
+        let _ = self.0.set(Box::new(admit));
     }
 
-    /// Takes in so many bytes that were read.
+    /// Counts so many bytes that were read.
     ///
     /// # Errors
-    /// [`io::ErrorKind::OutOfMemory`] if that was decided.
-    pub fn take(&self, bytes: usize) -> io::Result<()> {
+    /// [`io::ErrorKind::OutOfMemory`] if they are over the limit.
+    pub fn admit(&self, bytes: usize) -> io::Result<()> {
         match self.0.get() {
-            Some(decide) if !decide(bytes as u64) => Err(io::ErrorKind::OutOfMemory.into()),
+            Some(admit) if !admit(bytes as u64) => Err(io::ErrorKind::OutOfMemory.into()),
             _ => Ok(()),
         }
     }

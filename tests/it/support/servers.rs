@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use mcp_cli::auth::{self, Claims, Policy, SigningKey, Verifier};
 use mcp_cli::dice::{DiceServer, Roller};
-use mcp_cli::http::{self, EndpointOptions};
+use mcp_cli::http::{self, ServerOptions};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A server, until it is dropped.
@@ -38,13 +38,13 @@ pub fn dice_server_with_auth(required_scopes: &[&str]) -> (Server, Keys) {
 }
 
 fn dice_router() -> Router {
-    let options = EndpointOptions {
+    let options = ServerOptions {
         only_answers: true,
-        ..EndpointOptions::default()
+        ..ServerOptions::default()
     };
     http::at(
         "/mcp",
-        http::endpoint(DiceServer::new(Roller::seeded(7)), options),
+        http::rmcp_endpoint(DiceServer::new(Roller::seeded(7)), &options),
     )
 }
 
@@ -81,7 +81,7 @@ pub fn start(router: Router) -> (SocketAddr, CancellationToken) {
                 .unwrap();
             sender.send(listener.local_addr().unwrap()).unwrap();
             tokio::select! {
-                () = http::serve(listener, router, CancellationToken::new()) => {}
+                () = http::serve(http::accepted(listener), router, ServerOptions::default()) => {}
                 () = stopped.cancelled() => {}
             }
         });
