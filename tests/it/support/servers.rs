@@ -58,7 +58,12 @@ fn mcp_server(router: Router) -> Server {
 
 /// Any router, on a free port.
 pub fn http_server(router: Router) -> Server {
-    let (address, stop) = start(router);
+    http_server_with(router, ServerOptions::default())
+}
+
+/// The same, with other limits.
+pub fn http_server_with(router: Router, options: ServerOptions) -> Server {
+    let (address, stop) = start(router, options);
     Server {
         url: format!("http://{address}"),
         _stop: stop.drop_guard(),
@@ -66,7 +71,7 @@ pub fn http_server(router: Router) -> Server {
 }
 
 /// Serves from a thread of its own, so that tests need no runtime.
-pub fn start(router: Router) -> (SocketAddr, CancellationToken) {
+pub fn start(router: Router, options: ServerOptions) -> (SocketAddr, CancellationToken) {
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -81,7 +86,7 @@ pub fn start(router: Router) -> (SocketAddr, CancellationToken) {
                 .unwrap();
             sender.send(listener.local_addr().unwrap()).unwrap();
             tokio::select! {
-                () = http::serve(http::accepted(listener), router, ServerOptions::default()) => {}
+                () = http::serve(http::accepted(listener), router, options) => {}
                 () = stopped.cancelled() => {}
             }
         });
