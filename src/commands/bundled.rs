@@ -1,4 +1,4 @@
-//! The dice server, for the length of a question that names no server.
+//! The dice server that `ask --local` runs for a question that names no server.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use crate::dice::DiceServer;
 use crate::error::Error;
 use crate::http::{self, HostPolicy, ServerOptions};
 
-/// Its label, if the user gives it no other.
+/// Its label, unless the user chooses another.
 pub const LABEL: &str = "dice_server";
 
 /// The running server.
@@ -20,6 +20,9 @@ pub struct Bundled {
 
 impl Bundled {
     /// Starts it on a free port, and returns its URL.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] if the system refuses a port.
     pub async fn start() -> Result<(Self, Url), Error> {
         let address: SocketAddr = ([127, 0, 0, 1], 0).into();
         let listen = |source| Error::Listen { address, source };

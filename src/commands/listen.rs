@@ -18,7 +18,7 @@ use crate::ui::{LogFormat, Ui};
 /// What is logged.
 #[derive(Debug, clap::Args)]
 pub struct LogArgs {
-    /// Log this program's parts on stderr: error, warn, info, debug or trace
+    /// Log this program's events on stderr: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<Level>,
 

@@ -1,8 +1,8 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first ends a verb politely, the second at once, whatever its
-//! threads do. SIGQUIT ends it at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first shuts a verb down gracefully, the second ends it at once,
+//! whatever its threads do. SIGQUIT ends it at once.
 //!
-//! No signal that a terminal or a shell sends ends this process by itself: the servers that it
-//! started would outlive it.
+//! No signal of a terminal or a shell keeps its default action, because that would leave behind the
+//! servers that this process started.
 
 use std::thread;
 use std::time::Duration;
@@ -41,7 +41,7 @@ impl StopSignals {
     pub fn new(grace: Duration) -> Result<Self, Error> {
         let (sender, received) = mpsc::unbounded_channel();
         listen(move |count, stop| {
-            // A verb that listens no more is about to end.
+            // A verb that no longer receives is about to end.
             let _ = sender.send(stop);
             match count {
                 1 => drop(thread::spawn(move || end(stop, grace))),
@@ -51,7 +51,7 @@ impl StopSignals {
         Ok(Self { received })
     }
 
-    /// Waits for the next one and says which.
+    /// Waits for the next signal, and returns it as the error that a verb ends with.
     pub async fn next(&mut self) -> Error {
         match self.received.recv().await {
             Some(stop) => stop.error(),
@@ -129,7 +129,7 @@ fn listen(mut on_signal: impl FnMut(usize, Stop) + Send + 'static) -> Result<(),
     Ok(())
 }
 
-/// Whether this program was started with SIGHUP ignored, as `nohup` does. Only Linux tells.
+/// Whether this program was started with SIGHUP ignored, as `nohup` does. Known on Linux only.
 #[cfg(unix)]
 fn ignores_hang_up() -> bool {
     let status = std::fs::read_to_string("/proc/self/status");

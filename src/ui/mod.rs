@@ -240,7 +240,7 @@ impl Ui {
     pub fn on_request(&self) -> Option<impl Fn(&Exchange) + Send + Sync + use<>> {
         let lines = self.lines.clone();
         (self.options.verbose > 0)
-            .then_some(move |seen: &Exchange| lines.write(&requests::line(seen)))
+            .then_some(move |exchange: &Exchange| lines.write(&requests::line(exchange)))
     }
 
     /// Shows one event of an answer.
