@@ -77,34 +77,44 @@ where
     B: Fn(Received) -> F,
     F: Future<Output = Response>,
 {
-    async fn answer(&self, mut request: Request) -> Response {
-        if accepts_anything(request.headers()) {
-            request.headers_mut().insert(ACCEPT, BOTH_FORMS);
-        }
-        if request.method() == Method::GET {
-            // A client may listen for as long as it likes; a shutdown does not wait for it.
-            let answer = (self.backend)(Received::Other(request)).await;
-            let stop = self.stop.clone().cancelled_owned();
-            return answer.map(|body| Body::from_stream(body.into_data_stream().take_until(stop)));
-        }
-        if request.method() != Method::POST || !is_json(request.headers()) {
-            return (self.backend)(Received::Other(request)).await;
-        }
-        let (head, body) = request.into_parts();
-        let body = match read_body(body, self.body).await {
-            Ok(body) => body,
-            Err(why) => return last_refusal(why.status(), &why.to_string()),
-        };
-        let (message, _held) = match self.admit(body) {
-            Ok(admitted) => admitted,
+    async fn answer(&self, request: Request) -> Response {
+        let is_stream = request.method() == Method::GET;
+        let (received, _held) = match self.receive(request).await {
+            Ok(received) => received,
             Err(refusal) => return *refusal,
         };
-        let summary = MessageSummary::for_log(&message, &head.extensions);
-        let mut answer = (self.backend)(Received::Message(head, message)).await;
+        let summary = match &received {
+            Received::Message(head, message) => MessageSummary::for_log(message, &head.extensions),
+            Received::Other(_) => None,
+        };
+        let mut answer = (self.backend)(received).await;
         if let Some(summary) = summary {
             answer.extensions_mut().insert(summary);
         }
+        if is_stream {
+            // A client may listen for as long as it likes; a shutdown does not wait for it.
+            let stop = self.stop.clone().cancelled_owned();
+            return answer.map(|body| Body::from_stream(body.into_data_stream().take_until(stop)));
+        }
         answer
+    }
+
+    /// What the backend gets, and the memory that it holds; or why the request is rejected.
+    async fn receive(
+        &self,
+        mut request: Request,
+    ) -> Result<(Received, Option<Held>), Box<Response>> {
+        if accepts_anything(request.headers()) {
+            request.headers_mut().insert(ACCEPT, BOTH_FORMS);
+        }
+        if request.method() != Method::POST || !is_json(request.headers()) {
+            return Ok((Received::Other(request), None));
+        }
+        let (head, body) = request.into_parts();
+        let body = read_body(body, self.body).await;
+        let body = body.map_err(|why| Box::new(last_refusal(why.status(), &why.to_string())))?;
+        let (message, held) = self.admit(body)?;
+        Ok((Received::Message(head, message), Some(held)))
     }
 
     /// The message in a body, and the memory that it holds until it is answered: a short text can

@@ -32,10 +32,7 @@ const MAX_HEAD: usize = 64 * 1024;
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n\
     content-length: 0\r\nconnection: close\r\n\r\n";
 
-/// The connections that a listener accepts.
-///
-/// # Errors
-/// Each item can be the error of one `accept`.
+/// The connections that a listener accepts, or why it could not accept one.
 pub fn accepted(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> + Send {
     stream::poll_fn(move |context| listener.poll_accept(context).map(Some)).map(|accepted| {
         let (stream, _) = accepted?;

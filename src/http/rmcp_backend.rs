@@ -85,12 +85,13 @@ impl<H: ServerHandler + Clone> RmcpBackend<H> {
     async fn answer(&self, received: Received) -> Response {
         let (head, message) = match received {
             Received::Message(head, message) => (head, message),
-            Received::Other(request) => return self.pass(request, None).await,
+            Received::Other(request) => return Box::pin(self.pass(request, None)).await,
         };
         let fast_path = self.fast_path.as_ref();
         match fast_path.and_then(|it| it.answer(&head, &message)) {
             Some(answer) => answer.await,
-            None => self.ask_rmcp(head, &message).await,
+            // In a box, because its future is large and every call would move it.
+            None => Box::pin(self.ask_rmcp(head, &message)).await,
         }
     }
 
