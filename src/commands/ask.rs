@@ -13,7 +13,7 @@ use super::fields::FieldArgs;
 use super::identity::{self, Identities, Mode};
 use super::print_request::{self, PrintAs};
 use super::servers::{McpServerArgs, Servers};
-use super::signals::{CLIENT_GRACE, StopSignals};
+use super::signals::StopSignals;
 use super::state::{self, Kept};
 use crate::address;
 use crate::engine::Engine;
@@ -218,11 +218,14 @@ pub fn read(args: AskArgs, ui: &mut Ui) -> Result<Question, Error> {
 }
 
 /// Asks the question and prints the answer.
-pub async fn ask(mut question: Question, ui: &mut Ui) -> Result<ExitStatus, Error> {
+pub async fn ask(
+    mut question: Question,
+    mut signals: StopSignals,
+    ui: &mut Ui,
+) -> Result<ExitStatus, Error> {
     if let Some(language) = question.args.print_request {
-        return question.print(language, ui).await;
+        return signals.or(question.print(language, ui)).await;
     }
-    let signals = StopSignals::new(CLIENT_GRACE)?;
     let route = question.route(ui)?;
     let bundled = question.start_bundled().await?;
     question.take_entries();

@@ -1,27 +1,28 @@
-//! The dice server, for the length of a question that names no server.
+//! The dice server that `ask --local` runs for a question that names no server.
 
 use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::dice::DiceServer;
 use crate::error::Error;
-use crate::http;
+use crate::http::{self, HostPolicy, ServerOptions};
 
-/// Its label, if the user gives it no other.
+/// Its label, unless the user chooses another.
 pub const LABEL: &str = "dice_server";
 
 /// The running server.
 pub struct Bundled {
-    stop: CancellationToken,
     serving: JoinHandle<()>,
 }
 
 impl Bundled {
     /// Starts it on a free port, and returns its URL.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] if the system refuses a port.
     pub async fn start() -> Result<(Self, Url), Error> {
         let address: SocketAddr = ([127, 0, 0, 1], 0).into();
         let listen = |source| Error::Listen { address, source };
@@ -30,21 +31,18 @@ impl Bundled {
         let url =
             Url::parse(&format!("http://{address}/mcp")).expect("a socket address makes a URL");
 
-        let stop = CancellationToken::new();
-        let options = http::EndpointOptions {
+        let options = ServerOptions {
             only_answers: true,
-            stop: stop.clone(),
-            ..http::EndpointOptions::default()
+            ..ServerOptions::default()
         };
-        let router = http::at("/mcp", http::endpoint(DiceServer::default(), options));
-        let router = http::Guard::default().protect(router);
-        let serving = tokio::spawn(http::serve(listener, router, stop.clone()));
-        Ok((Self { stop, serving }, url))
+        let router = http::at("/mcp", http::rmcp_endpoint(DiceServer::default(), &options));
+        let router = HostPolicy::default().protect(router, options.body.max_bytes);
+        let serving = tokio::spawn(http::serve(http::accepted(listener), router, options));
+        Ok((Self { serving }, url))
     }
 
-    /// Nobody waits for its answers any more, so neither does it.
+    /// Stops it at once, because nobody waits for an answer any more.
     pub async fn stop(self) {
-        self.stop.cancel();
         self.serving.abort();
         let _ = self.serving.await;
     }

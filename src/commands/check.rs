@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::args;
 use super::arguments::Arguments;
 use super::servers::{McpServerArgs, Servers};
-use super::signals::{CLIENT_GRACE, StopSignals};
+use super::signals::StopSignals;
 use crate::check::{self, CALL_LIMIT, Call, Report, Subject, against};
 use crate::engine::Engine;
 use crate::engine::model::Model;
@@ -139,8 +139,11 @@ pub fn read(args: CheckArgs, ui: &mut Ui) -> Result<Checkup, Error> {
 }
 
 /// Takes the steps, and prints what came of them, server by server.
-pub async fn check(checkup: Checkup, ui: &mut Ui) -> Result<ExitStatus, Error> {
-    let signals = StopSignals::new(CLIENT_GRACE)?;
+pub async fn check(
+    checkup: Checkup,
+    signals: StopSignals,
+    ui: &mut Ui,
+) -> Result<ExitStatus, Error> {
     let checking = check_all(&checkup.engine, checkup.subjects, ui);
     // Servers that were started are ended, whatever happened.
     let close = async |_: &Result<Vec<Report>, Error>| checkup.engine.close().await;

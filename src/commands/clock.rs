@@ -1,4 +1,4 @@
-//! The clock of this machine, which HTTP and TLS put into what they send.
+//! The clock of this machine: HTTP and TLS need a time that they can express.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,10 @@ use crate::error::Error;
 /// The first second of the year 10000, which no date of HTTP or RFC 3339 can express.
 const TOO_LATE: Duration = Duration::from_secs(253_402_300_800);
 
-/// Refuses a time that the libraries for HTTP and TLS panic at.
+/// Rejects a time that makes the libraries for HTTP and TLS panic.
+///
+/// # Errors
+/// [`Error::Clock`] before 1970 and after 9999.
 pub fn check(now: SystemTime) -> Result<(), Error> {
     match is_expressible(now) {
         true => Ok(()),

@@ -3,31 +3,30 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::args::{self, SecretSource};
-use super::listen::{self, LogArgs, NameArgs};
-use super::signals::{SERVER_GRACE, StopSignals};
+use super::listen::{self, HostArgs, LogArgs};
+use super::signals::StopSignals;
 use crate::budget::Budget;
 use crate::engine::model::{Model, Upstream, UpstreamApi};
 use crate::engine::{Bounds, Engine, Store};
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::gateway::{self, ApiKey, Gateway};
-use crate::http;
+use crate::gateway::{self, ApiKey, Gateway, GatewayOptions};
+use crate::http::ServerOptions;
 use crate::mcp::{ClientPool, PoolOptions, Reach};
 use crate::responses::{Client, Limits, Retries};
 use crate::secret::Secret;
 use crate::ui::{LogFormat, Ui};
 
-/// How many connections there are at a time: each may need others, to a model and to MCP servers, and a
+/// How many connections there are at a time: each may need more, to a model and to MCP servers, and a
 /// process has 1024 file descriptors on most systems.
-const MOST_CONNECTIONS: usize = 256;
-/// How many bytes all requests may hold together: what they say, what they go on from, what MCP servers
-/// answered, what waits to be read. With the program itself, that is less than 200 MiB.
+const MAX_CONNECTIONS: usize = 256;
+/// How many bytes all requests may hold together: their texts, the responses they continue, results of
+/// MCP servers, events that wait to be read. With the program itself, that is less than 200 MiB.
 const MEMORY: u64 = 128 * 1024 * 1024;
-/// The most bytes of one answer of an upstream: 128,000 tokens, streamed by OpenAI, have 40 MB.
+/// The most bytes of one answer of an upstream: OpenAI streams 128,000 tokens as 40 MB.
 const MAX_ANSWER: usize = 128 * 1024 * 1024;
 const OPENAI: &str = "https://api.openai.com/v1";
 
@@ -38,27 +37,27 @@ Examples:
   mcp-cli gateway
       the built-in model at http://127.0.0.1:8080/v1, with a new key: no OpenAI, no network
   mcp-cli gateway --model upstream --api-key-file key.txt
-      OpenAI's models, and MCP servers that only this machine can reach
+      OpenAI's models, with MCP servers that only this machine can reach
   mcp-cli gateway --model upstream --upstream-url http://127.0.0.1:11434/v1 --upstream-api chat
-      a model of Ollama, llama.cpp or vLLM, which gains MCP servers by it")]
+      adds MCP servers to a model of Ollama, llama.cpp or vLLM")]
 pub struct GatewayArgs {
     /// The address to listen on
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
 
-    /// The port to listen on; 0 is a free one
+    /// The port to listen on; 0 picks a free one
     #[arg(short, long, default_value_t = 8080)]
     port: u16,
 
-    /// Who answers: `rules`, `script:FILE`, or `upstream` for the models of another endpoint
+    /// The model: `rules`, `script:FILE`, or `upstream` for those of another endpoint
     #[arg(short, long, value_name = "MODEL", default_value = "rules")]
     model: String,
 
-    /// A file with the key that clients must send; without, a new one is made and printed
+    /// A file with the API key that clients must send [default: a new key, which is printed]
     #[arg(long, value_name = "FILE", conflicts_with = "no_auth")]
     api_key_file: Option<PathBuf>,
 
-    /// Let everybody in who can reach it; on loopback only
+    /// Require no API key; on loopback only
     #[arg(long)]
     no_auth: bool,
 
@@ -67,11 +66,11 @@ pub struct GatewayArgs {
     allow_private: bool,
 
     /// Call MCP servers on this machine too; the default when the gateway listens on loopback.
-    /// Beyond it, clients elsewhere could post to every service that runs here
+    /// Otherwise, remote clients could post to every service that runs here
     #[arg(long)]
     allow_loopback: bool,
 
-    /// Where responses are kept: `memory`, or a file that outlives the gateway
+    /// Where responses are stored: `memory`, or a file that survives a restart
     #[arg(long, value_name = "memory|FILE", default_value = "memory")]
     store: PathBuf,
 
@@ -82,22 +81,22 @@ pub struct GatewayArgs {
     upstream: UpstreamArgs,
 
     #[command(flatten)]
-    names: NameArgs,
+    hosts: HostArgs,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "With --model upstream")]
 struct UpstreamArgs {
-    /// Where the models are [default: `https://api.openai.com/v1`]
+    /// The base URL of the upstream API [default: `https://api.openai.com/v1`]
     #[arg(long, value_name = "URL")]
     upstream_url: Option<String>,
 
-    /// The API that they speak
+    /// The API of the upstream
     #[arg(long, value_name = "API")]
     upstream_api: Option<UpstreamApiArg>,
 
-    /// The key for them; @FILE reads it from a file, - from stdin. As text, other users can read it
-    /// while this runs
+    /// The API key for the upstream; @FILE reads it from a file, - from stdin. As text, other users
+    /// can see it while this runs
     #[arg(
         long,
         env = "OPENAI_API_KEY",
@@ -121,12 +120,14 @@ pub struct Setup {
     model: Model,
     key: Option<Key>,
     store: Store,
-    /// What all requests hold together: what they say and go on from, what MCP servers and the
-    /// upstream answer.
+    /// The memory that all requests hold together, see [`MEMORY`].
     budget: Budget,
 }
 
 /// Reads and opens the files that the arguments name. Nothing is served yet.
+///
+/// # Errors
+/// If flags contradict each other, or a file cannot be used.
 pub fn read(args: GatewayArgs, ui: &mut Ui) -> Result<Setup, Error> {
     let budget = Budget::new(MEMORY);
     Ok(Setup {
@@ -138,7 +139,15 @@ pub fn read(args: GatewayArgs, ui: &mut Ui) -> Result<Setup, Error> {
     })
 }
 
-pub async fn gateway(setup: Setup, ui: &mut Ui) -> Result<ExitStatus, Error> {
+/// Serves until a signal comes.
+///
+/// # Errors
+/// If the gateway cannot start.
+pub async fn gateway(
+    setup: Setup,
+    mut signals: StopSignals,
+    ui: &mut Ui,
+) -> Result<ExitStatus, Error> {
     let Setup {
         args,
         model,
@@ -151,31 +160,32 @@ pub async fn gateway(setup: Setup, ui: &mut Ui) -> Result<ExitStatus, Error> {
         return Err(Error::OpenGateway { host: args.host });
     }
 
-    let stop = CancellationToken::new();
+    let limits = GatewayOptions::default();
+    let options = ServerOptions {
+        max_connections: MAX_CONNECTIONS,
+        body: limits.body,
+        stop: limits.stop.clone(),
+        ..ServerOptions::default()
+    };
     let clients = ClientPool::new(args.pool(address, &budget));
     let engine = Engine::shared(model, clients, store, budget);
-    let demanded = key.as_ref().map(|key| ApiKey::new(key.secret()));
-    let served = Gateway::new(engine, stop.clone());
-    let router = gateway::router(served.clone(), demanded);
-    let guard = args.names.guard(address);
-    let guard = guard.answering(gateway::MAX_BODY, gateway::refuse);
-    let router = listen::watched(guard.protect(http::with_health(router)), ui);
-    // Whoever reads that the gateway is ready may tell it to stop.
-    let mut signals = StopSignals::new(SERVER_GRACE)?;
+    let required = key.as_ref().map(|key| ApiKey::new(key.secret()));
+    let gateway = Gateway::new(engine, limits);
+    let router = gateway::router(gateway.clone(), required);
     args.greet(address, key.as_ref(), ui)?;
-    listen::serve_until(&mut signals, MOST_CONNECTIONS, listener, router, stop).await;
+    let policy = args.hosts.policy(address).with_refuse(gateway::refuse);
+    listen::serve(listener, router, policy, options, &mut signals, ui).await;
     tokio::select! {
-        () = served.close() => {}
+        () = gateway.close() => {}
         _ = signals.next() => {}
     }
     Ok(ExitStatus::Done)
 }
 
-/// What clients must send.
+/// The API key that clients must send.
 enum Key {
-    /// The user has it.
     Given(Secret),
-    /// The user must be told.
+    /// A new one, which is printed for the user.
     Made(Secret),
 }
 
@@ -188,7 +198,7 @@ impl Key {
 }
 
 impl GatewayArgs {
-    /// What is logged: without a word, what went wrong on this side, which a client is not told.
+    /// What is logged: by default warnings, since clients get no details of failures on this side.
     pub fn log(&self) -> (Option<Level>, LogFormat) {
         let (level, format) = self.log.log();
         (level.or(Some(Level::WARN)), format)
@@ -210,7 +220,7 @@ impl GatewayArgs {
         }
     }
 
-    /// The key that clients must send, unless everybody is let in.
+    /// The key that clients must send, unless none is required.
     fn key(&self) -> Result<Option<Key>, Error> {
         if self.no_auth {
             return Ok(None);
@@ -221,12 +231,12 @@ impl GatewayArgs {
         }))
     }
 
-    /// The gateway connects to where its clients say, and so not to everywhere.
+    /// The clients choose the addresses that the gateway connects to, so those are restricted.
     fn pool(&self, listening: SocketAddr, budget: &Budget) -> PoolOptions {
         PoolOptions {
             reach: Reach::Guarded {
                 allow_private: self.allow_private,
-                // Clients on this machine reach its services anyway.
+                // Clients on this machine can reach its services anyway.
                 allow_loopback: self.allow_loopback || listening.ip().is_loopback(),
             },
             budget: budget.clone(),
@@ -248,7 +258,7 @@ impl GatewayArgs {
     fn greet(&self, address: SocketAddr, key: Option<&Key>, ui: &mut Ui) -> Result<(), Error> {
         let base_url = format!("http://{address}/v1");
         if let Some(Key::Made(key)) = key {
-            // Lines that a shell takes, and all that a client of OpenAI needs.
+            // Lines for a shell, with everything that an OpenAI client needs.
             ui.print(&format!(
                 "export OPENAI_BASE_URL={base_url}\nexport OPENAI_API_KEY={}",
                 key.expose()
@@ -257,16 +267,14 @@ impl GatewayArgs {
         if self.model != "upstream" {
             ui.note("the built-in model follows rules or a script; it is not a language model");
         }
-        if address.ip().is_unspecified() && !self.names.has_hosts() {
-            ui.note("names other than localhost are refused; --allowed-host adds one");
-        }
+        self.hosts.note_missing(address, ui);
         ui.ready(&format!("listening on {base_url}"));
         Ok(())
     }
 }
 
 impl UpstreamArgs {
-    /// A flag that only an upstream has a use for. The key can be in the environment for others.
+    /// A flag that needs an upstream. The key may be in the environment for other programs.
     fn given(&self) -> Option<&'static str> {
         match () {
             () if self.upstream_url.is_some() => Some("--upstream-url"),
@@ -285,7 +293,7 @@ impl UpstreamArgs {
             None if url.host_str() == Some("api.openai.com") => return Err(Error::NoApiKey),
             None => Secret::from(String::new()),
         };
-        // Whoever asks the gateway tries again itself.
+        // The clients of the gateway retry themselves.
         let retries = Retries {
             most: 0,
             after_5xx: false,

@@ -1,27 +1,28 @@
-//! What the verbs that serve HTTP share: where to listen, who may speak to it, what is logged, and
-//! when it ends.
+//! What verbs that serve HTTP have in common: the address, the accepted host names, the log, the
+//! shutdown.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 use axum::Router;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::signals::StopSignals;
 use crate::error::Error;
-use crate::http::{self, AllowedHost, AllowedOrigin, Guard, Seen, Watcher};
+use crate::http::{
+    self, AccessLog, AllowedHost, AllowedOrigin, Exchange, HostPolicy, ServerOptions,
+};
 use crate::ui::{LogFormat, Ui};
 
 /// What is logged.
 #[derive(Debug, clap::Args)]
 pub struct LogArgs {
-    /// Log this program's parts on stderr: error, warn, info, debug or trace
+    /// Log this program's events on stderr: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<Level>,
 
-    /// Log each request in this form, and with --log-level what else there is
+    /// Log each request in this format, and other events as --log-level says
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormatArg>,
 }
@@ -33,7 +34,7 @@ enum LogFormatArg {
 }
 
 impl LogArgs {
-    /// The level and the form. Who asks for a form of the log wants one.
+    /// The level and the format. `--log-format` alone logs each request.
     pub fn log(&self) -> (Option<Level>, LogFormat) {
         let asked_for = self.log_format.map(|_| Level::INFO);
         let level = self.log_level.or(asked_for);
@@ -45,10 +46,10 @@ impl LogArgs {
     }
 }
 
-/// Under which names the server answers.
+/// The host names and origins that the server accepts.
 #[derive(Debug, clap::Args)]
-pub struct NameArgs {
-    /// A host name that the server is reached under, beside loopback
+pub struct HostArgs {
+    /// Accept this name in the Host header, besides loopback
     #[arg(
         long,
         value_name = "HOST",
@@ -59,7 +60,7 @@ pub struct NameArgs {
     )]
     allowed_host: Vec<Option<AllowedHost>>,
 
-    /// An origin whose pages may call the server from a browser
+    /// Let pages of this origin call the server from a browser
     #[arg(
         long,
         value_name = "ORIGIN",
@@ -71,23 +72,31 @@ pub struct NameArgs {
     allowed_origin: Vec<Option<AllowedOrigin>>,
 }
 
-impl NameArgs {
-    /// The guard of a server that listens on `address`. An address cannot be made to mean another
-    /// machine, as a name can, so it is one of the names.
-    pub fn guard(&self, address: SocketAddr) -> Guard {
+impl HostArgs {
+    /// The policy of a server that listens on `address`. It accepts the address itself, which cannot
+    /// be pointed at another machine as a name can.
+    pub fn policy(&self, address: SocketAddr) -> HostPolicy {
         let listening = address.ip().to_string().parse().ok();
         let hosts = self.allowed_host.iter().flatten().cloned();
         let origins = self.allowed_origin.iter().flatten().cloned();
-        Guard::new(hosts.chain(listening).collect(), origins.collect())
+        HostPolicy::new(hosts.chain(listening).collect(), origins.collect())
     }
 
-    /// Whether there is a name beside those of this machine.
-    pub fn has_hosts(&self) -> bool {
-        self.allowed_host.iter().flatten().next().is_some()
+    /// Notes that a server on all addresses is still reached under no name but loopback.
+    pub fn note_missing(&self, address: SocketAddr, ui: &Ui) {
+        let has_hosts = self.allowed_host.iter().flatten().next().is_some();
+        if address.ip().is_unspecified() && !has_hosts {
+            ui.note(
+                "requests with a Host other than localhost are rejected; --allowed-host adds one",
+            );
+        }
     }
 }
 
-/// Listens, and says where: a port 0 has become a real one.
+/// Listens on an address, and returns it with the port that a port 0 became.
+///
+/// # Errors
+/// [`Error::UnknownHost`] if the host cannot be resolved, [`Error::Listen`] if the system refuses.
 pub async fn listen(host: &str, port: u16) -> Result<(TcpListener, SocketAddr), Error> {
     let address = resolve(host, port)?;
     let failed = |source| Error::Listen { address, source };
@@ -109,43 +118,20 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, Error> {
         .ok_or_else(|| unknown(std::io::ErrorKind::NotFound.into()))
 }
 
-/// Tells of every request to `router`: on stderr and in the log, if anybody wants to know.
-pub fn watched(router: Router, ui: &Ui) -> Router {
-    let tell = ui.on_request();
-    if tell.is_none() && !tracing::enabled!(Level::INFO) {
-        return router;
-    }
-    let watcher = Watcher::new(move |seen| {
-        log(seen);
-        if let Some(tell) = &tell {
-            tell(seen);
-        }
-    });
-    watcher.watch(router)
-}
-
-/// A line of the log. What a caller is known by is not for it: no token, no subject, no origin.
-fn log(seen: &Seen) {
-    tracing::info!(
-        method = seen.method,
-        status = seen.status.as_u16(),
-        duration_ms = seen.duration.as_micros() as f64 / 1000.0,
-        protocol_version = seen.protocol_version.as_deref(),
-        user_agent = seen.user_agent.as_deref(),
-        "request"
-    );
-}
-
-/// Serves until a signal comes, which cancels `stop`. What runs may finish then; a second signal
-/// ends that as well.
-pub async fn serve_until(
-    signals: &mut StopSignals,
-    most_connections: usize,
+/// Serves `router` behind the access log, the host policy and a health check, until a signal comes.
+/// Running requests may complete then; a second signal ends them as well.
+pub async fn serve(
     listener: TcpListener,
     router: Router,
-    stop: CancellationToken,
+    policy: HostPolicy,
+    options: ServerOptions,
+    signals: &mut StopSignals,
+    ui: &Ui,
 ) {
-    let serving = http::serve_up_to(most_connections, listener, router, stop.clone());
+    let router = policy.protect(http::with_health(router), options.body.max_bytes);
+    let router = with_access_log(router, ui);
+    let stop = options.stop.clone();
+    let serving = http::serve(http::accepted(listener), router, options);
     tokio::pin!(serving);
     tokio::select! {
         () = &mut serving => return,
@@ -157,7 +143,34 @@ pub async fn serve_until(
     }
 }
 
-/// One of a list. An empty one, as an empty variable of the environment has, lists nothing.
+/// Writes every request to `router` to stderr and to the log, if either is enabled.
+fn with_access_log(router: Router, ui: &Ui) -> Router {
+    let write = ui.on_request();
+    if write.is_none() && !tracing::enabled!(Level::INFO) {
+        return router;
+    }
+    let access_log = AccessLog::new(move |exchange| {
+        log(exchange);
+        if let Some(write) = &write {
+            write(exchange);
+        }
+    });
+    access_log.log(router)
+}
+
+/// A line of the log. It never identifies the caller: no token, no subject, no origin.
+fn log(exchange: &Exchange) {
+    tracing::info!(
+        method = exchange.method,
+        status = exchange.status.as_u16(),
+        duration_ms = exchange.duration.as_micros() as f64 / 1000.0,
+        protocol_version = exchange.protocol_version.as_deref(),
+        user_agent = exchange.user_agent.as_deref(),
+        "request"
+    );
+}
+
+/// One item of a list. An empty one, as an empty environment variable has, is skipped.
 fn listed<T: FromStr>(text: &str) -> Result<Option<T>, T::Err> {
     match text {
         "" => Ok(None),

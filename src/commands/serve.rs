@@ -1,23 +1,18 @@
-//! `mcp-cli serve`: the dice router, the bearer layer and a listener.
+//! `mcp-cli serve`: an MCP server behind the bearer layer and a listener.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ::http::Extensions;
-use axum::Router;
-use rmcp::ServiceExt;
-use rmcp::service::{QuitReason, ServerInitializeError};
-use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::listen::{self, LogArgs, NameArgs};
-use super::signals::{SERVER_GRACE, StopSignals};
+use super::backend::Backend;
+use super::listen::{self, HostArgs, LogArgs};
+use super::signals::StopSignals;
 use super::token::{Verification, VerifierArgs};
-use crate::auth::{self, Verifier};
-use crate::dice::{DiceServer, Roller};
+use crate::auth;
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::http::{self, CallerOf, EndpointOptions};
+use crate::http::{self, CallerFrom, ServerOptions};
 use crate::secret::Secret;
 use crate::ui::{LogFormat, Ui};
 
@@ -25,20 +20,20 @@ use crate::ui::{LogFormat, Ui};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  mcp-cli serve                            http://127.0.0.1:8000/mcp, for everybody on this machine
-  mcp-cli serve --auth -p 8000             for those who have a token, see `mcp-cli token`
-  mcp-cli serve --allowed-host my.ngrok.app   reached through a tunnel under that name
-  mcp-cli serve -t stdio                   for a client that starts it itself")]
+  mcp-cli serve                            http://127.0.0.1:8000/mcp, open to this machine
+  mcp-cli serve --auth -p 8000             with bearer tokens, see `mcp-cli token`
+  mcp-cli serve --allowed-host my.ngrok.app   behind a tunnel with that name
+  mcp-cli serve -t stdio                   for a client that starts the server itself")]
 pub struct ServeArgs {
     /// The address to listen on
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
 
-    /// The port to listen on; 0 is a free one
+    /// The port to listen on; 0 picks a free one
     #[arg(short, long, default_value_t = 8000)]
     port: u16,
 
-    /// The path of the MCP endpoint; with a slash behind it, it is the same
+    /// The path of the MCP endpoint, with and without a trailing slash
     #[arg(long, default_value = "/mcp", value_parser = path)]
     path: String,
 
@@ -46,7 +41,7 @@ pub struct ServeArgs {
     #[arg(short, long, default_value = "http")]
     transport: Transport,
 
-    /// Demand a bearer token
+    /// Require a bearer token
     #[arg(long)]
     auth: bool,
 
@@ -62,7 +57,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Leave the greeting out
+    /// Print no banner
     #[arg(long)]
     no_banner: bool,
 
@@ -70,7 +65,7 @@ pub struct ServeArgs {
     log: LogArgs,
 
     #[command(flatten)]
-    names: NameArgs,
+    hosts: HostArgs,
 
     #[command(flatten, next_help_heading = "With --auth")]
     verifier: VerifierArgs,
@@ -82,7 +77,7 @@ enum Transport {
     Stdio,
 }
 
-/// Who sends a request, as the bearer layer left word of it.
+/// The caller of a request, as the bearer layer identified it.
 fn caller(extensions: &Extensions) -> Option<[u8; 32]> {
     extensions
         .get()
@@ -95,29 +90,7 @@ impl ServeArgs {
         self.log.log()
     }
 
-    /// The dice server behind the watcher, the guard and, with a verifier, the bearer layer.
-    fn router(
-        &self,
-        server: DiceServer,
-        verifier: Option<Verifier>,
-        address: SocketAddr,
-        stop: CancellationToken,
-        ui: &Ui,
-    ) -> Router {
-        let options = EndpointOptions {
-            only_answers: true,
-            sessions: self.sessions.then_some(caller as CallerOf),
-            stop,
-        };
-        let mut router = http::at(&self.path, http::endpoint(server, options));
-        if let Some(verifier) = verifier {
-            router = auth::protect(router, &self.path, Arc::new(verifier));
-        }
-        let guard = self.names.guard(address);
-        listen::watched(guard.protect(http::with_health(router)), ui)
-    }
-
-    /// Refuses flags that have no meaning with the others.
+    /// Rejects flags that have no meaning with the others.
     fn check(&self) -> Result<(), Error> {
         if self.transport == Transport::Stdio {
             let demanded = [
@@ -148,6 +121,9 @@ pub struct Service {
 }
 
 /// Reads the files that the arguments name. Nothing is served yet.
+///
+/// # Errors
+/// If flags contradict each other, or a file cannot be used.
 pub fn read(args: ServeArgs, ui: &mut Ui) -> Result<Service, Error> {
     args.check()?;
     let verification = args.auth.then(|| args.verifier.read(ui)).transpose()?;
@@ -159,71 +135,68 @@ pub fn read(args: ServeArgs, ui: &mut Ui) -> Result<Service, Error> {
     })
 }
 
-pub async fn serve(service: Service, ui: &mut Ui) -> Result<ExitStatus, Error> {
-    let roller = service.args.seed;
-    let roller = roller.map_or_else(Roller::default, Roller::seeded);
-    let server = DiceServer::new(roller);
+/// Serves until a signal comes or, over stdio, the client disconnects.
+///
+/// # Errors
+/// If the server cannot start, or its client does not speak MCP.
+pub async fn serve(
+    service: Service,
+    mut signals: StopSignals,
+    ui: &mut Ui,
+) -> Result<ExitStatus, Error> {
+    let backend = Backend::dice(service.args.seed);
     match service.args.transport {
-        Transport::Stdio => serve_stdio(server).await,
-        Transport::Http => serve_http(server, service, ui).await,
+        Transport::Stdio => tokio::select! {
+            ended = backend.serve_stdio() => ended?,
+            _ = signals.next() => {}
+        },
+        Transport::Http => serve_http(backend, service, &mut signals, ui).await?,
     }
-}
-
-async fn serve_stdio(server: DiceServer) -> Result<ExitStatus, Error> {
-    let serving = async {
-        match server.serve(rmcp::transport::stdio()).await {
-            Ok(running) => running
-                .waiting()
-                .await
-                .map_err(|error| Error::Stdio(error.into())),
-            // A client that leaves before it has said anything is a client that has left.
-            Err(ServerInitializeError::ConnectionClosed(_)) => Ok(QuitReason::Closed),
-            Err(error) => Err(Error::Stdio(error.into())),
-        }
-    };
-    let mut signals = StopSignals::new(SERVER_GRACE)?;
-    tokio::select! {
-        ended = serving => ended.map(|_| ExitStatus::Done),
-        _ = signals.next() => Ok(ExitStatus::Done),
-    }
+    Ok(ExitStatus::Done)
 }
 
 async fn serve_http(
-    server: DiceServer,
+    backend: Backend,
     service: Service,
+    signals: &mut StopSignals,
     ui: &mut Ui,
-) -> Result<ExitStatus, Error> {
+) -> Result<(), Error> {
     let args = service.args;
     let verifier = match service.verification {
-        Some(verification) => Some(verification.verifier().await?),
+        Some(verification) => Some(signals.or(verification.verifier()).await?),
         None => None,
     };
     let (listener, address) = listen::listen(&args.host, args.port).await?;
-    let stop = CancellationToken::new();
-    let router = args.router(server, verifier, address, stop.clone(), ui);
-    // Whoever reads that the server is ready may tell it to stop.
-    let mut signals = StopSignals::new(SERVER_GRACE)?;
-    greet(&args, service.token.as_ref(), address, ui)?;
-
-    listen::serve_until(&mut signals, http::MOST_CONNECTIONS, listener, router, stop).await;
-    Ok(ExitStatus::Done)
+    let options = ServerOptions {
+        only_answers: backend.only_answers(),
+        sessions: args.sessions.then_some(caller as CallerFrom),
+        ..ServerOptions::default()
+    };
+    greet(&args, backend.describe(), service.token.as_ref(), ui)?;
+    let mut router = http::at(&args.path, backend.endpoint(&options));
+    if let Some(verifier) = verifier {
+        router = auth::protect(router, &args.path, Arc::new(verifier));
+    }
+    args.hosts.note_missing(address, ui);
+    ui.ready(&format!("listening on http://{address}{}", args.path));
+    let policy = args.hosts.policy(address);
+    listen::serve(listener, router, policy, options, signals, ui).await;
+    Ok(())
 }
 
 fn greet(
     args: &ServeArgs,
+    description: &str,
     token: Option<&Secret>,
-    address: SocketAddr,
     ui: &mut Ui,
 ) -> Result<(), Error> {
     if !args.no_banner {
-        let who = if args.auth {
-            "those who have a token may call it"
+        let access = if args.auth {
+            "requires a bearer token"
         } else {
-            "everybody who reaches it may call it"
+            "open to anyone who can reach it"
         };
-        ui.banner(&format!(
-            "Dice Roller: roll_dice(n_dice: int) -> list[int]; {who}"
-        ));
+        ui.banner(&format!("{description}; {access}"));
     }
     if let Some(token) = token {
         ui.print(&format!(
@@ -231,10 +204,6 @@ fn greet(
             token.expose()
         ))?;
     }
-    if address.ip().is_unspecified() && !args.names.has_hosts() {
-        ui.note("names other than localhost are refused; --allowed-host adds one");
-    }
-    ui.ready(&format!("listening on http://{address}{}", args.path));
     Ok(())
 }
 
@@ -244,7 +213,7 @@ fn path(text: &str) -> Result<String, &'static str> {
         .all(|it| it.is_ascii_alphanumeric() || matches!(it, '/' | '-' | '_' | '.' | '~'));
     let is_ours = text.trim_end_matches('/') == "/healthz" || text.starts_with("/.well-known");
     if is_ours {
-        Err("/healthz and /.well-known have answers of their own")
+        Err("/healthz and /.well-known are reserved")
     } else if text.starts_with('/') && is_plain && !text.contains("//") {
         Ok(text.to_owned())
     } else {

@@ -1,8 +1,8 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first ends a verb politely, the second at once, whatever its
-//! threads do. SIGQUIT ends it at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first shuts a verb down gracefully, the second ends it at once,
+//! whatever its threads do. SIGQUIT ends it at once.
 //!
-//! No signal that a terminal or a shell sends ends this process by itself: the servers that it
-//! started would outlive it.
+//! No signal of a terminal or a shell keeps its default action, because that would leave behind the
+//! servers that this process started.
 
 use std::thread;
 use std::time::Duration;
@@ -13,11 +13,6 @@ use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::mcp;
 
-/// How long a verb that asks may take to end after the first signal: a cancelled call is announced,
-/// a server that was started is asked to end.
-pub const CLIENT_GRACE: Duration = Duration::from_secs(5);
-/// How long a verb that serves may take: calls finish for 10 s, then connections are closed.
-pub const SERVER_GRACE: Duration = Duration::from_secs(13);
 /// How long it may still take after the second signal.
 const LAST_GRACE: Duration = Duration::from_millis(500);
 
@@ -46,7 +41,7 @@ impl StopSignals {
     pub fn new(grace: Duration) -> Result<Self, Error> {
         let (sender, received) = mpsc::unbounded_channel();
         listen(move |count, stop| {
-            // A verb that listens no more is about to end.
+            // A verb that no longer receives is about to end.
             let _ = sender.send(stop);
             match count {
                 1 => drop(thread::spawn(move || end(stop, grace))),
@@ -56,12 +51,26 @@ impl StopSignals {
         Ok(Self { received })
     }
 
-    /// Waits for the next one and says which.
+    /// Waits for the next signal, and returns it as the error that a verb ends with.
     pub async fn next(&mut self) -> Error {
         match self.received.recv().await {
             Some(stop) => stop.error(),
             // The thread that sends never ends before the process.
             None => std::future::pending().await,
+        }
+    }
+
+    /// Runs `work` until it ends or a signal comes.
+    ///
+    /// # Errors
+    /// What the work failed with, or the signal.
+    pub async fn or<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            ended = work => ended,
+            stopped = self.next() => Err(stopped),
         }
     }
 
@@ -75,10 +84,7 @@ impl StopSignals {
         work: impl Future<Output = Result<T, Error>>,
         close: impl AsyncFnOnce(&Result<T, Error>),
     ) -> Result<T, Error> {
-        let ended = tokio::select! {
-            ended = work => ended,
-            stopped = self.next() => Err(stopped),
-        };
+        let ended = self.or(work).await;
         tokio::select! {
             () = close(&ended) => ended,
             stopped = self.next() => Err(stopped),
@@ -123,7 +129,7 @@ fn listen(mut on_signal: impl FnMut(usize, Stop) + Send + 'static) -> Result<(),
     Ok(())
 }
 
-/// Whether this program was started with SIGHUP ignored, as `nohup` does. Only Linux tells.
+/// Whether this program was started with SIGHUP ignored, as `nohup` does. Known on Linux only.
 #[cfg(unix)]
 fn ignores_hang_up() -> bool {
     let status = std::fs::read_to_string("/proc/self/status");

@@ -8,8 +8,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::args::{self, SecretSource};
-use super::signals::{CLIENT_GRACE, StopSignals};
-use super::{block_on, clock};
+use super::signals::StopSignals;
+use super::{clock, frame};
 use crate::auth::{
     self, Algorithm, Claims, Created, KeySetPlace, KeySize, KeySource, Policy, SigningKey,
     Verifier, VerifyingKey,
@@ -336,11 +336,12 @@ impl Verification {
 
 pub fn token(args: TokenArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
     match args.command {
-        None => mint(args.mint, ui),
-        Some(TokenCommand::Keygen(args)) => keygen(args, ui),
-        Some(TokenCommand::PublicKey(args)) => public_key(&args, ui),
-        Some(TokenCommand::Inspect(args)) => inspect(args, ui),
-        Some(TokenCommand::Verify(args)) => verify(args, ui),
+        None => frame::local(ui, |ui| mint(args.mint, ui)),
+        Some(TokenCommand::Keygen(args)) => frame::local(ui, |ui| keygen(args, ui)),
+        Some(TokenCommand::PublicKey(args)) => frame::local(ui, |ui| public_key(&args, ui)),
+        Some(TokenCommand::Inspect(args)) => frame::local(ui, |ui| inspect(args, ui)),
+        // It may have to fetch a key set.
+        Some(TokenCommand::Verify(args)) => frame::client(ui, |ui| read_verify(args, ui), verify),
     }
 }
 
@@ -398,26 +399,22 @@ fn inspect(args: InspectArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
     Ok(ExitStatus::Done)
 }
 
-fn verify(mut args: VerifyArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
-    // Before there is a runtime, whose signal handlers would wait while files are read.
-    let token = args.token.take().unwrap_or(SecretSource::Stdin);
+fn read_verify(args: VerifyArgs, ui: &mut Ui) -> Result<(Verification, Secret), Error> {
+    let token = args.token.unwrap_or(SecretSource::Stdin);
     let token = token.read("the token")?;
-    let verification = args.verifier.read(ui)?;
-    let runtime = tokio::runtime::Builder::new_current_thread();
-    block_on(runtime, verify_with(verification, &token, ui))
+    Ok((args.verifier.read(ui)?, token))
 }
 
-async fn verify_with(
-    verification: Verification,
-    token: &Secret,
+async fn verify(
+    (verification, token): (Verification, Secret),
+    mut signals: StopSignals,
     ui: &mut Ui,
 ) -> Result<ExitStatus, Error> {
-    let signals = StopSignals::new(CLIENT_GRACE)?;
     let verifying = async {
         let verifier = verification.verifier().await?;
         Ok(verifier.verify(token.expose(), SystemTime::now()).await?)
     };
-    let verified = signals.until_stopped(verifying, async |_| {}).await?;
+    let verified = signals.or(verifying).await?;
     let subject = verified.subject.as_deref().unwrap_or("nobody");
     ui.print(&format!(
         "valid: for {subject}, expires {}",

@@ -10,7 +10,7 @@ use super::args;
 use super::arguments::{self, Arguments};
 use super::attachments;
 use super::servers::McpServerArgs;
-use super::signals::{CLIENT_GRACE, StopSignals};
+use super::signals::StopSignals;
 use crate::connector::{self, Server};
 use crate::error::Error;
 use crate::exit::ExitStatus;
@@ -143,13 +143,12 @@ pub fn read(args: ToolsArgs, ui: &mut Ui) -> Result<Task, Error> {
 }
 
 /// Does it, and prints what came of it.
-pub async fn tools(task: Task, ui: &mut Ui) -> Result<ExitStatus, Error> {
+pub async fn tools(task: Task, signals: StopSignals, ui: &mut Ui) -> Result<ExitStatus, Error> {
     let mut options = PoolOptions::default();
     if let Prepared::Call(call) = &task.verb {
         options.call_timeout = call.timeout;
     }
     let clients = ClientPool::new(options);
-    let signals = StopSignals::new(CLIENT_GRACE)?;
     let close = async |ended: &Result<ExitStatus, Error>| {
         if ended.as_ref().is_err_and(Error::is_signal) {
             tokio::time::sleep(TIME_TO_CANCEL).await;

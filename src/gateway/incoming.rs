@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::extract::ws::Message;
 
 use crate::budget::{Exhausted, Held};
-use crate::http::Intake;
+use crate::http::ReadLimit;
 
 /// The most bytes that are read of a socket at once.
 pub const ONE_READ: u64 = 128 * 1024;
@@ -26,11 +26,11 @@ struct Count {
 }
 
 impl Incoming {
-    /// Counts what `intake` brings in. Once `held` can hold no more, nothing more is read.
-    pub fn new(held: Held, intake: &Intake) -> Self {
+    /// Counts what comes in under `read_limit`. Once `held` can hold no more, nothing more is read.
+    pub fn new(held: Held, read_limit: &ReadLimit) -> Self {
         let incoming = Self(Arc::new(Mutex::new(Count { bytes: 0, held })));
         let counted = incoming.clone();
-        intake.decide(move |bytes| counted.lock().add(bytes).is_ok());
+        read_limit.set(move |bytes| counted.lock().add(bytes).is_ok());
         incoming
     }
 

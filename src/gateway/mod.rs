@@ -7,6 +7,7 @@ mod key;
 mod live;
 mod load;
 mod models;
+mod options;
 mod refusal;
 mod request;
 mod runs;
@@ -14,15 +15,12 @@ mod socket;
 mod sse;
 mod stored;
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{get, post};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
-use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 
@@ -30,13 +28,10 @@ use load::Load;
 use runs::Runs;
 
 pub use key::ApiKey;
+pub use options::GatewayOptions;
 pub use refusal::refuse;
-pub use request::MAX_BODY;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// How long what goes on by itself may take to end.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// The Responses API of one engine. Cloning shares everything.
 #[derive(Clone)]
@@ -47,9 +42,10 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// What goes on by itself, such as a response in the background, ends when `stop` is cancelled.
-    pub fn new(engine: Engine, stop: CancellationToken) -> Self {
-        let load = Load::new(engine.budget().clone(), stop);
+    /// A gateway with these limits, which ends its background responses when `options.stop` is
+    /// cancelled.
+    pub fn new(engine: Engine, options: GatewayOptions) -> Self {
+        let load = Load::new(engine.budget().clone(), options);
         Self {
             engine,
             runs: Runs::new(load.clone()),
@@ -57,11 +53,13 @@ impl Gateway {
         }
     }
 
-    /// Waits for what goes on by itself, for 10 s, and ends the connections to MCP servers.
+    /// Waits for background responses and WebSockets, for [`GatewayOptions::shutdown_grace`], and closes
+    /// the connections to MCP servers.
     pub async fn close(&self) {
         self.load.tasks.close();
-        // What is not done then is cut off: the process ends.
-        let _ = tokio::time::timeout(GRACE, self.load.tasks.wait()).await;
+        // What is still running after that ends with the process.
+        let grace = self.load.options.shutdown_grace;
+        let _ = tokio::time::timeout(grace, self.load.tasks.wait()).await;
         self.engine.close().await;
     }
 }

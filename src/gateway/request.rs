@@ -11,11 +11,8 @@ use super::Gateway;
 use super::refusal::{Refusal, refuse};
 use crate::budget::{Held, parsed_size};
 use crate::engine::{Copies, heavy, no_memory};
-use crate::http::{closing, is_json, read_body_with_room};
+use crate::http::{closing, is_json, read_body_while};
 use crate::responses::{CreateResponse, Error};
-
-/// The most bytes of a request's body: images travel in it.
-pub const MAX_BODY: u64 = 16 * 1024 * 1024;
 
 /// The request in a body, and what it holds until it is answered.
 pub async fn read(request: Request, gateway: &Gateway) -> Result<(CreateResponse, Held), Response> {
@@ -27,14 +24,14 @@ pub async fn read(request: Request, gateway: &Gateway) -> Result<(CreateResponse
     let refused = |error: Error| Refusal::from(error).into_response();
     let mut held = gateway.load.budget.empty();
     let mut exhausted = None;
-    let is_room = |bytes| match held.grow(bytes) {
+    let has_memory = |bytes| match held.grow(bytes) {
         Ok(()) => true,
         Err(error) => {
             exhausted = Some(error);
             false
         }
     };
-    let body = read_body_with_room(body, MAX_BODY, is_room).await;
+    let body = read_body_while(body, gateway.load.options.body, has_memory).await;
     let body = body.map_err(|why| match exhausted {
         Some(exhausted) => closing(refused(no_memory(exhausted))),
         None => closing(refuse(why.status(), &why.to_string())),

@@ -21,19 +21,16 @@ use tokio::time::Instant;
 use super::incoming::{Incoming, ONE_READ, is_out_of_memory};
 use super::load::full;
 use super::refusal::{Refusal, refuse, told};
-use super::request::{MAX_BODY, admit, understand};
+use super::request::{admit, understand};
 use super::{Gateway, live};
 use crate::budget::Held;
 use crate::engine::{Engine, heavy, no_memory};
-use crate::http::Intake;
+use crate::http::ReadLimit;
 use crate::responses::{CreateResponse, Error, Event};
 
 /// How many lanes a connection has at a time, and how many requests wait in each.
 const MOST_LANES: usize = 16;
 const MOST_WAITING: usize = 16;
-/// How often a client that says nothing is asked whether it is there, and how long it may say nothing.
-const PING_EVERY: Duration = Duration::from_secs(30);
-const SILENCE: Duration = Duration::from_secs(90);
 /// How long a good-bye may take.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// How long a frame may wait for a client that does not read it.
@@ -42,7 +39,7 @@ const SEND_DEADLINE: Duration = Duration::from_secs(30);
 /// `GET /v1/responses`, asking for a WebSocket.
 pub async fn socket(
     State(gateway): State<Gateway>,
-    Extension(intake): Extension<Intake>,
+    Extension(read_limit): Extension<ReadLimit>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let upgrade = match upgrade {
@@ -53,7 +50,8 @@ pub async fn socket(
         Ok(place) => place,
         Err(error) => return Refusal::from(error).into_response(),
     };
-    let most = usize::try_from(MAX_BODY).unwrap_or(usize::MAX);
+    let most = gateway.load.options.body.max_bytes;
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
     let tasks = gateway.load.tasks.clone();
     upgrade
         .max_message_size(most)
@@ -62,7 +60,7 @@ pub async fn socket(
         .on_upgrade(move |socket| {
             tasks.track_future(async move {
                 let _place = place;
-                let incoming = Incoming::new(gateway.load.budget.empty(), &intake);
+                let incoming = Incoming::new(gateway.load.budget.empty(), &read_limit);
                 Connection::new(socket, incoming, gateway).serve().await;
             })
         })
@@ -135,7 +133,8 @@ impl Connection {
     /// the gateway stops, and then what is under way is told to its end.
     async fn serve(mut self) {
         let stop = self.gateway.load.stop.clone();
-        let mut pings = tokio::time::interval(PING_EVERY);
+        let max_silence = self.gateway.load.options.max_silence;
+        let mut pings = tokio::time::interval(self.gateway.load.options.ping_interval);
         loop {
             let goes_on = tokio::select! {
                 received = self.socket.recv() => match received {
@@ -148,7 +147,7 @@ impl Connection {
                 },
                 Some(said) = self.said.next() => self.pass(said).await,
                 _ = pings.tick() => {
-                    self.heard.elapsed() < SILENCE
+                    self.heard.elapsed() < max_silence
                         && self.tell(Message::Ping(Vec::new().into())).await
                 }
                 () = stop.cancelled(), if self.lanes.is_empty() => false,

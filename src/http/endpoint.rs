@@ -1,8 +1,7 @@
-//! An MCP server at a path: Streamable HTTP, in both eras of the protocol.
+//! An MCP endpoint: reads a message within limits and hands it to the backend of the server.
 //!
-//! rmcp speaks the protocol. Around it stands what it leaves open: a body that is no message, a
-//! client that accepts anything, sessions that are too many or somebody else's, streams that
-//! outlive the server. In front of it stands [`super::in_place`], for speed.
+//! This is what all backends have in common. What answers, and in which form, is the backend's
+//! decision: [`super::rmcp_backend`] is one, for servers that are written with rmcp.
 
 use std::sync::Arc;
 
@@ -14,211 +13,215 @@ use futures::StreamExt;
 use http::header::{ACCEPT, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use rmcp::model::{CallToolRequestParams, ProtocolVersion};
-use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
-use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
-use rmcp::{ErrorData, ServerHandler};
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{self, last_refusal};
-use super::body::read_body;
-use super::guard::MAX_BODY;
-use super::headers::{PROTOCOL_VERSION, is_json};
-use super::in_place::InPlace;
-use super::message::{Message, what_is_wrong};
-use super::sessions::{CallerOf, Sessions};
-use super::watch::Asked;
+use super::access_log::MessageSummary;
+use super::body::{BodyLimits, read_body};
+use super::headers::is_json;
+use super::message::Message;
+use super::options::ServerOptions;
+use super::response::{self, last_refusal};
 use crate::budget::{Budget, Held, parsed_size};
 
 const BOTH_FORMS: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
 /// The most bytes that a message takes once it is parsed; arguments of a tool take far less.
-const MOST_PARSED: u64 = 1024 * 1024;
-/// The same for `initialize`, of which a session keeps what the client says of itself.
-const MOST_PARSED_OF_SESSION: u64 = 32 * 1024;
-/// The most bytes that the messages that are being answered take together once they are parsed.
+const MAX_PARSED: u64 = 1024 * 1024;
+/// The same for `initialize`, whose `clientInfo` and capabilities a session keeps.
+const MAX_PARSED_INITIALIZE: u64 = 32 * 1024;
+/// The most bytes that all messages that are being answered take together once they are parsed.
 const MEMORY: u64 = 64 * 1024 * 1024;
-/// How many times rmcp holds a message: it is read as one shape after the other.
+/// How many times a backend holds a message: rmcp reads it as one type after the other.
 const COPIES: u64 = 3;
-/// So many parsed bytes are not counted: as many as there are connections do no harm.
+/// Messages of up to so many parsed bytes are not counted: one for each connection fits in memory.
 const UNCOUNTED: u64 = 16 * 1024;
 
-/// How an MCP server is offered.
-#[derive(Debug, Clone, Default)]
-pub struct EndpointOptions {
-    /// The server sends nothing but its answers, and so can be asked without a channel back.
-    pub only_answers: bool,
-    /// Keep sessions for clients older than MCP 2026-07-28, each for the caller that this names.
-    pub sessions: Option<CallerOf>,
-    /// Cancelled when the server stops: whoever only listens need not be waited for.
-    pub stop: CancellationToken,
+/// A request to an MCP endpoint.
+#[derive(Debug)]
+pub enum Received {
+    /// A POST with a JSON-RPC message, which was read within the limits of the endpoint.
+    Message(Parts, Message),
+    /// Any other request, such as a GET that opens a stream. Its body was not read.
+    Other(Request),
 }
 
-/// An MCP server as the handler of all methods of a route.
+/// The handler of all methods of a route, which passes what it received to `backend`.
 ///
-/// `Host` and `Origin` are not its business but the [`super::Guard`]'s.
-pub fn endpoint<H: ServerHandler + Clone>(handler: H, options: EndpointOptions) -> MethodRouter {
-    let endpoint = Arc::new(Endpoint::new(handler, options));
+/// It does not check `Host` and `Origin`; the [`super::HostPolicy`] does.
+pub fn endpoint<B, F>(backend: B, options: &ServerOptions) -> MethodRouter
+where
+    B: Fn(Received) -> F + Send + Sync + 'static,
+    F: Future<Output = Response> + Send,
+{
+    let endpoint = Arc::new(Endpoint {
+        backend,
+        body: options.body,
+        stop: options.stop.clone(),
+        budget: Budget::new(MEMORY),
+    });
     any(move |request: Request| {
         let endpoint = Arc::clone(&endpoint);
         async move { endpoint.answer(request).await }
     })
 }
 
-struct Endpoint<H: ServerHandler> {
-    in_place: Option<InPlace<H>>,
-    service: Service<H>,
+struct Endpoint<B> {
+    backend: B,
+    body: BodyLimits,
     stop: CancellationToken,
     budget: Budget,
 }
 
-enum Service<H> {
-    Stateless(StreamableHttpService<H, NeverSessionManager>),
-    WithSessions(Sessions<H>),
-}
-
-impl<H: ServerHandler + Clone> Endpoint<H> {
-    fn new(handler: H, options: EndpointOptions) -> Self {
-        let keeps_sessions = options.sessions.is_some();
-        let config = StreamableHttpServerConfig::default()
-            .disable_allowed_hosts()
-            .with_legacy_session_mode(keeps_sessions)
-            // Who only answers has nothing to stream.
-            .with_json_response(!keeps_sessions || options.only_answers);
-        let in_place = options
-            .only_answers
-            .then(|| InPlace::new(handler.clone(), !keeps_sessions));
-        let factory = move || Ok(handler.clone());
-        let service = match options.sessions {
-            Some(caller_of) => Service::WithSessions(Sessions::new(factory, config, caller_of)),
-            None => {
-                let sessions = Arc::new(NeverSessionManager::default());
-                Service::Stateless(StreamableHttpService::new(factory, sessions, config))
-            }
-        };
-        Self {
-            in_place,
-            service,
-            stop: options.stop,
-            budget: Budget::new(MEMORY),
-        }
-    }
-
-    async fn answer(&self, mut request: Request) -> Response {
-        if accepts_anything(request.headers()) {
-            request.headers_mut().insert(ACCEPT, BOTH_FORMS);
-        }
-        if request.method() == Method::GET {
-            // A client may listen for as long as it likes; the server need not wait for it.
-            let answer = self.pass(request, None).await;
-            let stop = self.stop.clone().cancelled_owned();
-            return answer.map(|body| Body::from_stream(body.into_data_stream().take_until(stop)));
-        }
-        if request.method() != Method::POST || !is_json(request.headers()) {
-            return self.pass(request, None).await;
-        }
-        let (head, body) = request.into_parts();
-        let body = match read_body(body, MAX_BODY).await {
-            Ok(body) => body,
-            Err(why) => return last_refusal(why.status(), &why.to_string()),
-        };
-        let message = match Message::read(&body) {
-            Ok(message) => message,
-            Err((status, error)) => return answer::error(status, None, error),
-        };
-        // Until here, nothing of it was copied.
-        let _held = match self.hold(&body) {
-            Ok(held) => held,
+impl<B, F> Endpoint<B>
+where
+    B: Fn(Received) -> F,
+    F: Future<Output = Response>,
+{
+    async fn answer(&self, request: Request) -> Response {
+        let is_stream = request.method() == Method::GET;
+        let (received, _held) = match self.receive(request).await {
+            Ok(received) => received,
             Err(refusal) => return *refusal,
         };
-        if message.asks_for("initialize") && parsed_size(&body) > MOST_PARSED_OF_SESSION {
-            return too_many_values();
-        }
-        let asked = Asked::of(&message, &head.extensions);
-        let quick = self.in_place.as_ref();
-        let mut answer = match quick.and_then(|it| it.take(&head, &message)) {
-            Some(answer) => answer.await,
-            None => self.ask_rmcp(head, &body, &message).await,
+        let summary = match &received {
+            Received::Message(head, message) => MessageSummary::for_log(message, &head.extensions),
+            Received::Other(_) => None,
         };
-        if let Some(asked) = asked {
-            answer.extensions_mut().insert(asked);
+        let mut answer = (self.backend)(received).await;
+        if let Some(summary) = summary {
+            answer.extensions_mut().insert(summary);
+        }
+        if is_stream {
+            // A client may listen for as long as it likes; a shutdown does not wait for it.
+            let stop = self.stop.clone().cancelled_owned();
+            return answer.map(|body| Body::from_stream(body.into_data_stream().take_until(stop)));
         }
         answer
     }
 
-    /// What a message takes of the memory for all of them: a short text can hold many small values.
-    fn hold(&self, body: &[u8]) -> Result<Held, Box<Response>> {
-        let size = parsed_size(body);
-        if size > MOST_PARSED {
-            return Err(Box::new(too_many_values()));
+    /// What the backend gets, and the memory that it holds; or why the request is rejected.
+    async fn receive(
+        &self,
+        mut request: Request,
+    ) -> Result<(Received, Option<Held>), Box<Response>> {
+        if accepts_anything(request.headers()) {
+            request.headers_mut().insert(ACCEPT, BOTH_FORMS);
+        }
+        if request.method() != Method::POST || !is_json(request.headers()) {
+            return Ok((Received::Other(request), None));
+        }
+        let (head, body) = request.into_parts();
+        let body = read_body(body, self.body).await;
+        let body = body.map_err(|why| Box::new(last_refusal(why.status(), &why.to_string())))?;
+        let (message, held) = self.admit(body)?;
+        Ok((Received::Message(head, message), Some(held)))
+    }
+
+    /// The message in a body, and the memory that it holds until it is answered: a short text can
+    /// have many small values.
+    fn admit(&self, body: Bytes) -> Result<(Message, Held), Box<Response>> {
+        let message = Message::read(body)
+            .map_err(|(status, error)| Box::new(response::error(status, None, error)))?;
+        let size = parsed_size(&message.body);
+        if size > MAX_PARSED || (message.asks_for("initialize") && size > MAX_PARSED_INITIALIZE) {
+            let message = "the message has too many values";
+            return Err(Box::new(response::refusal(
+                StatusCode::BAD_REQUEST,
+                message,
+            )));
         }
         let counted = if size > UNCOUNTED { size * COPIES } else { 0 };
-        self.budget.hold(counted).map_err(|_| {
+        let held = self.budget.hold(counted).map_err(|_| {
             let message = "Too many large messages are being answered.";
-            let mut refusal = answer::refusal(StatusCode::SERVICE_UNAVAILABLE, message);
+            let mut refusal = response::refusal(StatusCode::SERVICE_UNAVAILABLE, message);
             let seconds = HeaderValue::from_static("2");
             refusal.headers_mut().insert(RETRY_AFTER, seconds);
             Box::new(refusal)
-        })
-    }
-
-    /// The answer of rmcp, where that is one of MCP's.
-    async fn ask_rmcp(&self, head: Parts, body: &Bytes, message: &Message<'_>) -> Response {
-        // To rmcp, a method with parameters that it cannot have is no method at all.
-        let is_readable = !message.has_params() || message.params::<Value>().is_some();
-        if message.asks_for("tools/call")
-            && is_readable
-            && message.params::<CallToolRequestParams>().is_none()
-        {
-            let words = "tools/call takes a `name`, and `arguments` that are an object";
-            let error = ErrorData::invalid_params(words, None);
-            return answer::error(StatusCode::OK, message.request_id(), error);
-        }
-        let unknown = unknown_version(&head.headers);
-        let request = Request::from_parts(head, Body::from(body.clone()));
-        let answer = self.pass(request, Some(message)).await;
-        let is_text = !is_json(answer.headers());
-        match (answer.status(), unknown) {
-            // And what is no message is of the wrong media type.
-            (StatusCode::UNSUPPORTED_MEDIA_TYPE, _) => {
-                let error = what_is_wrong(body);
-                answer::error(StatusCode::BAD_REQUEST, message.request_id(), error)
-            }
-            (StatusCode::BAD_REQUEST, Some(version)) if is_text => {
-                let known = ProtocolVersion::KNOWN_VERSIONS;
-                let error = ErrorData::unsupported_protocol_version(version, known);
-                answer::error(StatusCode::BAD_REQUEST, message.request_id(), error)
-            }
-            _ => answer,
-        }
-    }
-
-    async fn pass(&self, request: Request, message: Option<&Message<'_>>) -> Response {
-        match &self.service {
-            Service::Stateless(service) => service.handle(request).await.map(Body::new),
-            Service::WithSessions(sessions) => sessions.answer(request, message).await,
-        }
+        })?;
+        Ok((message, held))
     }
 }
 
-fn too_many_values() -> Response {
-    answer::refusal(StatusCode::BAD_REQUEST, "the message has too many values")
-}
-
-/// The version of the protocol that the headers name, if it is none that is known.
-fn unknown_version(headers: &HeaderMap) -> Option<ProtocolVersion> {
-    let said = headers.get(PROTOCOL_VERSION)?.to_str().ok()?;
-    let mut known = ProtocolVersion::KNOWN_VERSIONS.iter();
-    let is_unknown = known.all(|version| version.as_str() != said);
-    is_unknown.then(|| serde_json::from_value(said.into()).ok())?
-}
-
-/// curl sends `*/*`, others send it among other forms, and who sends nothing means it as well
-/// (RFC 9110 section 12.5.1).
+/// Whether any media type is accepted: curl sends `*/*`, others list it among other types, and no
+/// `Accept` header means the same (RFC 9110 section 12.5.1).
 fn accepts_anything(headers: &HeaderMap) -> bool {
     let mut accepted = headers.get_all(ACCEPT).iter().peekable();
     let is_anything = |it: &str| it.split(';').next().unwrap_or_default().trim() == "*/*";
     accepted.peek().is_none()
         || accepted.any(|it| it.to_str().is_ok_and(|it| it.split(',').any(is_anything)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::response::IntoResponse;
+    use futures::stream;
+    use http::header::CONTENT_TYPE;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    /// A backend that repeats the message it received, or says that there was none.
+    async fn echo(received: Received) -> Response {
+        match received {
+            Received::Message(_, message) => message.body.into_response(),
+            Received::Other(request) => request.method().to_string().into_response(),
+        }
+    }
+
+    async fn answer(options: &ServerOptions, method: Method, body: Body) -> (u16, String) {
+        let router = super::super::at("/mcp", endpoint(echo, options));
+        let request = http::Request::builder().method(method).uri("/mcp");
+        let request = request.header(CONTENT_TYPE, "application/json");
+        let answer = router.oneshot(request.body(body).unwrap()).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await;
+        (status, String::from_utf8(body.unwrap().into()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn any_backend_gets_the_message_as_it_was_sent() {
+        let options = ServerOptions::default();
+        let call = r#"{"jsonrpc":"2.0", "id":"é", "method":"x", "params":{"a":1}, "more":true}"#;
+        let answered = answer(&options, Method::POST, Body::from(call)).await;
+        assert_eq!(answered, (200, call.to_owned()));
+        let answered = answer(&options, Method::DELETE, Body::empty()).await;
+        assert_eq!(answered, (200, "DELETE".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn the_limits_of_a_body_are_those_of_the_options() {
+        let options = ServerOptions {
+            body: BodyLimits {
+                max_bytes: 100,
+                timeout: Duration::from_millis(20),
+            },
+            ..ServerOptions::default()
+        };
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"{}"}}"#,
+            "x".repeat(100)
+        );
+        let (status, _) = answer(&options, Method::POST, Body::from(body)).await;
+        assert_eq!(status, 413);
+        let stalled = stream::pending::<Result<Bytes, std::io::Error>>();
+        let (status, _) = answer(&options, Method::POST, Body::from_stream(stalled)).await;
+        assert_eq!(status, 408);
+    }
+
+    #[tokio::test]
+    async fn a_listening_client_is_let_go_when_the_server_stops() {
+        let options = ServerOptions::default();
+        let listen = async |_: Received| {
+            let endless = stream::pending::<Result<Bytes, std::io::Error>>();
+            Body::from_stream(endless).into_response()
+        };
+        let router = super::super::at("/mcp", endpoint(listen, &options));
+        let request = Request::get("/mcp").body(Body::empty()).unwrap();
+        let answer = router.oneshot(request).await.unwrap();
+        options.stop.cancel();
+        let body = axum::body::to_bytes(answer.into_body(), 10).await.unwrap();
+        assert!(body.is_empty());
+    }
 }

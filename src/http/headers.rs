@@ -1,4 +1,4 @@
-//! Headers that decide something: read once, and not twice.
+//! Headers that decide something, which a request must not have twice.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// MCP, transports, protocol version header.
 pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
-/// The header, or that there is none. Two of them are an error: others may have read the other one.
+/// The header, if there is one. Duplicates are an error: a proxy may have read the other one.
 pub(crate) fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&HeaderValue>, ()> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -15,7 +15,7 @@ pub(crate) fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&Heade
     }
 }
 
-/// Whether the body is said to be JSON.
+/// Whether the `Content-Type` is JSON.
 pub fn is_json(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
     let essence = content_type.and_then(|it| it.split(';').next());

@@ -1,9 +1,9 @@
-//! A connection that is not closed while its client still writes.
+//! A lingering close: a connection is read on, within limits, while its client still writes.
 //!
-//! A server that closes a connection with data unread resets it, and the client may lose the answer:
-//! Node sees EPIPE in place of a 401. So a request that was answered before its body was read is
-//! read on after the answer, within bounds (RFC 9112 section 9.6). A client that waits for
-//! `100 Continue` never gets one, and sends nothing.
+//! Closing a connection with unread data resets it, and the client may lose the answer: Node reports
+//! EPIPE instead of a 401. If a request was answered before its body was read, the rest of the body
+//! is therefore read after the answer (RFC 9112 section 9.6). A client that waits for `100 Continue`
+//! never gets one, and sends nothing.
 
 use std::io;
 use std::pin::Pin;
@@ -18,45 +18,44 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::intake::Intake;
+use super::read_limit::ReadLimit;
 
-/// How much is read of what a client still sends.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// In bytes.
-    pub most: usize,
+/// How much is read of what a client still sends, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LingerLimits {
+    pub max_bytes: usize,
     /// How long the client may send nothing.
-    pub silence: Duration,
-    /// How long it may take altogether.
-    pub deadline: Duration,
+    pub idle: Duration,
+    /// How long all of it may take.
+    pub total: Duration,
 }
 
-impl Default for Bounds {
-    /// Twice the largest body that any of our servers accepts.
+impl Default for LingerLimits {
+    /// 32 MiB, which is twice the largest body that any of our servers accepts; 1 and 5 seconds.
     fn default() -> Self {
         Self {
-            most: 32 * 1024 * 1024,
-            silence: Duration::from_secs(1),
-            deadline: Duration::from_secs(5),
+            max_bytes: 32 * 1024 * 1024,
+            idle: Duration::from_secs(1),
+            total: Duration::from_secs(5),
         }
     }
 }
 
-/// Whether the body of the last request has not been read to its end. Cloning shares the answer.
+/// Whether the body of the last request has not been read to its end. Cloning shares the state.
 #[derive(Debug, Clone, Default)]
 pub struct Unread(Arc<AtomicBool>);
 
 impl Unread {
-    /// For a connection of which nothing is read.
+    /// For a connection whose request is not read at all.
     pub fn all() -> Self {
         Self(Arc::new(AtomicBool::new(true)))
     }
 
-    /// Notes how far the body of `request` is read.
-    pub fn watch(&self, request: Request<Incoming>) -> Request<Watched> {
+    /// Tracks whether the body of `request` is read to its end.
+    pub fn track(&self, request: Request<Incoming>) -> Request<TrackedBody> {
         self.note(request.body());
         let unread = self.clone();
-        request.map(|body| Watched { body, unread })
+        request.map(|body| TrackedBody { body, unread })
     }
 
     fn note(&self, body: &Incoming) {
@@ -68,13 +67,13 @@ impl Unread {
     }
 }
 
-/// The body of a request.
-pub struct Watched {
+/// The body of a request, which updates [`Unread`].
+pub struct TrackedBody {
     body: Incoming,
     unread: Unread,
 }
 
-impl Body for Watched {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -99,29 +98,29 @@ impl Body for Watched {
     }
 }
 
-/// A stream that, when it is shut down, first reads what its peer still sends; and that brings in no
-/// more than its [`Intake`] allows.
+/// A stream that reads what its peer still sends when it is shut down, and that reads no more than its
+/// [`ReadLimit`] allows.
 pub struct Lingering<S> {
     stream: S,
-    intake: Intake,
+    read_limit: ReadLimit,
     unread: Unread,
-    bounds: Bounds,
+    limits: LingerLimits,
     draining: Option<Draining>,
 }
 
 struct Draining {
     left: usize,
     end: Instant,
-    silence: Pin<Box<Sleep>>,
+    idle: Pin<Box<Sleep>>,
 }
 
 impl<S> Lingering<S> {
-    pub fn new(stream: S, intake: Intake, unread: Unread, bounds: Bounds) -> Self {
+    pub fn new(stream: S, read_limit: ReadLimit, unread: Unread, limits: LingerLimits) -> Self {
         Self {
             stream,
-            intake,
+            read_limit,
             unread,
-            bounds,
+            limits,
             draining: None,
         }
     }
@@ -129,29 +128,29 @@ impl<S> Lingering<S> {
 
 impl<S: AsyncRead + Unpin> Lingering<S> {
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Bounds {
-            most,
-            silence,
-            deadline,
-        } = self.bounds;
+        let LingerLimits {
+            max_bytes,
+            idle,
+            total,
+        } = self.limits;
         let draining = self.draining.get_or_insert_with(|| Draining {
-            left: most,
-            end: Instant::now() + deadline,
-            silence: Box::pin(tokio::time::sleep(silence)),
+            left: max_bytes,
+            end: Instant::now() + total,
+            idle: Box::pin(tokio::time::sleep(idle)),
         });
         let mut scrap = [0; 16 * 1024];
         loop {
             let mut scrap = ReadBuf::new(&mut scrap);
             match Pin::new(&mut self.stream).poll_read(context, &mut scrap) {
-                Poll::Pending => return draining.silence.as_mut().poll(context),
+                Poll::Pending => return draining.idle.as_mut().poll(context),
                 Poll::Ready(read) => {
                     let count = scrap.filled().len();
                     if read.is_err() || count == 0 || count >= draining.left {
                         return Poll::Ready(());
                     }
                     draining.left -= count;
-                    let next = draining.end.min(Instant::now() + silence);
-                    draining.silence.as_mut().reset(next);
+                    let next = draining.end.min(Instant::now() + idle);
+                    draining.idle.as_mut().reset(next);
                 }
             }
         }
@@ -166,7 +165,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        Poll::Ready(self.intake.take(buffer.filled().len() - before))
+        Poll::Ready(self.read_limit.admit(buffer.filled().len() - before))
     }
 }
 
@@ -195,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// Tells the peer that nothing more comes, then reads on.
+    /// Ends the writing side, then reads on.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.draining.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
@@ -213,15 +212,15 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds {
-        most: 100_000,
-        silence: Duration::from_millis(50),
-        deadline: Duration::from_millis(200),
+    const LIMITS: LingerLimits = LingerLimits {
+        max_bytes: 100_000,
+        idle: Duration::from_millis(50),
+        total: Duration::from_millis(200),
     };
 
     fn lingering(unread: Unread) -> (Lingering<DuplexStream>, DuplexStream) {
         let (ours, client) = duplex(1000);
-        let ours = Lingering::new(ours, Intake::default(), unread, BOUNDS);
+        let ours = Lingering::new(ours, ReadLimit::default(), unread, LIMITS);
         (ours, client)
     }
 
@@ -245,23 +244,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_is_read_within_bounds_only() {
-        // It sends nothing, without leaving.
+    async fn a_client_is_read_within_limits_only() {
+        // It sends nothing and stays connected.
         let (mut ours, _client) = lingering(Unread::all());
         let began = Instant::now();
         ours.shutdown().await.unwrap();
-        assert!(began.elapsed() >= BOUNDS.silence && began.elapsed() < BOUNDS.deadline);
+        assert!(began.elapsed() >= LIMITS.idle && began.elapsed() < LIMITS.total);
 
         // It sends for ever, slowly.
         let (mut ours, mut client) = lingering(Unread::all());
         let dripping = tokio::spawn(async move {
             while client.write_all(&[0]).await.is_ok() {
-                tokio::time::sleep(BOUNDS.silence / 5).await;
+                tokio::time::sleep(LIMITS.idle / 5).await;
             }
         });
         let began = Instant::now();
         ours.shutdown().await.unwrap();
-        assert!(began.elapsed() >= BOUNDS.deadline);
+        assert!(began.elapsed() >= LIMITS.total);
         drop(ours);
         dripping.await.unwrap();
 
@@ -276,6 +275,6 @@ mod tests {
         let (mut ours, _client) = lingering(Unread::default());
         let began = Instant::now();
         ours.shutdown().await.unwrap();
-        assert!(began.elapsed() < BOUNDS.silence);
+        assert!(began.elapsed() < LIMITS.idle);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use axum::body::Bytes;
 use http::StatusCode;
 use rmcp::ErrorData;
 use rmcp::model::RequestId;
@@ -9,16 +10,26 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-/// A message of a client: a request has an id, a notification has none. What it asks for is left
-/// as it came.
-#[derive(Debug, Deserialize)]
-pub struct Message<'a> {
+/// A message of a client: a request has an id, a notification has none. Its id and its parameters
+/// are slices of the body, which are parsed when somebody asks for them. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Message {
+    pub body: Bytes,
+    pub method: Option<String>,
+    is_request: bool,
+    id: Option<Bytes>,
+    params: Option<Bytes>,
+}
+
+/// The members of a message.
+#[derive(Deserialize)]
+struct Members<'a> {
     #[serde(borrow)]
     jsonrpc: Option<Cow<'a, str>>,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub method: Option<Cow<'a, str>>,
+    method: Option<Cow<'a, str>>,
     #[serde(borrow)]
     params: Option<&'a RawValue>,
     /// Those of a response; a request has neither.
@@ -26,10 +37,10 @@ pub struct Message<'a> {
     error: Option<IgnoredAny>,
 }
 
-/// Who sends a message and what for, as far as it says.
+/// What the parameters of a message say about its client and the called tool.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Told {
+pub struct Described {
     pub name: Option<String>,
     #[serde(rename = "clientInfo")]
     client: Option<Implementation>,
@@ -51,31 +62,49 @@ struct Implementation {
     version: String,
 }
 
-impl<'a> Message<'a> {
-    /// Reads a body. A body that is none is HTTP 400 with the error of JSON-RPC 2.0 section 5.1.
-    pub fn read(body: &'a [u8]) -> Result<Self, (StatusCode, ErrorData)> {
-        let refused = || (StatusCode::BAD_REQUEST, what_is_wrong(body));
+impl Message {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// HTTP 400 with the error of JSON-RPC 2.0 section 5.1 if the body is not a message.
+    pub fn read(body: Bytes) -> Result<Self, (StatusCode, ErrorData)> {
         // Serde would read an array as the fields in their order.
-        if first_byte(body) != Some(b'{') {
-            return Err(refused());
-        }
-        serde_json::from_slice(body).map_err(|_| refused())
+        let members = match first_byte(&body) {
+            Some(b'{') => serde_json::from_slice::<Members>(&body).ok(),
+            _ => None,
+        };
+        let Some(members) = members else {
+            return Err((StatusCode::BAD_REQUEST, why_no_message(&body)));
+        };
+        let slice = |json: &RawValue| body.slice_ref(json.get().as_bytes());
+        let is_response = members.result.is_some() || members.error.is_some();
+        let is_request =
+            members.jsonrpc.as_deref() == Some("2.0") && members.id.is_some() && !is_response;
+        let id = members.id.map(slice);
+        let params = members.params.map(slice);
+        let method = members.method.map(Cow::into_owned);
+        Ok(Self {
+            body,
+            method,
+            is_request,
+            id,
+            params,
+        })
     }
 
-    /// Whether this asks for something, and is of JSON-RPC 2.0.
+    /// Whether this is a request of JSON-RPC 2.0.
     pub fn is_request(&self) -> bool {
-        let is_response = self.result.is_some() || self.error.is_some();
-        self.jsonrpc.as_deref() == Some("2.0") && self.id.is_some() && !is_response
+        self.is_request
     }
 
-    /// Whether the method is this one.
+    /// Whether this is a request of that method.
     pub fn asks_for(&self, method: &str) -> bool {
-        self.is_request() && self.method.as_deref() == Some(method)
+        self.is_request && self.method.as_deref() == Some(method)
     }
 
-    /// The id, if it is one.
+    /// The id, if it is a valid one.
     pub fn request_id(&self) -> Option<RequestId> {
-        serde_json::from_str(self.id?.get()).ok()
+        serde_json::from_slice(self.id.as_deref()?).ok()
     }
 
     /// Whether there are parameters.
@@ -83,18 +112,18 @@ impl<'a> Message<'a> {
         self.params.is_some()
     }
 
-    /// The parameters, if they are these.
-    pub fn params<T: Deserialize<'a>>(&self) -> Option<T> {
-        serde_json::from_str(self.params?.get()).ok()
+    /// The parameters, if they are of that type.
+    pub fn params<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
+        serde_json::from_slice(self.params.as_deref()?).ok()
     }
 
-    /// What the parameters say of the client and of what is called.
-    pub fn told(&self) -> Told {
+    /// What the parameters say about the client and the called tool.
+    pub fn described(&self) -> Described {
         self.params().unwrap_or_default()
     }
 }
 
-impl Told {
+impl Described {
     /// The client's name and version.
     pub fn client(self) -> Option<String> {
         let client = self.client.or(self.meta.client)?;
@@ -103,7 +132,7 @@ impl Told {
 }
 
 /// Why a body is not a message that can be answered.
-pub fn what_is_wrong(body: &[u8]) -> ErrorData {
+pub fn why_no_message(body: &[u8]) -> ErrorData {
     let text = std::str::from_utf8(body).unwrap_or_default();
     if serde_json::from_str::<IgnoredAny>(text).is_err() {
         return ErrorData::parse_error("the body is not JSON", None);
@@ -126,10 +155,12 @@ mod tests {
     use super::*;
 
     fn code(body: &[u8]) -> Option<i32> {
-        Message::read(body).err().map(|(status, error)| {
-            assert_eq!(status, StatusCode::BAD_REQUEST);
-            error.code.0
-        })
+        Message::read(Bytes::copy_from_slice(body))
+            .err()
+            .map(|(status, error)| {
+                assert_eq!(status, StatusCode::BAD_REQUEST);
+                error.code.0
+            })
     }
 
     #[test]
@@ -160,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_told_of_in_both_eras() {
+    fn the_client_is_named_in_both_eras() {
         for params in [
             r#"{"clientInfo":{"name":"a","version":"1"}}"#,
             r#"{"name":"roll","_meta":{"io.modelcontextprotocol/clientInfo":{"name":"a","version":"1"}}}"#,
         ] {
             let body = format!(r#"{{"method":"x","params":{params}}}"#);
-            let message = Message::read(body.as_bytes()).unwrap();
-            assert_eq!(message.told().client().as_deref(), Some("a 1"));
+            let message = Message::read(body.into()).unwrap();
+            assert_eq!(message.described().client().as_deref(), Some("a 1"));
         }
     }
 }

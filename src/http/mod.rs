@@ -1,33 +1,39 @@
-//! A server on HTTP: connections, who may speak to it, and MCP at a path of it.
+//! An HTTP server: connections, checks of their requests, and MCP endpoints.
 
-mod answer;
+mod access_log;
 mod body;
 mod endpoint;
-mod guard;
+mod fast_path;
 mod headers;
-mod in_place;
-mod intake;
+mod host_policy;
 mod linger;
 mod listener;
 mod message;
+mod options;
+mod read_limit;
+mod response;
+mod rmcp_backend;
 mod sessions;
-mod watch;
 
 use axum::Router;
 use axum::routing::{MethodRouter, get};
 
-pub use answer::{closing, json};
-pub use body::{Unreadable, read_body, read_body_with_room};
-pub use endpoint::{EndpointOptions, endpoint};
-pub use guard::{AllowedHost, AllowedOrigin, Guard, Refuse, Unusable};
+pub use access_log::{AccessLog, Exchange};
+pub use body::{BodyLimits, Unreadable, read_body, read_body_while};
+pub use endpoint::{Received, endpoint};
 pub use headers::is_json;
 pub(crate) use headers::one;
-pub use intake::Intake;
-pub use listener::{MOST_CONNECTIONS, serve, serve_up_to};
-pub use sessions::CallerOf;
-pub use watch::{Seen, Watcher};
+pub use host_policy::{AllowedHost, AllowedOrigin, HostPolicy, InvalidName, Refuse};
+pub use linger::LingerLimits;
+pub use listener::{accepted, serve};
+pub use message::Message;
+pub use options::ServerOptions;
+pub use read_limit::ReadLimit;
+pub use response::{closing, json};
+pub use rmcp_backend::rmcp_endpoint;
+pub use sessions::CallerFrom;
 
-/// `endpoint` at exactly `path` and `path/`, without a redirect. Nothing below it is answered.
+/// `endpoint` at exactly `path` and `path/`, without a redirect. Paths below it are not found.
 pub fn at(path: &str, endpoint: MethodRouter) -> Router {
     // Two routes, not a nested service: nesting would also answer below the path.
     let path = path.trim_end_matches('/');
@@ -38,7 +44,7 @@ pub fn at(path: &str, endpoint: MethodRouter) -> Router {
     }
 }
 
-/// `router`, and a word for those who watch whether the server lives.
+/// `router` with a health check at `/healthz`.
 pub fn with_health(router: Router) -> Router {
     router.route("/healthz", get(async || "ok\n"))
 }

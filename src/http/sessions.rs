@@ -1,5 +1,7 @@
-//! Sessions for clients older than MCP 2026-07-28: so many, each for the caller that opened it, and
-//! gone when nobody asks for them any more.
+//! Sessions for clients older than MCP 2026-07-28: how many there are, who owns each, and which of
+//! their requests are in flight.
+//!
+//! The backend makes the sessions and ends them. Here is what holds for those of any backend.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,105 +12,122 @@ use axum::response::Response;
 use futures::StreamExt;
 use http::header::RETRY_AFTER;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use rmcp::ServerHandler;
 use rmcp::model::RequestId;
-use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
-use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 
-use super::answer::refusal;
 use super::message::Message;
+use super::response::refusal;
 
 /// How many sessions there are at a time; each takes 50 kB. rmcp ends one after five minutes
 /// without a request.
-const MOST_SESSIONS: usize = 500;
-
+const MAX_SESSIONS: usize = 500;
 /// How many of them one caller may have, where callers are known.
-const MOST_OF_ONE: usize = 50;
+const MAX_PER_CALLER: usize = 50;
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
-/// Who sends a request, as a digest that whoever let it in left word of; nothing where anybody may
-/// call.
-pub type CallerOf = fn(&Extensions) -> Option<[u8; 32]>;
+/// Finds who sends a request in its extensions, where authentication put a digest of the caller;
+/// `None` for a server that is open to anyone.
+pub type CallerFrom = fn(&Extensions) -> Option<[u8; 32]>;
 
-/// An MCP server that keeps sessions.
-pub struct Sessions<H> {
-    service: StreamableHttpService<H, LocalSessionManager>,
-    sessions: Arc<LocalSessionManager>,
-    caller_of: CallerOf,
-    /// Whose the sessions are. A session that is being opened counts from before it is there.
+type Caller = Option<[u8; 32]>;
+
+/// The sessions of one backend.
+pub struct Sessions {
+    caller_from: CallerFrom,
     owners: Arc<Mutex<Owners>>,
-    /// The requests that are not answered yet, by their session and their id.
-    under_way: Arc<Mutex<HashSet<(String, RequestId)>>>,
+    /// The requests without a complete answer, by their session and their id.
+    in_flight: Arc<Mutex<HashSet<(String, RequestId)>>>,
 }
 
-impl<H: ServerHandler> Sessions<H> {
-    pub fn new(
-        factory: impl Fn() -> Result<H, std::io::Error> + Send + Sync + 'static,
-        config: StreamableHttpServerConfig,
-        caller_of: CallerOf,
-    ) -> Self {
-        let sessions = Arc::new(LocalSessionManager::default());
+#[derive(Default)]
+struct Owners {
+    /// The caller of each session, by the session's id.
+    by_session: HashMap<String, Caller>,
+    /// The callers whose sessions are being opened: they count as well.
+    opening: Vec<Caller>,
+}
+
+impl Sessions {
+    pub fn new(caller_from: CallerFrom) -> Self {
         Self {
-            service: StreamableHttpService::new(factory, Arc::clone(&sessions), config),
-            sessions,
-            caller_of,
+            caller_from,
             owners: Arc::default(),
-            under_way: Arc::default(),
+            in_flight: Arc::default(),
         }
     }
 
-    /// Passes a request on, if its session is its caller's. `message` is what its body says, where
-    /// it has one.
-    pub async fn answer(&self, request: Request, message: Option<&Message<'_>>) -> Response {
+    /// Passes a request to the backend's `handle`, if its session belongs to its caller. `message` is
+    /// the message in its body, if there is one; `open_ids` lists the sessions that the backend has.
+    pub async fn answer<H, O>(
+        &self,
+        request: Request,
+        message: Option<&Message>,
+        handle: impl FnOnce(Request) -> H,
+        open_ids: impl FnOnce() -> O,
+    ) -> Response
+    where
+        H: Future<Output = Response> + Send + 'static,
+        O: Future<Output = HashSet<String>>,
+    {
         let opens = message.is_some_and(|it| it.asks_for("initialize"));
-        let caller = (self.caller_of)(request.extensions());
+        let caller = (self.caller_from)(request.extensions());
         let id = session_id(request.headers()).map(str::to_owned);
         let ends = request.method() == Method::DELETE;
         match &id {
-            // A session of somebody else's is, to this caller, none at all.
-            Some(id) if lock(&self.owners).of_sessions.get(id) != Some(&caller) => {
+            // Callers cannot find out which sessions others have.
+            Some(id) if lock(&self.owners).by_session.get(id) != Some(&caller) => {
                 return refusal(StatusCode::NOT_FOUND, "there is no such session");
             }
             None if opens => {
-                return match self.permit(caller).await {
-                    Some(permit) => self.open(request, permit).await,
-                    None => busy(),
+                return match self.permit(caller, open_ids).await {
+                    Some(permit) => open(handle(request), permit).await,
+                    None => too_many(),
                 };
             }
             _ => {}
         }
-        let under_way = match (&id, message.and_then(Message::request_id)) {
+        let in_flight = match (&id, message.and_then(Message::request_id)) {
             (Some(session), Some(id)) => match self.begin(session, id) {
-                Some(under_way) => Some(under_way),
+                Some(in_flight) => Some(in_flight),
                 None => {
-                    let message = "a request of this session with the same id is under way";
+                    let message = "a request of this session with the same id is in flight";
                     return refusal(StatusCode::BAD_REQUEST, message);
                 }
             },
             _ => None,
         };
-        let answer = self.service.handle(request).await.map(Body::new);
-        let mut answer = answer.map(|body| ending(body, under_way));
+        let mut answer = handle(request).await.map(|body| until_end(body, in_flight));
         if let Some(id) = id.filter(|_| ends && answer.status() == StatusCode::ACCEPTED) {
-            lock(&self.owners).of_sessions.remove(&id);
-            // It is over, not about to be: the official client for Python takes nothing less.
+            lock(&self.owners).by_session.remove(&id);
+            // The session has ended already, and the official client for Python accepts only 204.
             *answer.status_mut() = StatusCode::NO_CONTENT;
         }
         answer
     }
 
-    /// A permit for another session, unless there are too many, of this caller or at all.
-    async fn permit(&self, caller: Caller) -> Option<Permit> {
-        let open = self.sessions.sessions.read().await;
+    /// A permit to open a session, unless there are too many, in total or of this caller.
+    async fn permit<O>(&self, caller: Caller, open_ids: impl FnOnce() -> O) -> Option<Permit>
+    where
+        O: Future<Output = HashSet<String>>,
+    {
+        if let Some(permit) = self.try_permit(caller) {
+            return Some(permit);
+        }
+        // Some may have expired. Those that are opened from here on are not among the known ones.
+        let known: HashSet<String> = lock(&self.owners).by_session.keys().cloned().collect();
+        let open = open_ids().await;
+        lock(&self.owners)
+            .by_session
+            .retain(|id, _| open.contains(id) || !known.contains(id));
+        self.try_permit(caller)
+    }
+
+    fn try_permit(&self, caller: Caller) -> Option<Permit> {
         let mut owners = lock(&self.owners);
-        owners
-            .of_sessions
-            .retain(|id, _| open.contains_key(id.as_str()));
-        let all = owners.of_sessions.values().chain(&owners.opening);
+        let all = owners.by_session.values().chain(&owners.opening);
         let own = all.filter(|it| **it == caller).count();
-        let is_full = open.len() + owners.opening.len() >= MOST_SESSIONS
-            || (caller.is_some() && own >= MOST_OF_ONE);
+        let is_full = owners.by_session.len() + owners.opening.len() >= MAX_SESSIONS
+            || (caller.is_some() && own >= MAX_PER_CALLER);
         (!is_full).then(|| {
             owners.opening.push(caller);
             Permit {
@@ -118,48 +137,39 @@ impl<H: ServerHandler> Sessions<H> {
         })
     }
 
-    /// Opens a session, also if the client leaves meanwhile: a session that nobody owns would not
-    /// count for its caller.
-    async fn open(&self, request: Request, permit: Permit) -> Response {
-        let service = self.service.clone();
-        let opening = tokio::spawn(async move {
-            let answer = service.handle(request).await.map(Body::new);
-            if let Some(id) = session_id(answer.headers()) {
-                let mut owners = lock(&permit.owners);
-                owners.of_sessions.insert(id.to_owned(), permit.caller);
-            }
-            answer
-        });
-        opening.await.unwrap_or_else(|_| {
-            let message = "the session could not be opened";
-            refusal(StatusCode::INTERNAL_SERVER_ERROR, message)
-        })
-    }
-
-    /// Notes that a request is under way, unless one of the same id is: rmcp would answer only one
-    /// of the two, and the other never.
-    fn begin(&self, session: &str, id: RequestId) -> Option<UnderWay> {
+    /// Notes that a request is in flight, unless one with the same id is: rmcp would never answer one
+    /// of the two.
+    fn begin(&self, session: &str, id: RequestId) -> Option<InFlight> {
         let request = (session.to_owned(), id);
-        let is_new = lock(&self.under_way).insert(request.clone());
-        is_new.then(|| UnderWay {
-            all: Arc::clone(&self.under_way),
+        let is_new = lock(&self.in_flight).insert(request.clone());
+        is_new.then(|| InFlight {
+            all: Arc::clone(&self.in_flight),
             request,
         })
     }
 }
 
-type Caller = Option<[u8; 32]>;
-
-#[derive(Default)]
-struct Owners {
-    /// The caller of each session, by the session's id.
-    of_sessions: HashMap<String, Caller>,
-    /// The callers whose sessions are being opened.
-    opening: Vec<Caller>,
+/// Opens a session in a task, which goes on if the client disconnects: otherwise there could be a
+/// session without an owner, which counts for nobody.
+async fn open(
+    opening: impl Future<Output = Response> + Send + 'static,
+    permit: Permit,
+) -> Response {
+    let opening = tokio::spawn(async move {
+        let answer = opening.await;
+        if let Some(id) = session_id(answer.headers()) {
+            let mut owners = lock(&permit.owners);
+            owners.by_session.insert(id.to_owned(), permit.caller);
+        }
+        answer
+    });
+    opening.await.unwrap_or_else(|_| {
+        let message = "the session could not be opened";
+        refusal(StatusCode::INTERNAL_SERVER_ERROR, message)
+    })
 }
 
-/// A permit to open one session. When it is dropped, either there is a session or the permit is
-/// free again.
+/// A permit to open one session, which is used up or given back when this is dropped.
 struct Permit {
     owners: Arc<Mutex<Owners>>,
     caller: Caller,
@@ -174,26 +184,26 @@ impl Drop for Permit {
     }
 }
 
-/// A request that is under way, until this is dropped.
-struct UnderWay {
+/// A request that is in flight until this is dropped.
+struct InFlight {
     all: Arc<Mutex<HashSet<(String, RequestId)>>>,
     request: (String, RequestId),
 }
 
-impl Drop for UnderWay {
+impl Drop for InFlight {
     fn drop(&mut self) {
         lock(&self.all).remove(&self.request);
     }
 }
 
-/// The body, and with its end the end of the request.
-fn ending(body: Body, under_way: Option<UnderWay>) -> Body {
-    match under_way {
+/// The body of an answer, which ends the request with it.
+fn until_end(body: Body, in_flight: Option<InFlight>) -> Body {
+    match in_flight {
         None => body,
-        Some(under_way) => {
+        Some(in_flight) => {
             let chunks = body.into_data_stream();
             Body::from_stream(chunks.map(move |chunk| {
-                let _ = &under_way;
+                let _ = &in_flight;
                 chunk
             }))
         }
@@ -204,14 +214,65 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn busy() -> Response {
-    let message = "there are too many sessions";
-    let mut busy = refusal(StatusCode::SERVICE_UNAVAILABLE, message);
-    let headers = busy.headers_mut();
-    headers.insert(RETRY_AFTER, HeaderValue::from_static("30"));
-    busy
+fn too_many() -> Response {
+    let mut answer = refusal(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "there are too many sessions",
+    );
+    let seconds = HeaderValue::from_static("30");
+    answer.headers_mut().insert(RETRY_AFTER, seconds);
+    answer
 }
 
 fn session_id(headers: &HeaderMap) -> Option<&str> {
     headers.get(SESSION_ID)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(number: u8) -> Caller {
+        Some([number; 32])
+    }
+
+    fn add(sessions: &Sessions, count: usize, caller: Caller) {
+        let mut owners = lock(&sessions.owners);
+        for _ in 0..count {
+            let id = format!("session {}", owners.by_session.len());
+            owners.by_session.insert(id, caller);
+        }
+    }
+
+    /// The sessions that the backend still has: all but those numbers.
+    fn open_but(sessions: &Sessions, expired: &[usize]) -> HashSet<String> {
+        let mut open: HashSet<String> = lock(&sessions.owners).by_session.keys().cloned().collect();
+        for number in expired {
+            open.remove(&format!("session {number}"));
+        }
+        open
+    }
+
+    #[tokio::test]
+    async fn one_caller_cannot_take_all_sessions() {
+        let sessions = Sessions::new(|_| None);
+        add(&sessions, 49, caller(1));
+        let all_open = || std::future::ready(open_but(&sessions, &[]));
+        let last = sessions.permit(caller(1), all_open).await;
+        assert!(last.is_some());
+        assert!(sessions.permit(caller(1), all_open).await.is_none());
+        assert!(sessions.permit(caller(2), all_open).await.is_some());
+        drop(last);
+        assert!(sessions.permit(caller(1), all_open).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn an_expired_session_makes_room_for_another() {
+        let sessions = Sessions::new(|_| None);
+        add(&sessions, 500, None);
+        let all_open = || std::future::ready(open_but(&sessions, &[]));
+        assert!(sessions.permit(None, all_open).await.is_none());
+        let one_expired = || std::future::ready(open_but(&sessions, &[7]));
+        assert!(sessions.permit(None, one_expired).await.is_some());
+    }
 }

@@ -26,7 +26,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::check::Report;
 use crate::error::Error;
-use crate::http::Seen;
+use crate::http::Exchange;
 use crate::responses::{Event, EventKind, McpApprovalRequest, OnRetry, Response};
 
 pub use approval::Decision;
@@ -237,9 +237,10 @@ impl Ui {
     }
 
     /// With `-v`, what tells of each request to a server of ours.
-    pub fn on_request(&self) -> Option<impl Fn(&Seen) + Send + Sync + use<>> {
+    pub fn on_request(&self) -> Option<impl Fn(&Exchange) + Send + Sync + use<>> {
         let lines = self.lines.clone();
-        (self.options.verbose > 0).then_some(move |seen: &Seen| lines.write(&requests::line(seen)))
+        (self.options.verbose > 0)
+            .then_some(move |exchange: &Exchange| lines.write(&requests::line(exchange)))
     }
 
     /// Shows one event of an answer.

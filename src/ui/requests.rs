@@ -2,28 +2,28 @@
 
 use super::sanitize::one_line;
 use super::{DIM, ERROR};
-use crate::http::Seen;
+use crate::http::Exchange;
 
 /// `tools/call roll_dice  200  0.4 ms  openai-mcp 1.0.0  2025-06-18`, or `GET /healthz  200  0.1 ms`
 /// where there was no message. Times are in milliseconds.
-pub fn line(seen: &Seen) -> String {
+pub fn line(exchange: &Exchange) -> String {
     let said = |text: &Option<String>| text.as_deref().map(one_line);
-    let method = one_line(&seen.method);
-    let asked = match (said(&seen.tool), seen.is_http) {
+    let method = one_line(&exchange.method);
+    let asked = match (said(&exchange.tool), exchange.is_http) {
         (Some(tool), _) => format!("{method} {tool}"),
-        (None, true) => format!("{method} {}", one_line(&seen.path)),
+        (None, true) => format!("{method} {}", one_line(&exchange.path)),
         (None, false) => method,
     };
-    let status = seen.status.as_u16();
+    let status = exchange.status.as_u16();
     let status = match status {
         400.. => format!("{ERROR}{status}{ERROR:#}"),
         _ => status.to_string(),
     };
-    let time = format!("{:.1} ms", seen.duration.as_secs_f64() * 1000.0);
-    let client = said(&seen.client).or_else(|| said(&seen.user_agent));
+    let time = format!("{:.1} ms", exchange.duration.as_secs_f64() * 1000.0);
+    let client = said(&exchange.client).or_else(|| said(&exchange.user_agent));
     let rest: Vec<String> = client
         .into_iter()
-        .chain(said(&seen.protocol_version))
+        .chain(said(&exchange.protocol_version))
         .collect();
     format!("{asked}  {status}  {DIM}{time}  {}{DIM:#}", rest.join("  "))
 }
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn a_request_is_one_line_that_cannot_drive_the_terminal() {
-        let seen = Seen {
+        let exchange = Exchange {
             method: "tools/call".to_owned(),
             is_http: false,
             path: "/mcp".to_owned(),
@@ -47,7 +47,7 @@ mod tests {
             status: http::StatusCode::OK,
             duration: Duration::from_micros(420),
         };
-        let line = line(&seen);
+        let line = line(&exchange);
         assert!(
             !line.contains('\n') && !line.contains("[2J\u{1b}"),
             "{line:?}"

@@ -13,9 +13,8 @@ mod tools;
 use std::io;
 
 use ::http::Extensions;
-use mcp_cli::http::{self, CallerOf, EndpointOptions, Guard};
+use mcp_cli::http::{self, CallerFrom, HostPolicy, ServerOptions};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use crate::fixtures::Fixtures;
 
@@ -32,15 +31,15 @@ async fn main() -> io::Result<()> {
 
     // The suite's DNS rebinding scenario calls as a page of this very server would.
     let origin = origin.parse().map_err(io::Error::other)?;
-    let guard = Guard::new(Vec::new(), vec![origin]);
-    let stop = CancellationToken::new();
-    let options = EndpointOptions {
+    let policy = HostPolicy::new(Vec::new(), vec![origin]);
+    let options = ServerOptions {
         only_answers: false,
-        sessions: sessions.then_some(anybody as CallerOf),
-        stop: stop.clone(),
+        sessions: sessions.then_some(anybody as CallerFrom),
+        ..ServerOptions::default()
     };
-    let router = http::at("/mcp", http::endpoint(Fixtures::new(), options));
-    http::serve(listener, guard.protect(router), stop).await;
+    let router = http::at("/mcp", http::rmcp_endpoint(Fixtures::new(), &options));
+    let router = policy.protect(router, options.body.max_bytes);
+    http::serve(http::accepted(listener), router, options).await;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderName, HeaderValue, Method, Request};
 use libfuzzer_sys::fuzz_target;
 use mcp_cli::dice::{DiceServer, Roller};
-use mcp_cli::http::{self, EndpointOptions, Guard};
+use mcp_cli::http::{self, HostPolicy, ServerOptions};
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
 
@@ -19,12 +19,13 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 });
 
 static SERVER: LazyLock<Router> = LazyLock::new(|| {
-    let options = EndpointOptions {
+    let options = ServerOptions {
         only_answers: true,
-        ..EndpointOptions::default()
+        ..ServerOptions::default()
     };
     let server = DiceServer::new(Roller::seeded(1));
-    Guard::default().protect(http::at("/mcp", http::endpoint(server, options)))
+    let router = http::at("/mcp", http::rmcp_endpoint(server, &options));
+    HostPolicy::default().protect(router, options.body.max_bytes)
 });
 
 /// What a server may say to a request; a defect of ours would be a 500.

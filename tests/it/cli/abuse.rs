@@ -2,16 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::{BOTH_FORMS, McpCli, POST, Serving};
-
-/// Most systems let a process have 1024 files, and so many sockets of two tests are more.
-static MANY_SOCKETS: Mutex<()> = Mutex::new(());
 
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
 
@@ -468,90 +463,7 @@ fn calls_that_are_abandoned_cost_nothing() {
 }
 
 #[test]
-fn sockets_that_dawdle_are_closed_while_others_are_served() {
-    let _alone = MANY_SOCKETS.lock();
-    let server = serve(&[]);
-    let mut slow: Vec<TcpStream> = Vec::new();
-    for number in 0..450 {
-        let mut stream = server.connect();
-        let start: &[u8] = match number {
-            0..150 => b"POST /mcp HTTP/1.1\r\nhost: local",
-            150..300 => b"PRI * HT",
-            300..400 => b"",
-            _ => b"POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{",
-        };
-        stream.write_all(start).unwrap();
-        slow.push(stream);
-    }
-    let began = Instant::now();
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let honest = scope.spawn(|| {
-            let mut slowest = Duration::ZERO;
-            let mut answered = 0;
-            while !is_over.load(Ordering::Relaxed) {
-                let asked = Instant::now();
-                assert_eq!(server.post(call(&json!(3)).as_bytes()).status(), 200);
-                slowest = slowest.max(asked.elapsed());
-                answered += 1;
-                std::thread::sleep(Duration::from_millis(10).saturating_sub(asked.elapsed()));
-            }
-            (answered, slowest)
-        });
-        let limit = Duration::from_secs(35);
-        let mut open = 0;
-        for stream in &mut slow {
-            let left = limit
-                .saturating_sub(began.elapsed())
-                .max(Duration::from_millis(1));
-            stream.set_read_timeout(Some(left)).unwrap();
-            // What is answered first, such as a 408, is read as well.
-            open += usize::from(stream.read_to_end(&mut Vec::new()).is_err_and(|error| {
-                matches!(
-                    error.kind(),
-                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-                )
-            }));
-        }
-        is_over.store(true, Ordering::Relaxed);
-        let (answered, slowest) = honest.join().unwrap();
-        assert_eq!(open, 0, "still open after 35 s");
-        assert!(answered > 1000, "{answered} honest calls");
-        assert!(slowest < Duration::from_secs(2), "{slowest:?}");
-    });
-}
-
-#[test]
-fn who_does_not_read_the_answers_is_left() {
-    let server = serve(&[]);
-    let body = call(&json!(10_000));
-    let length = body.len();
-    let head = format!("{POST}\nhost: localhost\n{BOTH_FORMS}\ncontent-length: {length}\n\n");
-    let request = format!("{}{body}", head.replace('\n', "\r\n"));
-    let size = server.post(body.as_bytes()).text.len();
-    let times = (32 << 20) / size;
-
-    // More than all buffers on the way can hold, so that the server waits for its reader.
-    let mut stream = server.connect();
-    stream
-        .set_write_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
-    let _ = stream.write_all(request.repeat(times).as_bytes());
-    std::thread::sleep(Duration::from_secs(32));
-    let mut answers = Vec::new();
-    let ended = stream.read_to_end(&mut answers);
-    let is_open = ended.is_err_and(|error| error.kind() != std::io::ErrorKind::ConnectionReset);
-    assert!(!is_open, "it still waits");
-    assert!(
-        !answers.is_empty() && answers.len() < size * (times - 1),
-        "{}",
-        answers.len()
-    );
-}
-
-#[test]
 fn when_there_is_no_room_a_client_is_told_when_to_come_again() {
-    let _alone = MANY_SOCKETS.lock();
     let server = serve(&[]);
     let mut held: Vec<TcpStream> = (0..768).map(|_| server.connect()).collect();
     let last = held.last_mut().unwrap();
@@ -565,6 +477,8 @@ fn when_there_is_no_room_a_client_is_told_when_to_come_again() {
         "{busy}"
     );
     drop(held);
-    std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(server.post(call(&json!(3)).as_bytes()).status(), 200);
+    let began = Instant::now();
+    while server.post(call(&json!(3)).as_bytes()).status() != 200 {
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
 }

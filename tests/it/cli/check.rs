@@ -11,7 +11,7 @@ use mcp_cli::check::{self, CALL_LIMIT, Outcome, Report, Subject, Verdict};
 use mcp_cli::dice::DiceServer;
 use mcp_cli::engine::Engine;
 use mcp_cli::engine::model::Model;
-use mcp_cli::http::{EndpointOptions, Guard, at, endpoint};
+use mcp_cli::http::{BodyLimits, HostPolicy, ServerOptions, at, rmcp_endpoint};
 use mcp_cli::mcp::{ClientPool, PoolOptions, Redirects};
 use mcp_cli::responses::MCPTool;
 use regex::Regex;
@@ -98,7 +98,7 @@ fn cli(server: &Server) -> McpCli {
 }
 
 fn dice() -> axum::routing::MethodRouter {
-    endpoint(DiceServer::default(), EndpointOptions::default())
+    rmcp_endpoint(DiceServer::default(), &ServerOptions::default())
 }
 
 #[test]
@@ -293,7 +293,8 @@ fn a_server_that_demands_its_session_is_told() {
 
 #[test]
 fn a_strict_list_of_hosts_is_a_warning_with_the_flag_to_look_at() {
-    let router = Guard::default().protect(at("/mcp", dice()));
+    let policy = HostPolicy::default();
+    let router = policy.protect(at("/mcp", dice()), BodyLimits::default().max_bytes);
     let server = http_server(router);
     insta::assert_snapshot!(check(&format!("{}/mcp", server.url), 0), @r#"
     warn host: under a name that it does not know, the server answers with HTTP 403 Forbidden: {"jsonrpc":"2.0","error":{"code":-32600,"message":"this server does not answer under the name in the Host header"}}; a tunnel may send one

@@ -10,10 +10,9 @@ use http_body_util::BodyExt;
 use mcp_cli::budget::Budget;
 use mcp_cli::engine::model::{Model, Script};
 use mcp_cli::engine::{Bounds, Engine, Store};
-use mcp_cli::gateway::{self, Gateway};
+use mcp_cli::gateway::{self, Gateway, GatewayOptions};
 use mcp_cli::mcp::{ClientPool, PoolOptions};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tungstenite::{Message, WebSocket};
 
@@ -28,7 +27,7 @@ fn gateway_of(budget: &Budget, model: Model) -> Router {
     });
     let store = Store::in_memory(Bounds::default());
     let engine = Engine::shared(model, clients, store, budget.clone());
-    gateway::router(Gateway::new(engine, CancellationToken::new()), None)
+    gateway::router(Gateway::new(engine, GatewayOptions::default()), None)
 }
 
 async fn send(gateway: &Router, method: &str, path: &str, body: Body) -> Response<Body> {

@@ -4,6 +4,7 @@ mod approvals;
 mod budget;
 mod chat;
 mod conversation;
+mod deadlines;
 mod engine;
 mod mcp_bounds;
 mod mcp_faults;

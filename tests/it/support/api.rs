@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::{HeaderMap, StatusCode};
+use mcp_cli::http::ServerOptions;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -127,7 +128,7 @@ impl Api {
             .route("/v1/responses", post(responses))
             .route("/v1/chat/completions", post(chat_completions))
             .with_state(shared);
-        let (address, stop) = super::servers::start(router);
+        let (address, stop) = super::servers::start(router, ServerOptions::default());
         Self {
             base_url: format!("http://{address}/v1"),
             requests,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use mcp_cli::http::{self, EndpointOptions};
+use mcp_cli::http::{self, ServerOptions};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, InitializeResult,
     ListToolsResult, PaginatedRequestParams, ServerCapabilities, Tool,
@@ -44,11 +44,11 @@ impl Desk {
             called: Arc::default(),
             left: Arc::default(),
         };
-        let options = EndpointOptions {
+        let options = ServerOptions {
             only_answers: true,
-            ..EndpointOptions::default()
+            ..ServerOptions::default()
         };
-        let endpoint = http::endpoint(handler.clone(), options);
+        let endpoint = http::rmcp_endpoint(handler.clone(), &options);
         let server = http_server(Router::new().route("/mcp", endpoint));
         Self {
             url: format!("{}/mcp", server.url),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use mcp_cli::auth::{self, Claims, Policy, SigningKey, Verifier};
 use mcp_cli::dice::{DiceServer, Roller};
-use mcp_cli::http::{self, EndpointOptions};
+use mcp_cli::http::{self, ServerOptions};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A server, until it is dropped.
@@ -38,13 +38,13 @@ pub fn dice_server_with_auth(required_scopes: &[&str]) -> (Server, Keys) {
 }
 
 fn dice_router() -> Router {
-    let options = EndpointOptions {
+    let options = ServerOptions {
         only_answers: true,
-        ..EndpointOptions::default()
+        ..ServerOptions::default()
     };
     http::at(
         "/mcp",
-        http::endpoint(DiceServer::new(Roller::seeded(7)), options),
+        http::rmcp_endpoint(DiceServer::new(Roller::seeded(7)), &options),
     )
 }
 
@@ -58,7 +58,12 @@ fn mcp_server(router: Router) -> Server {
 
 /// Any router, on a free port.
 pub fn http_server(router: Router) -> Server {
-    let (address, stop) = start(router);
+    http_server_with(router, ServerOptions::default())
+}
+
+/// The same, with other limits.
+pub fn http_server_with(router: Router, options: ServerOptions) -> Server {
+    let (address, stop) = start(router, options);
     Server {
         url: format!("http://{address}"),
         _stop: stop.drop_guard(),
@@ -66,7 +71,7 @@ pub fn http_server(router: Router) -> Server {
 }
 
 /// Serves from a thread of its own, so that tests need no runtime.
-pub fn start(router: Router) -> (SocketAddr, CancellationToken) {
+pub fn start(router: Router, options: ServerOptions) -> (SocketAddr, CancellationToken) {
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -81,7 +86,7 @@ pub fn start(router: Router) -> (SocketAddr, CancellationToken) {
                 .unwrap();
             sender.send(listener.local_addr().unwrap()).unwrap();
             tokio::select! {
-                () = http::serve(listener, router, CancellationToken::new()) => {}
+                () = http::serve(http::accepted(listener), router, options) => {}
                 () = stopped.cancelled() => {}
             }
         });

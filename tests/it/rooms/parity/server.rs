@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderMap, HeaderName, StatusCode};
-use mcp_cli::http::{self as serving, EndpointOptions};
+use mcp_cli::http::{self as serving, ServerOptions};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, InitializeResult,
     ListToolsResult, PaginatedRequestParams, ServerCapabilities, Tool,
@@ -57,11 +57,11 @@ impl Recorded {
 
     pub fn start(self) -> Server {
         let fails = self.clone();
-        let options = EndpointOptions {
+        let options = ServerOptions {
             only_answers: true,
-            ..EndpointOptions::default()
+            ..ServerOptions::default()
         };
-        let router = Router::new().route("/mcp", serving::endpoint(self, options));
+        let router = Router::new().route("/mcp", serving::rmcp_endpoint(self, &options));
         http_server(router.layer(middleware::from_fn(move |request, next| {
             let fails = fails.clone();
             async move { fails.or_else(request, next).await }

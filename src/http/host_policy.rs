@@ -1,4 +1,4 @@
-//! The guard: `Host` and `Origin` before anything else, then the size that is announced.
+//! Checks the `Host` and `Origin` headers before anything else, then `Content-Length`.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -13,51 +13,46 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 use url::Host;
 
-use super::answer::{closing, refusal};
 use super::body::Unreadable;
 use super::headers::one;
+use super::response::{closing, refusal};
 use crate::address::is_loopback_host;
 
-/// The most bytes of a request's body. A call has some hundred; what a body of a few megabytes takes
-/// once it is parsed, and times the number of connections, no machine has.
-pub const MAX_BODY: u64 = 256 * 1024;
-
-/// Under which names the server answers, and to which pages.
+/// The host names that a server accepts in the `Host` header, and the origins of pages that may call
+/// it.
 ///
-/// Loopback is always one of the names. Without the check of `Host`, any page could call a server
-/// on its visitor's machine by letting its own name point there (DNS rebinding).
+/// Loopback names are always accepted. Without the check of `Host`, any page could call a server on
+/// its visitor's machine by letting its own name point there (DNS rebinding).
 #[derive(Debug, Clone)]
-pub struct Guard {
+pub struct HostPolicy {
     hosts: Vec<AllowedHost>,
     origins: Vec<HeaderValue>,
-    max_body: u64,
     refuse: Refuse,
 }
 
-/// How a refusal is worded: JSON-RPC and the Responses API have different ones.
+/// Makes the answer to a rejected request: JSON-RPC and the Responses API have different ones.
 pub type Refuse = fn(StatusCode, &str) -> Response;
 
-impl Default for Guard {
+impl Default for HostPolicy {
     fn default() -> Self {
         Self::new(Vec::new(), Vec::new())
     }
 }
 
-/// A host, and a port if only that one is meant.
+/// A host, with any port or with a certain one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedHost {
     host: Host,
     port: Option<u16>,
 }
 
-/// The origin of a page, as a browser writes it: a scheme, a host, and a port that is not the
-/// scheme's own.
+/// The origin of a page as a browser serializes it: scheme, host, and a port other than the default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedOrigin(HeaderValue);
 
-/// Why a text is no host, or no origin, to be allowed.
+/// Why a text is not a valid host or origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum InvalidName {
     #[error("a host is a name or an address, with or without a port, such as my.ngrok.app")]
     Host,
     #[error("an origin is a scheme and a host, such as https://app.example.com")]
@@ -65,69 +60,62 @@ pub enum Unusable {
 }
 
 impl FromStr for AllowedHost {
-    type Err = Unusable;
+    type Err = InvalidName;
 
-    fn from_str(text: &str) -> Result<Self, Unusable> {
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
         let bracketed = format!("[{text}]");
         let text = if text.parse::<std::net::Ipv6Addr>().is_ok() {
             &bracketed
         } else {
             text
         };
-        let (host, port) = host_and_port(text).ok_or(Unusable::Host)?;
+        let (host, port) = host_and_port(text).ok_or(InvalidName::Host)?;
         Ok(Self { host, port })
     }
 }
 
 impl FromStr for AllowedOrigin {
-    type Err = Unusable;
+    type Err = InvalidName;
 
-    fn from_str(text: &str) -> Result<Self, Unusable> {
-        let url = url::Url::parse(text).map_err(|_| Unusable::Origin)?;
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let url = url::Url::parse(text).map_err(|_| InvalidName::Origin)?;
         let is_bare = matches!(url.path(), "" | "/") && url.query().is_none();
         let origin = url.origin();
         if !is_bare || !origin.is_tuple() {
-            return Err(Unusable::Origin);
+            return Err(InvalidName::Origin);
         }
         let origin = HeaderValue::try_from(origin.ascii_serialization());
-        origin.map(Self).map_err(|_| Unusable::Origin)
+        origin.map(Self).map_err(|_| InvalidName::Origin)
     }
 }
 
-impl Guard {
-    /// The guard of an MCP server. It lets these hosts in, beside loopback, and pages of these
-    /// origins.
+impl HostPolicy {
+    /// The policy of an MCP server that accepts these hosts, loopback and pages of these origins.
     pub fn new(hosts: Vec<AllowedHost>, origins: Vec<AllowedOrigin>) -> Self {
         let origins = origins.into_iter().map(|origin| origin.0).collect();
         Self {
             hosts,
             origins,
-            max_body: MAX_BODY,
             refuse: refusal,
         }
     }
 
-    /// The guard of another server: its bodies have up to `max_body` bytes, and `refuse` words its
-    /// refusals.
-    pub fn answering(self, max_body: u64, refuse: Refuse) -> Self {
-        Self {
-            max_body,
-            refuse,
-            ..self
-        }
+    /// The same policy with other answers to rejected requests.
+    pub fn with_refuse(self, refuse: Refuse) -> Self {
+        Self { refuse, ..self }
     }
 
-    /// Stands before all of `router`. Where there are origins, their pages are told by CORS headers
-    /// what they may do; otherwise there are none.
-    pub fn protect(self, router: Router) -> Router {
+    /// Checks all requests to `router`, also that they announce no more than `max_body` bytes. Allowed
+    /// origins get CORS headers; without any there are none.
+    pub fn protect(self, router: Router, max_body: u64) -> Router {
         let router = match self.origins.as_slice() {
             [] => router,
             origins => router.layer(cors(origins)),
         };
-        router.layer(from_fn_with_state(Arc::new(self), check))
+        router.layer(from_fn_with_state(Arc::new((self, max_body)), check))
     }
 
-    fn refuses(&self, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
+    fn refuses(&self, uri: &Uri, headers: &HeaderMap, max_body: u64) -> Option<Response> {
         match self.check_host(uri, headers) {
             Ok(true) => {}
             Ok(false) => {
@@ -144,7 +132,7 @@ impl Guard {
         }
         let length = headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok());
         let length = length.and_then(|length| length.parse::<u64>().ok());
-        let is_too_large = length.is_some_and(|length| length > self.max_body);
+        let is_too_large = length.is_some_and(|length| length > max_body);
         is_too_large.then(|| {
             let why = Unreadable::TooLarge;
             closing((self.refuse)(why.status(), &why.to_string()))
@@ -181,8 +169,13 @@ impl AllowedHost {
     }
 }
 
-async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    match guard.refuses(request.uri(), request.headers()) {
+async fn check(
+    State(policy): State<Arc<(HostPolicy, u64)>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (policy, max_body) = &*policy;
+    match policy.refuses(request.uri(), request.headers(), *max_body) {
         None => next.run(request).await,
         Some(refusal) => refusal,
     }
@@ -200,18 +193,18 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
         ])
 }
 
-/// The host as the URL standard reads it, so that an address has one spelling, and the port.
+/// The host in the spelling of the URL standard, and the port.
 fn host_and_port(text: &str) -> Option<(Host, Option<u16>)> {
     let authority: Authority = text.parse().ok()?;
     let host = authority.host();
-    // What is left of the host and a colon is a port, or not a number that is one.
+    // What follows the host is a colon and a port, or the header is invalid.
     let rest = authority.as_str().strip_prefix(host)?;
     let port = match rest.strip_prefix(':') {
         None if rest.is_empty() => None,
         Some(port) => Some(port.parse().ok()?),
         None => return None,
     };
-    // Brackets hold an IPv6 address, and nothing else does (RFC 3986 section 3.2.2).
+    // Only an IPv6 address has brackets, and it must have them (RFC 3986 section 3.2.2).
     let host = Host::parse(host).ok()?;
     Some((host, port))
 }
@@ -220,8 +213,8 @@ fn host_and_port(text: &str) -> Option<(Host, Option<u16>)> {
 mod tests {
     use super::*;
 
-    fn guard() -> Guard {
-        Guard::new(
+    fn policy() -> HostPolicy {
+        HostPolicy::new(
             vec!["My.Example".parse().unwrap(), "other:8443".parse().unwrap()],
             vec!["https://App.example/".parse().unwrap()],
         )
@@ -233,12 +226,12 @@ mod tests {
             let name: HeaderName = name.parse().unwrap();
             map.append(name, HeaderValue::from_str(value).unwrap());
         }
-        let refusal = guard().refuses(&target.parse().unwrap(), &map);
+        let refusal = policy().refuses(&target.parse().unwrap(), &map, 262_144);
         refusal.map(|response| response.status().as_u16())
     }
 
     #[test]
-    fn a_name_that_nobody_gave_the_server_is_refused() {
+    fn an_unknown_host_name_is_rejected() {
         for (host, refused) in [
             ("localhost", None),
             ("LOCALHOST:8000", None),
@@ -279,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_one_host_and_it_is_that_of_the_target() {
+    fn there_is_one_host_and_the_request_target_has_the_same() {
         let localhost = ("host", "localhost");
         assert_eq!(status("/mcp", &[]), Some(400));
         assert_eq!(status("/mcp", &[localhost, localhost]), Some(400));
@@ -289,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn only_pages_that_are_listed_may_call() {
+    fn only_allowed_origins_may_call() {
         for (origin, refused) in [
             ("https://app.example", None),
             ("https://app.example:443", Some(403)),
@@ -311,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_too_large_is_refused_before_it_comes() {
+    fn a_body_that_announces_too_many_bytes_is_rejected_unread() {
         for (length, refused) in [
             ("0", None),
             ("262144", None),
@@ -324,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_and_no_origin_cannot_be_allowed() {
+    fn invalid_hosts_and_origins_cannot_be_allowed() {
         for host in [
             "",
             "https://my.example",
@@ -332,7 +325,11 @@ mod tests {
             "a b",
             "me@my.example",
         ] {
-            assert_eq!(host.parse::<AllowedHost>(), Err(Unusable::Host), "{host:?}");
+            assert_eq!(
+                host.parse::<AllowedHost>(),
+                Err(InvalidName::Host),
+                "{host:?}"
+            );
         }
         for host in ["::1", "[::1]:8000", "0.0.0.0", "my.example:80"] {
             assert!(host.parse::<AllowedHost>().is_ok(), "{host:?}");
@@ -347,7 +344,7 @@ mod tests {
         ] {
             assert_eq!(
                 origin.parse::<AllowedOrigin>(),
-                Err(Unusable::Origin),
+                Err(InvalidName::Origin),
                 "{origin:?}"
             );
         }

@@ -1,4 +1,4 @@
-//! Answers that are none of MCP's methods: refusals, as JSON-RPC errors with an HTTP status.
+//! Answers that the server makes itself: JSON-RPC errors with an HTTP status.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -13,7 +13,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// A JSON body.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
     let Ok(body) = serde_json::to_vec(body) else {
-        unreachable!("what is answered has string keys and no failing serializer");
+        unreachable!("our answers have string keys and no failing serializer");
     };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
@@ -21,13 +21,13 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
     response
 }
 
-/// A JSON-RPC error; without an id where the request's cannot be told (MCP 2026-07-28, error
+/// A JSON-RPC error, without an id if the request has no readable one (MCP 2026-07-28, error
 /// responses).
 pub fn error(status: StatusCode, id: Option<RequestId>, error: ErrorData) -> Response {
     json(status, &JsonRpcError::new(id, error))
 }
 
-/// A request that is not looked at any further.
+/// The answer to a request that is rejected unread.
 pub fn refusal(status: StatusCode, message: &str) -> Response {
     error(
         status,
@@ -36,12 +36,12 @@ pub fn refusal(status: StatusCode, message: &str) -> Response {
     )
 }
 
-/// The same, and the end of the connection: what the client still sends is not worth reading.
+/// The same, which also ends the connection.
 pub fn last_refusal(status: StatusCode, message: &str) -> Response {
     closing(refusal(status, message))
 }
 
-/// An answer, and the end of the connection.
+/// An answer that ends the connection.
 pub fn closing(mut response: Response) -> Response {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);

@@ -1,9 +1,9 @@
-//! The short way: a plain `tools/call` or `tools/list` is answered without a task and a channel.
+//! A fast path for a plain `tools/call` or `tools/list`, which needs no task and no channel.
 //!
-//! For each request, rmcp starts a service with channels in both directions, since a tool may ask
-//! its client back. A server that only answers needs none of that, and half of the time of a call
-//! went there. Only what is beyond doubt goes this way: one version that is known, and headers that
-//! say what the body says. Everything else, errors in particular, is left to rmcp.
+//! For each request, rmcp starts a service with channels in both directions, since a tool may send
+//! requests to its client. A server that only answers needs none of that, and it took half of the time
+//! of a call. Only unambiguous requests take this path: a known version, and headers that agree with
+//! the body. Everything else, errors in particular, is left to rmcp.
 
 use std::sync::OnceLock;
 
@@ -22,38 +22,38 @@ use rmcp::service::{
 };
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 
-use super::answer;
 use super::headers::{PROTOCOL_VERSION, one};
 use super::message::Message;
+use super::response;
 
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
-/// The handler, and for each version of the protocol somebody that it can take for its client.
-pub struct InPlace<H: ServerHandler> {
+/// The handler, and for each version of the protocol a client that rmcp can name as the caller.
+pub struct FastPath<H: ServerHandler> {
     handler: H,
-    /// Made with the first request: they need a runtime.
+    /// Made with the first request, because they need a runtime.
     clients: OnceLock<Vec<(ProtocolVersion, RunningService<RoleServer, H>)>>,
-    /// Whether a request of the older era needs no session.
-    serves_old: bool,
+    /// Whether requests older than MCP 2026-07-28 need no session.
+    is_stateless: bool,
 }
 
-impl<H: ServerHandler + Clone> InPlace<H> {
-    pub fn new(handler: H, serves_old: bool) -> Self {
+impl<H: ServerHandler + Clone> FastPath<H> {
+    pub fn new(handler: H, is_stateless: bool) -> Self {
         Self {
             handler,
             clients: OnceLock::new(),
-            serves_old,
+            is_stateless,
         }
     }
 
-    /// The answer, if the message can go this way.
-    pub fn take<'a>(
+    /// The answer, if the message can take this path.
+    pub fn answer<'a>(
         &'a self,
         head: &Parts,
-        message: &Message<'_>,
+        message: &Message,
     ) -> Option<impl Future<Output = Response> + use<'a, H>> {
-        let plain = Plain::read(message).filter(|_| takes_both_forms(&head.headers))?;
+        let plain = Plain::read(message).filter(|_| accepts_both_forms(&head.headers))?;
         let version = self.version(&head.headers, &plain)?;
         let mut clients = self.clients().iter();
         let (_, client) = clients.find(|(known, _)| *known == version)?;
@@ -61,7 +61,7 @@ impl<H: ServerHandler + Clone> InPlace<H> {
         context.meta = plain.meta;
         Some(async move {
             let result = Service::handle_request(&self.handler, plain.request, context).await;
-            written(plain.id, result)
+            to_response(plain.id, result)
         })
     }
 
@@ -77,7 +77,7 @@ impl<H: ServerHandler + Clone> InPlace<H> {
         })
     }
 
-    /// The version that the request is made in, where its headers leave no doubt.
+    /// The version of the request, if its headers are unambiguous.
     fn version(&self, headers: &HeaderMap, plain: &Plain) -> Option<ProtocolVersion> {
         let said = match text(headers, PROTOCOL_VERSION)? {
             // MCP 2025-06-18, transports, protocol version header.
@@ -95,7 +95,7 @@ impl<H: ServerHandler + Clone> InPlace<H> {
                 && text(headers, NAME)? == plain.name.as_deref()
                 && !headers.keys().any(is_param)
         } else {
-            self.serves_old && plain.meta.protocol_version().is_none()
+            self.is_stateless && plain.meta.protocol_version().is_none()
         };
         agrees.then_some(said)
     }
@@ -112,7 +112,7 @@ struct Plain {
 }
 
 impl Plain {
-    fn read(message: &Message<'_>) -> Option<Self> {
+    fn read(message: &Message) -> Option<Self> {
         if !message.is_request() {
             return None;
         }
@@ -146,14 +146,14 @@ impl Plain {
     }
 }
 
-/// Whether the client takes JSON and event streams (MCP, Streamable HTTP); weights are not weighed.
-fn takes_both_forms(headers: &HeaderMap) -> bool {
+/// Whether the client accepts JSON and event streams (MCP, Streamable HTTP). Weights are ignored.
+fn accepts_both_forms(headers: &HeaderMap) -> bool {
     let accepted = text(headers, ACCEPT).flatten().unwrap_or_default();
-    let takes = |form: &str| accepted.split(',').any(|it| it.trim() == form);
-    takes("application/json") && takes("text/event-stream")
+    let accepts = |form: &str| accepted.split(',').any(|it| it.trim() == form);
+    accepts("application/json") && accepts("text/event-stream")
 }
 
-/// The header's text, or that there is none. Two of them, or one that is no text, is for others.
+/// The text of the header, `Some(None)` without one. Duplicates and other bytes are left to rmcp.
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<Option<&str>> {
     match one(headers, name).ok()? {
         None => Some(None),
@@ -161,11 +161,11 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<Option<&str>> {
     }
 }
 
-fn written(id: RequestId, result: Result<ServerResult, ErrorData>) -> Response {
+fn to_response(id: RequestId, result: Result<ServerResult, ErrorData>) -> Response {
     match result {
         Ok(result) => {
             let jsonrpc = JsonRpcVersion2_0;
-            answer::json(
+            response::json(
                 StatusCode::OK,
                 &JsonRpcResponse {
                     jsonrpc,
@@ -174,20 +174,20 @@ fn written(id: RequestId, result: Result<ServerResult, ErrorData>) -> Response {
                 },
             )
         }
-        // A handler's own error is an answer; those of the protocol were left to rmcp.
-        Err(error) => answer::error(StatusCode::OK, Some(id), error),
+        // An error of the handler is an answer; errors of the protocol were left to rmcp.
+        Err(error) => response::error(StatusCode::OK, Some(id), error),
     }
 }
 
-/// A client of that version that never says anything, and that nothing is ever said to.
+/// A client of that version that never sends anything and that discards what it is sent.
 fn silent_client<H: ServerHandler>(
     handler: H,
     version: ProtocolVersion,
 ) -> RunningService<RoleServer, H> {
-    let nobody =
+    let client =
         InitializeRequestParams::new(ClientCapabilities::default(), Implementation::default());
-    let says = stream::pending::<RxJsonRpcMessage<RoleServer>>();
-    let hears = sink::drain::<TxJsonRpcMessage<RoleServer>>();
-    let nobody = nobody.with_protocol_version(version);
-    serve_directly(handler, (hears, says), Some(nobody))
+    let incoming = stream::pending::<RxJsonRpcMessage<RoleServer>>();
+    let outgoing = sink::drain::<TxJsonRpcMessage<RoleServer>>();
+    let client = client.with_protocol_version(version);
+    serve_directly(handler, (outgoing, incoming), Some(client))
 }

@@ -1,0 +1,89 @@
+//! What verbs have in common: the log, what they read before there is a runtime, the runtime, signals.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::runtime::Builder;
+use tracing::Level;
+
+use super::clock;
+use super::signals::StopSignals;
+use crate::error::Error;
+use crate::exit::ExitStatus;
+use crate::mcp;
+use crate::ui::{LogFormat, Ui};
+
+/// How long a client may take to end after the first signal: it announces that a call is cancelled,
+/// and asks the servers that it started to end.
+const CLIENT_GRACE: Duration = Duration::from_secs(5);
+/// How long a server may take: running requests complete within 10 s, then connections are closed.
+const SERVER_GRACE: Duration = Duration::from_secs(13);
+
+/// Runs a verb that asks something of a server. `read` gets what the arguments name: files, stdin, the
+/// environment; a signal during that time ends the process. `run` does the rest.
+///
+/// # Errors
+/// Those of `read` and `run`, and [`Error::Runtime`] if the system refuses threads or signals.
+pub fn client<T>(
+    ui: &mut Ui,
+    read: impl FnOnce(&mut Ui) -> Result<T, Error>,
+    run: impl AsyncFnOnce(T, StopSignals, &mut Ui) -> Result<ExitStatus, Error>,
+) -> Result<ExitStatus, Error> {
+    ui.start_log(None, LogFormat::default());
+    let input = read(ui)?;
+    let runtime = Builder::new_current_thread();
+    block_on(runtime, async || {
+        run(input, StopSignals::new(CLIENT_GRACE)?, ui).await
+    })
+}
+
+/// Runs a verb that is a server itself, with a log as its arguments say.
+///
+/// # Errors
+/// The same as [`client`].
+pub fn server<T>(
+    (level, format): (Option<Level>, LogFormat),
+    ui: &mut Ui,
+    read: impl FnOnce(&mut Ui) -> Result<T, Error>,
+    run: impl AsyncFnOnce(T, StopSignals, &mut Ui) -> Result<ExitStatus, Error>,
+) -> Result<ExitStatus, Error> {
+    ui.start_log(level, format);
+    let input = read(ui)?;
+    let runtime = Builder::new_multi_thread();
+    block_on(runtime, async || {
+        run(input, StopSignals::new(SERVER_GRACE)?, ui).await
+    })
+}
+
+/// Runs a verb that needs no network, and so neither a runtime nor signal handlers.
+///
+/// # Errors
+/// Those of `run`.
+pub fn local(
+    ui: &mut Ui,
+    run: impl FnOnce(&mut Ui) -> Result<ExitStatus, Error>,
+) -> Result<ExitStatus, Error> {
+    ui.start_log(None, LogFormat::default());
+    run(ui)
+}
+
+fn block_on(
+    mut runtime: Builder,
+    verb: impl AsyncFnOnce() -> Result<ExitStatus, Error>,
+) -> Result<ExitStatus, Error> {
+    clock::check(SystemTime::now())?;
+    let _children = Children;
+    let runtime = runtime.enable_all().build().map_err(Error::Runtime)?;
+    let ended = runtime.block_on(verb());
+    // A thread that reads stdin cannot be woken, so the end does not wait for it.
+    runtime.shutdown_background();
+    ended
+}
+
+/// The servers that a verb started: none of them outlives it, not even after a panic.
+struct Children;
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        mcp::kill_children();
+    }
+}
