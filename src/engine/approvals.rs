@@ -289,6 +289,12 @@ mod tests {
             };
             asked.remember(&request, &tool("Rolls"), "http://a/");
         }
-        assert_eq!(asked.lock().calls.len(), MOST);
+        let remembered = asked.lock();
+        assert_eq!(remembered.calls.len(), MOST);
+        assert!(
+            !remembered.calls.contains_key("0"),
+            "the oldest is forgotten"
+        );
+        assert!(remembered.calls.contains_key(&MOST.to_string()));
     }
 }

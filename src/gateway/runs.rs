@@ -102,20 +102,12 @@ impl Runs {
     /// Lets a response that is done be read again for a while, and those before it make room.
     fn keep_readable(&self, run: &Arc<Run>) {
         let mut runs = self.lock();
-        let mut ended: Vec<(Instant, u64, String)> = runs
-            .values()
-            .filter_map(|run| {
-                let told = run.told.borrow();
-                Some((told.ended?, told.held.bytes(), run.id.clone()))
-            })
-            .collect();
-        ended.sort_unstable_by(|one, other| other.cmp(one));
-        let mut bytes = 0;
-        for (index, (_, more, id)) in ended.into_iter().enumerate() {
-            bytes += more;
-            if index >= MOST_ENDED || bytes > MOST_BYTES {
-                runs.remove(&id);
-            }
+        let ended = runs.values().filter_map(|run| {
+            let told = run.told.borrow();
+            Some((told.ended?, told.held.bytes(), run.id.clone()))
+        });
+        for id in surplus(ended.collect()) {
+            runs.remove(&id);
         }
         drop(runs);
         // Not among the tasks that are waited for: nothing is lost with it.
@@ -136,6 +128,21 @@ impl Runs {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Run>>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The ids of the responses that make room, of those that ended at these times and hold so many bytes:
+/// the ones that ended first.
+fn surplus(mut ended: Vec<(Instant, u64, String)>) -> Vec<String> {
+    ended.sort_unstable_by(|one, other| other.cmp(one));
+    let mut bytes = 0;
+    let surplus = ended
+        .into_iter()
+        .enumerate()
+        .filter(|(index, (_, more, _))| {
+            bytes += more;
+            *index >= MOST_ENDED || bytes > MOST_BYTES
+        });
+    surplus.map(|(_, (_, _, id))| id).collect()
 }
 
 impl Run {
@@ -258,5 +265,27 @@ impl Drop for Ended<'_> {
             }
             told.ended = Some(Instant::now());
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs that ended one second after the other, each with so many bytes.
+    fn ended(count: usize, bytes: u64) -> Vec<(Instant, u64, String)> {
+        let began = Instant::now();
+        let ended = (0..count).map(|number| {
+            let after = Duration::from_secs(number as u64);
+            (began + after, bytes, number.to_string())
+        });
+        ended.collect()
+    }
+
+    #[test]
+    fn the_responses_that_ended_first_make_room() {
+        assert_eq!(surplus(ended(128, 1)), Vec::<String>::new());
+        assert_eq!(surplus(ended(130, 1)), ["1", "0"]);
+        assert_eq!(surplus(ended(4, 16 * 1024 * 1024)), ["1", "0"]);
     }
 }

@@ -57,6 +57,25 @@ pub struct ToolList {
     pub held: Held,
 }
 
+impl ToolList {
+    /// Refuses a list that is larger than any server needs.
+    fn check_limits(&self) -> Result<(), Excess> {
+        if self.tools.len() > MOST_TOOLS {
+            return Err(Excess::Tools);
+        }
+        if self.bytes > MAX_LIST {
+            return Err(Excess::List);
+        }
+        if self.held.bytes() > MAX_PARSED {
+            return Err(Excess::Parsed(MAX_PARSED));
+        }
+        if self.pages > MOST_PAGES {
+            return Err(Excess::Pages);
+        }
+        Ok(())
+    }
+}
+
 /// What came of a call.
 #[derive(Debug)]
 pub struct Called {
@@ -94,18 +113,7 @@ impl Client {
             list.pages += 1;
             list.bytes += page.bytes;
             list.tools.extend(page.tools);
-            if list.tools.len() > MOST_TOOLS {
-                return Err(Excess::Tools.into());
-            }
-            if list.bytes > MAX_LIST {
-                return Err(Excess::List.into());
-            }
-            if list.held.bytes() > MAX_PARSED {
-                return Err(Excess::Parsed(MAX_PARSED).into());
-            }
-            if list.pages > MOST_PAGES {
-                return Err(Excess::Pages.into());
-            }
+            list.check_limits()?;
             match page.next_cursor {
                 None => return Ok(list),
                 Some(next) if !cursors.insert(next.clone()) => {
@@ -389,5 +397,37 @@ fn same_origin(attempt: reqwest::redirect::Attempt<'_>, reach: Reach) -> reqwest
         attempt.follow()
     } else {
         attempt.stop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_has_a_limit_of_pages_bytes_and_memory() {
+        let list = |pages, bytes, held| ToolList {
+            tools: Vec::new(),
+            pages,
+            bytes,
+            held: Budget::unlimited().hold(held).unwrap(),
+        };
+        let mebibytes = |count: usize| count * 1024 * 1024;
+        let limits = (1_000, mebibytes(64), mebibytes(96) as u64);
+        let (pages, bytes, held) = limits;
+        assert!(list(pages, bytes, held).check_limits().is_ok());
+        let refused = |list: ToolList| list.check_limits().unwrap_err();
+        assert!(matches!(
+            refused(list(pages + 1, bytes, held)),
+            Excess::Pages
+        ));
+        assert!(matches!(
+            refused(list(pages, bytes + 1, held)),
+            Excess::List
+        ));
+        assert!(matches!(
+            refused(list(pages, bytes, held + 1)),
+            Excess::Parsed(_)
+        ));
     }
 }

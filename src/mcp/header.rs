@@ -88,6 +88,7 @@ mod tests {
             "Mcp-Name",
             "Mcp-Param-City",
             "Last-Event-ID",
+            "HTTP2-Settings",
         ] {
             let refusal = read_header(&format!("{name}: 1")).unwrap_err().to_string();
             let expected = format!(

@@ -803,3 +803,17 @@ async fn without_parallel_tool_calls_a_call_begins_when_the_one_before_has_ended
     ];
     assert_eq!(of_calls, [begun, ended, begun, ended, begun, ended]);
 }
+
+#[tokio::test]
+async fn a_model_that_calls_without_end_is_stopped_after_64_steps() {
+    let desk = Desk::start();
+    let ring = json!({"calls": [{"name": "ring", "arguments": {}}]});
+    let engine = script(vec![ring; 70].into());
+    let mut entry = entry(&desk.url, "never");
+    entry["server_label"] = "desk".into();
+
+    let response = answer(&engine, json!({"input": "Ring", "tools": [entry]})).await;
+
+    assert_eq!(response["status"], "failed");
+    assert_eq!(desk.called(), 64);
+}

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Redirect};
+use axum::routing::any;
 use futures::{StreamExt, stream};
 use mcp_cli::engine::Engine;
 use mcp_cli::engine::model::Model;
@@ -14,7 +16,7 @@ use mcp_cli::mcp::{Command, PoolOptions, Reach};
 use serde_json::json;
 
 use super::mcp_faults::{MapType, call, engine, engine_with, failed_list, items_as, text};
-use crate::support::{Mcp, event_stream};
+use crate::support::{Mcp, dice_router, event_stream, http_server};
 
 /// A server that gives out sessions.
 struct Sessions {
@@ -214,6 +216,15 @@ async fn a_stranger_is_not_connected_to_what_only_this_machine_reaches() {
     assert_eq!(call(&strict(), &server.url).await["output"], "[4]");
     let by_name = server.url.replace("127.0.0.1", "localhost");
     assert_eq!(call(&strict(), &by_name).await["output"], "[4]");
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_path_of_the_server_is_followed() {
+    let redirect = any(async || Redirect::temporary("/moved/mcp"));
+    let router = Router::new().route("/mcp", redirect);
+    let server = http_server(router.nest("/moved", dice_router()));
+    let url = format!("{}/mcp", server.url);
+    assert_eq!(call(&engine(), &url).await["status"], "completed");
 }
 
 #[tokio::test]

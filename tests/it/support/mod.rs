@@ -20,7 +20,9 @@ pub use faults::{Faulty, Step};
 pub use gateway::{Events, Gateway};
 pub use mcp::{Asked, Mcp, event_stream, roll_dice};
 pub use mcp_cli::{McpCli, Run};
-pub use servers::{Server, dice_server, dice_server_with_auth, http_server, http_server_with};
+pub use servers::{
+    Server, dice_router, dice_server, dice_server_with_auth, http_server, http_server_with,
+};
 pub use serving::{BOTH_FORMS, POST, Serving};
 
 pub use tls::{Authority, tls_1_0_server, tls_server};

@@ -37,7 +37,8 @@ pub fn dice_server_with_auth(required_scopes: &[&str]) -> (Server, Keys) {
     )
 }
 
-fn dice_router() -> Router {
+/// The dice server at `/mcp`, without a listener.
+pub fn dice_router() -> Router {
     let options = ServerOptions {
         only_answers: true,
         ..ServerOptions::default()
