@@ -14,6 +14,7 @@ mod fields;
 mod frame;
 mod gateway;
 mod identity;
+mod label;
 mod listen;
 mod print_request;
 mod serve;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::args::{self, SecretSource};
+use super::label::ServerLabel;
 use crate::address;
 use crate::error::Error;
 use crate::mcp::{self, Config, Endpoint};
@@ -133,8 +134,8 @@ impl McpServerArgs {
             server_label: self
                 .server_label
                 .as_ref()
-                .filter(|label| !label.0.is_empty())
-                .map_or_else(|| label.to_owned(), |label| label.0.clone()),
+                .filter(|label| !label.is_unset())
+                .map_or_else(|| label.to_owned(), |label| label.to_string()),
             ..MCPTool::default()
         };
         self.fill(&mut entry);
@@ -163,8 +164,8 @@ impl McpServerArgs {
 
     /// The command line that checks a server, with what this one says of it.
     fn check(&self, target: &[String], credentials: Vec<String>) -> String {
-        let label = self.server_label.as_ref().filter(|it| !it.0.is_empty());
-        let label = label.map(|label| ["--server-label".to_owned(), label.0.clone()]);
+        let label = self.server_label.as_ref().filter(|it| !it.is_unset());
+        let label = label.map(|label| ["--server-label".to_owned(), label.to_string()]);
         let words = target.iter().cloned().chain(label.into_iter().flatten());
         let words = words.chain(credentials).map(|word| args::shell_word(&word));
         let words: Vec<String> = words.collect();
@@ -215,9 +216,9 @@ impl McpServerArgs {
             let given = self
                 .server_label
                 .as_ref()
-                .filter(|label| takes_credentials && !label.0.is_empty());
+                .filter(|label| takes_credentials && !label.is_unset());
             let label =
-                given.map_or_else(|| ServerLabel::named_after(name), |label| label.0.clone());
+                given.map_or_else(|| ServerLabel::named_after(name), |label| label.to_string());
             let mut entry = MCPTool {
                 server_label: servers.free_label(label),
                 headers: shown_headers(&server.headers)?,
@@ -302,11 +303,8 @@ impl McpServerArgs {
             let id = self.connector_id.as_deref().or(self.tunnel_id.as_deref());
             ServerLabel::named_after(host.or(id).unwrap_or_default())
         };
-        let given = self
-            .server_label
-            .as_ref()
-            .filter(|label| !label.0.is_empty());
-        given.map_or_else(named_after, |label| label.0.clone())
+        let given = self.server_label.as_ref().filter(|label| !label.is_unset());
+        given.map_or_else(named_after, |label| label.to_string())
     }
 
     /// What goes for every server of the request.
@@ -407,47 +405,6 @@ fn shown_headers(headers: &HeaderMap) -> Result<Option<Value>, Error> {
     Ok((!shown.is_empty()).then_some(Value::Object(shown)))
 }
 
-/// A label that the Responses API takes: a letter, then letters, digits, `_` and `-`.
-#[derive(Debug, Clone)]
-pub struct ServerLabel(String);
-
-impl ServerLabel {
-    fn named_after(name: &str) -> String {
-        let plain: String = name
-            .chars()
-            .map(|it| {
-                if it.is_ascii_alphanumeric() || it == '-' {
-                    it
-                } else {
-                    '_'
-                }
-            })
-            .collect();
-        let plain = plain.trim_matches(['_', '-']);
-        match plain.chars().next() {
-            Some(first) if first.is_ascii_alphabetic() => plain.to_owned(),
-            _ => format!("server_{plain}"),
-        }
-    }
-}
-
-impl FromStr for ServerLabel {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // Empty is what an environment variable is that was meant to be unset.
-        let starts_well = text.is_empty() || text.starts_with(|it: char| it.is_ascii_alphabetic());
-        let goes_on_well = text
-            .chars()
-            .all(|it| it.is_ascii_alphanumeric() || matches!(it, '_' | '-'));
-        if starts_well && goes_on_well {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("a label is a letter, then letters, digits, `_` and `-`")
-        }
-    }
-}
-
 /// `require_approval`, as text or as JSON.
 #[derive(Debug, Clone)]
 pub struct RequireApproval(MCPToolRequireApproval);
@@ -485,20 +442,6 @@ impl FromStr for RequireApproval {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_label_is_made_from_a_host() {
-        for (host, label) in [
-            ("dice.example.com", "dice_example_com"),
-            ("localhost", "localhost"),
-            ("127.0.0.1", "server_127_0_0_1"),
-            ("[::1]", "server_1"),
-        ] {
-            let made = ServerLabel::named_after(host);
-            assert_eq!(made, label);
-            assert!(made.parse::<ServerLabel>().is_ok());
-        }
-    }
 
     #[test]
     fn approval_is_a_word_or_a_filter() {

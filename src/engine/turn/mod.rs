@@ -1,30 +1,29 @@
 //! One turn: list tools, answer approvals, step the model, call or hold, repeat, complete.
 
+mod calls;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use serde_json::{Map, Value};
 
-use super::emit::{Emitter, Open};
+use super::emit::Emitter;
 use super::memory::Memory;
-use super::model::{ListedTool, MOST_ARGUMENTS, ToolCall, View, is_question};
+use super::model::{ListedTool, ToolCall, View, is_question};
 use super::response::{End, Usage, input_tokens, tokens_of};
 use super::{Inner, approvals, choice, input, outcome};
-use crate::budget::{Held, parsed_size};
+use crate::budget::Held;
 use crate::connector::{self, Server};
 use crate::mcp;
 use crate::responses::{
-    ApiError, CreateResponse, Error, FailedDependency, Item, McpApprovalRequest, McpCall,
-    McpCallError, McpListTools, McpListToolsTool, Response, Status,
+    ApiError, CreateResponse, Error, FailedDependency, Item, McpApprovalRequest, McpCallError,
+    McpListTools, McpListToolsTool, Response,
 };
+
+use calls::{Calls, changed_tool, not_called, unknown_tool};
 
 /// How many steps a model may take in one turn; a script or a model that never ends is cut here.
 const MOST_STEPS: usize = 64;
-/// How many calls of one step are under way at once.
-const MOST_AT_ONCE: usize = 16;
 /// How many more copies of a list or a result are in memory until the response is sent: in its item,
 /// in events and in the response. Measured in a gateway.
 const COPIES: u64 = 7;
@@ -335,137 +334,6 @@ impl Turn {
         choice::leaves(self.request.tool_choice.as_ref(), label, name)
     }
 
-    /// Starts a call, or asks for approval of it. Returns whether it is held.
-    async fn call_or_hold(&mut self, calls: &mut Calls, call: ToolCall) -> bool {
-        let needs_approval = self
-            .tool(&call.server_label, &call.name)
-            .filter(|_| self.may_choose(&call.server_label, &call.name))
-            .filter(|(server, tool)| server.needs_approval(tool))
-            .map(|(server, tool)| (server.place(), tool.clone()));
-        let Some((place, tool)) = needs_approval else {
-            self.start(calls, call, None, None).await;
-            return false;
-        };
-        let request =
-            self.emitter
-                .new_approval_request(&call.server_label, &call.name, &call.arguments);
-        // Remembered before it is sent: whoever reads it may answer at once.
-        self.engine.asked.remember(&request, &tool, &place);
-        self.emitter.approval_request(request).await;
-        true
-    }
-
-    /// Whether a call begins when the one before it has ended (`parallel_tool_calls`).
-    fn calls_one_at_a_time(&self) -> bool {
-        self.request.parallel_tool_calls == Some(false)
-    }
-
-    /// Starts a call beside those that are under way; `why_not` says that it is not to be made.
-    async fn start(
-        &mut self,
-        calls: &mut Calls,
-        call: ToolCall,
-        approved: Option<&str>,
-        why_not: Option<McpCallError>,
-    ) {
-        let most = match self.calls_one_at_a_time() {
-            true => 1,
-            false => MOST_AT_ONCE,
-        };
-        while calls.len() >= most {
-            self.finish_next(calls).await;
-        }
-        let ToolCall {
-            server_label,
-            name,
-            arguments,
-        } = &call;
-        let (open, item) = self
-            .emitter
-            .call_started(server_label, name, arguments, approved)
-            .await;
-        let ready = match why_not {
-            Some(error) => Err(error),
-            None => self.ready(&call, approved),
-        };
-        let engine = Arc::clone(&self.engine);
-        let ended = async move {
-            let (outcome, held) = match ready {
-                Ok((server, arguments)) => {
-                    let called = server.call(&engine.clients, &call.name, arguments);
-                    held_outcome(&server, called.await)
-                }
-                Err(error) => (Err(error), None),
-            };
-            EndedCall {
-                open,
-                item,
-                outcome,
-                held,
-            }
-        };
-        calls.push(ended.boxed());
-    }
-
-    /// Waits until all calls have ended.
-    async fn finish(&mut self, calls: &mut Calls) {
-        while !calls.is_empty() {
-            self.finish_next(calls).await;
-        }
-    }
-
-    /// Waits until one of the calls has ended.
-    async fn finish_next(&mut self, calls: &mut Calls) {
-        let Some(EndedCall {
-            open,
-            item,
-            outcome,
-            held,
-        }) = calls.next().await
-        else {
-            return;
-        };
-        self.held.extend(held);
-        let call = match outcome {
-            Ok(output) => McpCall {
-                status: Some(Status::Completed),
-                output: Some(output),
-                ..item
-            },
-            Err(error) => McpCall {
-                status: Some(Status::Failed),
-                error: Some(error),
-                ..item
-            },
-        };
-        self.emitter.call_ended(&open, call).await;
-    }
-
-    /// The server that a call goes to, and its arguments, or why it is not made.
-    fn ready(
-        &self,
-        call: &ToolCall,
-        approved: Option<&str>,
-    ) -> Result<(Server, Map<String, Value>), McpCallError> {
-        let (label, name) = (&call.server_label, &call.name);
-        // What is not listed, not allowed, or not to be chosen is not called, whoever asks for it.
-        let may_call = approved.is_some() || self.may_choose(label, name);
-        let Some((server, tool)) = self.tool(label, name).filter(|_| may_call) else {
-            return Err(unknown_tool(name));
-        };
-        if approved.is_some_and(|id| !self.engine.asked.is_unchanged(id, tool, &server.place())) {
-            return Err(changed_tool(name));
-        }
-        if parsed_size(call.arguments.as_bytes()) > MOST_ARGUMENTS {
-            let most = MOST_ARGUMENTS / 1024 / 1024;
-            let message = format!("the arguments take more than {most} MiB of memory");
-            return Err(not_called(message));
-        }
-        let arguments = serde_json::from_str(&call.arguments)
-            .map_err(|_| not_called("the arguments are not a JSON object".to_owned()))?;
-        Ok((server.clone(), arguments))
-    }
-
     fn tool(&self, label: &str, name: &str) -> Option<(&Server, &McpListToolsTool)> {
         let server = self.servers.iter().find(|server| server.label() == label)?;
         let tool = self.list(label)?.tools.iter().find(|it| it.name == name)?;
@@ -496,36 +364,6 @@ impl Turn {
     }
 }
 
-/// The calls that are under way.
-type Calls = FuturesUnordered<BoxFuture<'static, EndedCall>>;
-
-/// What came of a call.
-struct EndedCall {
-    open: Open,
-    /// The item as it stands, without its end.
-    item: McpCall,
-    outcome: Result<String, McpCallError>,
-    held: Option<Held>,
-}
-
-/// The output of a call or its error, and what the engine holds of it.
-fn held_outcome(
-    server: &Server,
-    called: Result<mcp::Called, mcp::Error>,
-) -> (Result<String, McpCallError>, Option<Held>) {
-    let called = called.and_then(|mut called| {
-        hold_copies(&mut called.held)?;
-        Ok(called)
-    });
-    match called {
-        Ok(called) => {
-            let output = outcome::of_call(server.as_mcp(), Ok(called.result));
-            (output, Some(called.held))
-        }
-        Err(error) => (outcome::of_call(server.as_mcp(), Err(error)), None),
-    }
-}
-
 /// Holds what the engine makes of a list or a result, beside what is held of it already.
 fn hold_copies(held: &mut Held) -> Result<(), mcp::Error> {
     held.grow(held.bytes().saturating_mul(COPIES))?;
@@ -542,22 +380,4 @@ fn last_list<'a>(
         }
         _ => None,
     })
-}
-
-/// A call that was not made, as a server would have refused it (JSON-RPC 2.0, invalid params).
-fn not_called(message: String) -> McpCallError {
-    McpCallError::McpProtocolError {
-        code: -32602,
-        message,
-    }
-}
-
-fn unknown_tool(name: &str) -> McpCallError {
-    not_called(format!("Unknown tool: {name}"))
-}
-
-fn changed_tool(name: &str) -> McpCallError {
-    not_called(format!(
-        "The tool {name} is no longer what it was when the call was approved, or is at another server, and was not called"
-    ))
 }

@@ -1,0 +1,76 @@
+//! The label of a server in a request.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A label that the Responses API takes: a letter, then letters, digits, `_` and `-`.
+#[derive(Debug, Clone)]
+pub struct ServerLabel(String);
+
+impl ServerLabel {
+    /// Whether it is empty, as an environment variable is that was meant to be unset.
+    pub fn is_unset(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A label made from a name, such as a host.
+    pub fn named_after(name: &str) -> String {
+        let plain: String = name
+            .chars()
+            .map(|it| {
+                if it.is_ascii_alphanumeric() || it == '-' {
+                    it
+                } else {
+                    '_'
+                }
+            })
+            .collect();
+        let plain = plain.trim_matches(['_', '-']);
+        match plain.chars().next() {
+            Some(first) if first.is_ascii_alphabetic() => plain.to_owned(),
+            _ => format!("server_{plain}"),
+        }
+    }
+}
+
+impl FromStr for ServerLabel {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // Empty is what an environment variable is that was meant to be unset.
+        let starts_well = text.is_empty() || text.starts_with(|it: char| it.is_ascii_alphabetic());
+        let goes_on_well = text
+            .chars()
+            .all(|it| it.is_ascii_alphanumeric() || matches!(it, '_' | '-'));
+        if starts_well && goes_on_well {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a label is a letter, then letters, digits, `_` and `-`")
+        }
+    }
+}
+
+impl fmt::Display for ServerLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_made_from_a_host() {
+        for (host, label) in [
+            ("dice.example.com", "dice_example_com"),
+            ("localhost", "localhost"),
+            ("127.0.0.1", "server_127_0_0_1"),
+            ("[::1]", "server_1"),
+        ] {
+            let made = ServerLabel::named_after(host);
+            assert_eq!(made, label);
+            assert!(made.parse::<ServerLabel>().is_ok());
+        }
+    }
+}
