@@ -1,7 +1,7 @@
 //! Files for their owner alone: mode 0600, written whole or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use secrecy::zeroize::Zeroizing;
@@ -44,19 +44,30 @@ pub fn create(path: &Path, text: &str) -> Result<(), Error> {
 /// # Errors
 /// If a link, a folder or a device has the name, or the file cannot be written.
 pub fn replace(path: &Path, text: &str) -> Result<(), Error> {
-    swap(path, text, File::sync_all)
+    let write = |file: &mut File| {
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.sync_all())
+    };
+    swap(path, write)
 }
 
-/// Replaces a file as [`replace`] does, without waiting for the disk: readers see the old file or
-/// the new one, and a power failure may bring the old one back.
+/// Replaces a file as [`replace`] does with what `write` writes, without waiting for the disk: readers
+/// see the old file or the new one, and a power failure may bring the old one back.
 ///
 /// # Errors
-/// As [`replace`].
-pub fn replace_unsynced(path: &Path, text: &str) -> Result<(), Error> {
-    swap(path, text, |_| Ok(()))
+/// As [`replace`], or if `write` fails.
+pub fn replace_unsynced(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
+) -> Result<(), Error> {
+    swap(path, |file| {
+        let mut buffered = BufWriter::new(file);
+        write(&mut buffered)?;
+        buffered.flush()
+    })
 }
 
-fn swap(path: &Path, text: &str, sync: fn(&File) -> io::Result<()>) -> Result<(), Error> {
+fn swap(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Error> {
     // The new file takes the name of the old one, which must not happen to a device or a link.
     if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(Error::NotAFile { path: path.into() });
@@ -65,8 +76,8 @@ fn swap(path: &Path, text: &str, sync: fn(&File) -> io::Result<()>) -> Result<()
         path: path.into(),
         source,
     };
-    let file = write_beside(path, text).map_err(failed)?;
-    sync(file.as_file()).map_err(failed)?;
+    let mut file = beside(path).map_err(failed)?;
+    write(file.as_file_mut()).map_err(failed)?;
     file.persist(path)
         .map_err(|refused| failed(refused.error))?;
     Ok(())

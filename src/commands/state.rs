@@ -43,12 +43,10 @@ pub fn save(kept: &Kept) -> Result<(), Error> {
     if let Some(folder) = path.parent() {
         private_file::create_folder(folder)?;
     }
-    let text = serde_json::to_string(kept).map_err(|error| Error::Write {
-        path: path.clone(),
-        source: error.into(),
-    })?;
-    // What was said is not for the other users of the machine.
-    Ok(private_file::replace_unsynced(&path, &text)?)
+    // A conversation is not for the other users of the machine. It can be long, and is not copied.
+    let written =
+        private_file::replace_unsynced(&path, |file| Ok(serde_json::to_writer(file, kept)?));
+    Ok(written?)
 }
 
 fn path() -> Result<PathBuf, Error> {

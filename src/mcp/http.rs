@@ -196,7 +196,9 @@ impl HttpClient {
         response: reqwest::Response,
     ) -> Result<(Vec<u8>, Held), HttpError> {
         let unread = Unread::new(limit, &self.budget);
-        let mut body = Vec::new();
+        // What is announced and does not come takes no memory: its pages are never touched.
+        let announced = response.content_length().unwrap_or(0).min(limit as u64);
+        let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0));
         let mut chunks = unread.count(response);
         while let Some(chunk) = chunks.try_next().await? {
             body.extend_from_slice(&chunk);

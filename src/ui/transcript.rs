@@ -160,8 +160,11 @@ fn called(call: &McpCall, took: Option<Duration>) -> String {
             format!("{tool} {arguments} failed: {error}{took}")
         }
         (None, Some(output)) => {
-            // What makes a sign an emoji is not seen on a terminal, and would stand there as an escape.
-            let output = one_line(&output.replace('\u{fe0f}', ""));
+            // The emoji selector is invisible on a terminal, where it would appear as an escape.
+            let output = match output.contains('\u{fe0f}') {
+                true => one_line(&output.replace('\u{fe0f}', "")),
+                false => one_line(output),
+            };
             format!("{tool} {arguments} -> {output}{took}")
         }
         (None, None) => format!("{tool} {arguments}{took}"),

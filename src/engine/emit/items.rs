@@ -7,9 +7,9 @@ use crate::responses::{Content, EventKind, Item, Message, Role, Status};
 
 impl Emitter {
     /// A message of one text.
-    pub async fn message(&mut self, text: &str) {
+    pub async fn message(&mut self, text: String) {
         let open = self.text_started().await;
-        self.text_delta(&open, 0, text).await;
+        self.text_delta(&open, 0, &text).await;
         self.text_ended(&open, text, Status::Completed).await;
     }
 
@@ -77,7 +77,8 @@ impl Emitter {
     async fn part(&mut self, open: &Open, content_index: usize, part: &Value) {
         match text_of(part) {
             Some(text) => {
-                self.part_added(open, content_index, output_text("")).await;
+                self.part_added(open, content_index, output_text(String::new()))
+                    .await;
                 self.text_delta(open, content_index, text).await;
             }
             None => self.part_added(open, content_index, part.clone()).await,
@@ -88,7 +89,7 @@ impl Emitter {
     /// A message begins, whose text comes in pieces.
     pub async fn text_started(&mut self) -> Open {
         let open = self.message_added().await;
-        self.part_added(&open, 0, output_text("")).await;
+        self.part_added(&open, 0, output_text(String::new())).await;
         open
     }
 
@@ -111,7 +112,7 @@ impl Emitter {
 
     /// A message that came in pieces is done; `text` is all of it, `status` is `completed` or
     /// `incomplete`.
-    pub async fn text_ended(&mut self, open: &Open, text: &str, status: Status) {
+    pub async fn text_ended(&mut self, open: &Open, text: String, status: Status) {
         let part = output_text(text);
         self.part_ended(open, 0, &part).await;
         self.done(open, message(String::new(), status, vec![part]))
@@ -205,6 +206,9 @@ fn text_of(part: &Value) -> Option<&str> {
         .filter(|_| part["type"] == "output_text")
 }
 
-fn output_text(text: &str) -> Value {
-    json!({"type": "output_text", "annotations": [], "logprobs": [], "text": text})
+fn output_text(text: String) -> Value {
+    let mut part = json!({"type": "output_text", "annotations": [], "logprobs": [], "text": null});
+    // Moved, and not copied, as `json!` would do.
+    part["text"] = Value::String(text);
+    part
 }

@@ -236,7 +236,7 @@ mod tests {
     fn an_event_waits_until_the_one_before_it_is_read() {
         let (sender, mut events) = mpsc::channel(0);
         let mut emitter = Emitter::new(sender, &CreateResponse::default(), "m");
-        let mut said = Box::pin(emitter.message("Hello"));
+        let mut said = Box::pin(emitter.message("Hello".to_owned()));
         let mut told = Vec::new();
         while (&mut said).now_or_never().is_none() {
             assert!((&mut said).now_or_never().is_none(), "it goes on by itself");

@@ -94,7 +94,7 @@ impl Next<'_> {
         match self {
             Self::Step(step) => {
                 if let Some(text) = step.text {
-                    emitter.message(&text).await;
+                    emitter.message(text).await;
                 }
                 Ok(step.calls)
             }

@@ -62,8 +62,14 @@ const VERBS: &[(&str, &str)] = &[
 
 /// One sentence a call, each on a line of its own.
 pub fn phrase(calls: &[Done<'_>]) -> String {
-    let sentences: Vec<String> = calls.iter().map(sentence).collect();
-    sentences.join("\n")
+    let mut sentences = calls.iter().map(sentence);
+    // The sentence of one call, which can be long, is not copied.
+    let mut text = sentences.next().unwrap_or_default();
+    for sentence in sentences {
+        text.push('\n');
+        text.push_str(&sentence);
+    }
+    text
 }
 
 fn sentence(call: &Done<'_>) -> String {

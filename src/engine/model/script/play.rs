@@ -48,7 +48,7 @@ impl Playing<'_> {
                 End::Calls(_) | End::Refuse(_) => Some(Status::Completed),
             };
             if let Some(status) = status {
-                emitter.text_ended(&open, &pieces.concat(), status).await;
+                emitter.text_ended(&open, pieces.concat(), status).await;
             }
         }
         match &step.end {
