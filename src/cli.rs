@@ -11,24 +11,24 @@ use crate::ui::OutputOptions;
 #[command(version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(after_help = "\
 Examples:
-  mcp-cli ask --local \"Roll a few dice!\"      ask the built-in model; needs nothing at all
-  mcp-cli serve --auth                        the dice server, for those who have a token
-  mcp-cli token --audience dice-server        such a token
-  mcp-cli check --server-url URL              why OpenAI would refuse a server
-  mcp-cli tools list --server-url URL         what a server offers, without a model
-  mcp-cli gateway                             the Responses API on this machine, for any SDK
+  mcp-cli ask --local \"Roll a few dice!\"      ask the built-in model, without a key or a network
+  mcp-cli check --server-url URL              find out why OpenAI would refuse your server
+  mcp-cli tools list --server-url URL         list its tools, without a model
+  mcp-cli gateway                             serve the Responses API on this machine, for any SDK
+  mcp-cli serve --auth                        run the sample server, for callers with a token
+  mcp-cli token --audience dice-server        mint such a token
 
-Exit status: 0 done, 1 this side, 2 usage, 3 refused by the API, 4 unreachable, 5 broken answer,
+Exit status: 0 done, 1 local failure, 2 usage, 3 refused by the API, 4 unreachable, 5 broken answer,
 6 an MCP server could not be used, 7 not approved, 8 a tool reported an error.")]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 
-    /// Say nothing but the answer and errors
+    /// Print only the answer and errors
     #[arg(short, long, global = true)]
     quiet: bool,
 
-    /// Say more; twice for the log of this program's parts
+    /// Print more; twice for this program's log
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 

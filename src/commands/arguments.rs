@@ -272,12 +272,12 @@ mod tests {
             (
                 &["ndice=3"],
                 &strict,
-                "argument `ndice` is none that the tool takes; did you mean `n_dice`?",
+                "argument `ndice` is not an argument of the tool; did you mean `n_dice`?",
             ),
             (
                 &["ndice=3"],
                 &open,
-                "argument `n_dice` is missing: it must be int; `ndice` was given; is it that?",
+                "argument `n_dice` is missing: it must be int; `ndice` was given instead",
             ),
             (&[], &open, "argument `n_dice` is missing: it must be int"),
             (
@@ -288,17 +288,17 @@ mod tests {
             (
                 &["three"],
                 &open,
-                r#""three" is no argument for a tool; write key=value, or key:=json"#,
+                r#""three" is not a KEY=VALUE argument; write key=value, or key:=json"#,
             ),
             (
                 &["a=1", "a:=2"],
                 &open,
-                "argument `a` is given twice; a list is written 'key:=[1, 2]'",
+                "argument `a` is given twice; write a list as 'key:=[1, 2]'",
             ),
             (
                 &["a:=x"],
                 &open,
-                "argument `a` is not JSON; a text needs quotes: 'key:=\"text\"', or key=text",
+                "argument `a` is not JSON; a string needs quotes: 'key:=\"text\"', or key=text",
             ),
         ] {
             assert_eq!(told(pairs, schema), complaint, "{pairs:?}");

@@ -34,7 +34,7 @@ const DEFAULT_MODEL: &str = "gpt-5";
 /// How often a response may end in requests for approval.
 const MOST_ROUNDS: usize = 100;
 
-/// Ask a model a question, letting it call MCP tools
+/// Ask a model a question, and let it call MCP tools
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -47,23 +47,23 @@ Examples:
   mcp-cli ask --bridge --server-url http://127.0.0.1:8000/mcp \"Roll 5 dice\"
       OpenAI's model and a server that only this machine can reach")]
 pub struct AskArgs {
-    /// The question; `-` or a pipe reads it from stdin, with both stdin follows the argument
+    /// The question; `-` or a pipe reads it from stdin. With an argument and a pipe, stdin is appended
     prompt: Option<String>,
 
-    /// Answer on this machine, with a built-in model that follows rules
+    /// Answer on this machine with the built-in model, which follows rules
     #[arg(long)]
     local: bool,
 
-    /// Ask the model at the endpoint, and call the MCP servers from this machine: they need no
-    /// public address, and the endpoint sees neither where they are nor their credentials
+    /// Ask the model at the endpoint, but call the MCP servers from this machine: they need no public
+    /// address, and the endpoint sees neither their URLs nor their credentials
     #[arg(long, conflicts_with = "local")]
     bridge: bool,
 
-    /// The model; with --local `rules` or `script:FILE`
+    /// The model; with --local, `rules` or `script:FILE`
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
 
-    /// Where the Responses API is [default: `https://api.openai.com/v1`]
+    /// The base URL of the Responses API [default: `https://api.openai.com/v1`]
     #[arg(
         long,
         env = "OPENAI_BASE_URL",
@@ -72,8 +72,8 @@ pub struct AskArgs {
     )]
     base_url: Option<String>,
 
-    /// The key for it; @FILE reads it from a file, - from stdin. As text, other users can read it
-    /// while this runs
+    /// The API key; @FILE reads it from a file, - from stdin. As text, other users can see it while
+    /// this runs
     #[arg(
         long,
         env = "OPENAI_API_KEY",
@@ -82,16 +82,16 @@ pub struct AskArgs {
     )]
     api_key: Option<SecretSource>,
 
-    /// Who answers when a call needs approval: ask, all, none, read-only, or the tools to approve, as
-    /// TOOL or LABEL/TOOL; a bare TOOL must be one that only one server has
+    /// How to answer approval requests: ask, all, none, read-only, or the tools to approve, as TOOL or
+    /// LABEL/TOOL; a bare TOOL must be unique among the servers
     #[arg(long, value_name = "WHO", default_value = "ask")]
     approve: ApprovalPolicy,
 
-    /// Wait for the whole response instead of reading it as it comes
+    /// Request the whole response instead of a stream
     #[arg(long)]
     no_stream: bool,
 
-    /// What stdout gets
+    /// What to print on stdout
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: FormatArg,
 
@@ -99,8 +99,7 @@ pub struct AskArgs {
     #[arg(long, conflicts_with = "format")]
     json: bool,
 
-    /// Print the request as something to run or read, with secrets as names of environment
-    /// variables, and send nothing
+    /// Print the request in this language, with environment variables for secrets, and send nothing
     #[arg(long, value_name = "LANGUAGE", conflicts_with_all = ["local", "bridge"])]
     print_request: Option<PrintAs>,
 
@@ -108,23 +107,23 @@ pub struct AskArgs {
     #[arg(long)]
     no_markdown: bool,
 
-    /// How long an answer may take
+    /// Give up if the response takes longer
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
     timeout: Duration,
 
-    /// How long an answer may stop for
+    /// Give up if no data arrives for this long
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
     idle_timeout: Duration,
 
-    /// How often a request is sent again that cannot have run: no connection, 408, 409, 429
+    /// Retry a request that cannot have run this often: no connection, 408, 409, 429
     #[arg(long, value_name = "N", default_value_t = Retries::default().most)]
     retries: u32,
 
-    /// Send it again after a 5xx too, though tools may have been called
+    /// Retry after a 5xx too, although tools may have been called
     #[arg(long)]
     retry_5xx: bool,
 
-    /// How many bytes one answer of the endpoint may have
+    /// Reject a response of more bytes
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_bytes)]
     max_bytes: usize,
 
@@ -138,7 +137,7 @@ pub struct AskArgs {
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum FormatArg {
-    /// The text as it comes, and the steps on stderr
+    /// The text as it arrives, with the steps on stderr
     Text,
     /// The final response as JSON
     Json,

@@ -22,8 +22,8 @@ use crate::ui::{Format, ReportFormat, Ui, report};
 /// Find out why OpenAI would refuse an MCP server
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The steps are those that OpenAI's connector takes, as far as they can be seen from outside; nothing
-is sent to OpenAI.
+The steps follow OpenAI's connector as far as it can be observed from outside. Nothing is sent to
+OpenAI.
 
 Examples:
   mcp-cli check --server-url https://example.com/mcp --authorization @token.jwt
@@ -35,7 +35,7 @@ Examples:
   mcp-cli check --server-url https://example.com/mcp --against response.json
       what has changed since that response")]
 pub struct CheckArgs {
-    /// Call this tool as well
+    /// Also call this tool
     #[arg(long, value_name = "TOOL")]
     call: Option<String>,
 
@@ -43,11 +43,11 @@ pub struct CheckArgs {
     #[arg(requires = "call", value_name = "KEY=VALUE")]
     arguments: Vec<String>,
 
-    /// Compare the tools with those of a response of before; - reads it from stdin
+    /// Compare the tools with those of a recorded response; - reads it from stdin
     #[arg(long, value_name = "FILE|-")]
     against: Option<PathBuf>,
 
-    /// What stdout gets
+    /// What to print on stdout
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: FormatArg,
 
@@ -55,11 +55,11 @@ pub struct CheckArgs {
     #[arg(long, conflicts_with = "format")]
     json: bool,
 
-    /// Write the steps to a file as JUnit XML as well
+    /// Also write the steps to a file as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 
-    /// How long the server may take to answer, and to list its tools
+    /// Give up if the server takes longer to answer, or to list its tools
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     timeout: Duration,
 
@@ -69,9 +69,9 @@ pub struct CheckArgs {
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum FormatArg {
-    /// A line a step, and the verdict
+    /// One line per step, and the verdict
     Text,
-    /// All of it as JSON, a document a server
+    /// JSON, one document per server
     Json,
     /// Annotations of GitHub Actions
     Github,

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::ui::Ui;
 
-/// Print the completions for a shell
+/// Print the completion script of a shell
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -18,7 +18,7 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Print the manual page, or write those of all verbs into a folder
+/// Print the manual page, or write those of all verbs to a folder
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -14,51 +14,52 @@ use crate::responses::{CreateResponse, ToolChoice, ToolChoiceMcp, ToolChoiceMode
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Request")]
 pub struct FieldArgs {
-    /// What the model is told before the question
+    /// Instructions for the model (the system prompt)
     #[arg(short = 's', long, value_name = "TEXT")]
     instructions: Option<String>,
 
-    /// Whether tools are called: auto, none, required, LABEL or LABEL/TOOL
+    /// Which tools the model must or may call: auto, none, required, LABEL or LABEL/TOOL
     #[arg(long, value_name = "CHOICE")]
     tool_choice: Option<ToolChoiceArg>,
 
-    /// How many calls the model may make
+    /// The maximum number of tool calls
     #[arg(long, value_name = "N")]
     max_tool_calls: Option<u64>,
 
-    /// How many tokens the answer may have
+    /// The maximum number of output tokens
     #[arg(long, value_name = "N")]
     max_output_tokens: Option<u64>,
 
-    /// From 0 to 2
+    /// The sampling temperature, from 0 to 2
     #[arg(long, value_name = "NUMBER")]
     temperature: Option<f64>,
 
-    /// From 0 to 1
+    /// Nucleus sampling, from 0 to 1
     #[arg(long, value_name = "NUMBER")]
     top_p: Option<f64>,
 
-    /// How hard the model thinks, such as low or high
+    /// The reasoning effort, such as low or high
     #[arg(long, value_name = "EFFORT")]
     reasoning_effort: Option<String>,
 
-    /// A JSON Schema that the answer must fit
+    /// A JSON Schema that the answer must match
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
 
-    /// Kept with the response, as key=value
+    /// Metadata to store with the response, as key=value
     #[arg(long, value_name = "K=V", value_parser = args::key_value)]
     metadata: Vec<(String, String)>,
 
-    /// Let the API keep nothing; -c and approvals then send everything again, from the state folder
+    /// Do not store the response at the API; -c and approvals then resend the conversation, which is
+    /// kept in the state folder
     #[arg(long)]
     pub no_store: bool,
 
-    /// Go on with the last conversation; without a question, only with its approvals
+    /// Continue the last conversation; without a question, only answer its approval requests
     #[arg(short, long, conflicts_with = "previous_response_id")]
     pub r#continue: bool,
 
-    /// The response that this question goes on from
+    /// The response to continue from
     #[arg(long, value_name = "ID")]
     pub previous_response_id: Option<String>,
 }

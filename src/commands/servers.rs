@@ -22,7 +22,7 @@ use crate::secret::Secret;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "MCP server")]
 pub struct McpServerArgs {
-    /// The MCP endpoint, such as `https://example.com/mcp`
+    /// The URL of the MCP endpoint, such as `https://example.com/mcp`
     #[arg(
         long,
         env = "MCP_SERVER_URL",
@@ -31,40 +31,40 @@ pub struct McpServerArgs {
     )]
     server_url: Option<String>,
 
-    /// How the server is called in the request [default: made from the URL's host]
+    /// The label of the server in the request [default: derived from the URL's host]
     #[arg(long, env = "MCP_SERVER_LABEL", value_name = "NAME")]
     server_label: Option<ServerLabel>,
 
-    /// What the server is for, for the model to read
+    /// What the server is for, as a description for the model
     #[arg(long, value_name = "TEXT")]
     server_description: Option<String>,
 
-    /// A connector of OpenAI's instead of a server
+    /// An OpenAI connector instead of a server
     #[arg(long, value_name = "ID")]
     connector_id: Option<String>,
 
-    /// A Secure MCP Tunnel of OpenAI's instead of a URL
+    /// An OpenAI Secure MCP Tunnel instead of a URL
     #[arg(long, value_name = "ID")]
     tunnel_id: Option<String>,
 
-    /// A file that names servers: `mcp.json`, `.mcp.json`, `.vscode/mcp.json`; each makes an entry
+    /// A configuration file with servers: `mcp.json`, `.mcp.json`, `.vscode/mcp.json`
     #[arg(long, value_name = "FILE")]
     mcp_config: Option<PathBuf>,
 
-    /// Of that file, only this server
+    /// Use only this server of the file
     #[arg(long, value_name = "NAME", requires = "mcp_config")]
     server: Vec<String>,
 
-    /// A header for the server, `Name: value`; other users can read it while this runs
+    /// A header for the server, `Name: value`; other users can see it while this runs
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     headers: Vec<Secret>,
 
-    /// A file of headers for the server, one a line
+    /// A file with headers for the server, one per line
     #[arg(long, value_name = "FILE")]
     header_file: Option<PathBuf>,
 
-    /// A token for the server, without `Bearer`; @FILE reads it from a file, - from stdin. As
-    /// text, other users can read it while this runs
+    /// A token for the server, without `Bearer`; @FILE reads it from a file, - from stdin. As text,
+    /// other users can see it while this runs
     #[arg(
         long,
         env = "MCP_AUTHORIZATION",
@@ -77,15 +77,15 @@ pub struct McpServerArgs {
     #[arg(long, value_delimiter = ',', value_name = "TOOL,...")]
     allowed_tools: Option<Vec<String>>,
 
-    /// Only tools that change nothing, as the server says
+    /// Only tools that the server marks as read-only
     #[arg(long)]
     read_only: bool,
 
-    /// Which calls need a yes: always, never, or the API's filter as JSON
+    /// Which calls need approval: always, never, or the API's filter as JSON
     #[arg(long, value_name = "always|never|JSON")]
     require_approval: Option<RequireApproval>,
 
-    /// Let the model look for the server's tools when it needs them
+    /// Let the model search the server's tools when it needs them
     #[arg(long)]
     defer_loading: bool,
 }

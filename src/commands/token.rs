@@ -23,7 +23,7 @@ use crate::ui::Ui;
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
-The key pair for development is made on first use and never leaves this machine. Do not use it for
+The developer key pair is generated on first use and never leaves this machine. Do not use it for
 anything else.
 
 Examples:
@@ -52,35 +52,35 @@ struct MintArgs {
     #[command(flatten)]
     key: KeyArgs,
 
-    /// Whom the token is for
+    /// Audience (`aud`)
     #[arg(long, value_name = "NAME")]
     audience: Vec<String>,
 
-    /// Who says that it minted the token
+    /// Issuer (`iss`)
     #[arg(long, value_name = "URL", default_value_t = Claims::default().issuer)]
     issuer: String,
 
-    /// Whom the token speaks for
+    /// Subject (`sub`)
     #[arg(long, value_name = "NAME", default_value_t = Claims::default().subject)]
     subject: String,
 
-    /// What the token allows
+    /// Scopes (`scope`)
     #[arg(long, value_delimiter = ',', value_name = "SCOPE,...")]
     scopes: Vec<String>,
 
-    /// How long the token is good
+    /// Lifetime (`exp`)
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     expires_in: Duration,
 
-    /// Another claim; it replaces one of the same name
+    /// A further claim, which replaces one of the same name
     #[arg(long = "claim", value_name = "NAME=JSON", value_parser = args::key_json)]
     claims: Vec<(String, Value)>,
 
-    /// The id of the key, for the token's header
+    /// Key id (`kid`) in the header
     #[arg(long, value_name = "ID")]
     kid: Option<String>,
 
-    /// How the token is signed: RS256, RS384, RS512, PS256, PS384 or PS512
+    /// Signature algorithm: RS256, RS384, RS512, PS256, PS384 or PS512
     #[arg(long, value_name = "NAME", default_value_t)]
     algorithm: Algorithm,
 
@@ -88,7 +88,7 @@ struct MintArgs {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
-    /// Replace the file if it is there
+    /// Replace an existing file
     #[arg(long, requires = "out")]
     force: bool,
 }
@@ -100,7 +100,7 @@ pub struct KeyArgs {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 
-    /// Where the key pair for development is [default: this program's data folder]
+    /// The folder of the developer key pair [default: this program's data folder]
     #[arg(long, value_name = "DIR", env = "MCP_CLI_KEY_DIR")]
     key_dir: Option<PathBuf>,
 }
@@ -130,18 +130,18 @@ fn key_dir(given: Option<PathBuf>) -> Result<PathBuf, Error> {
         .ok_or(Error::NoHome)
 }
 
-/// Make a new key pair for development
+/// Generate a new developer key pair
 #[derive(Debug, clap::Args)]
 struct KeygenArgs {
-    /// The size of the key: 2048, 3072 or 4096
+    /// The size of the key in bits: 2048, 3072 or 4096
     #[arg(long, value_name = "BITS", default_value = "2048")]
     bits: KeySize,
 
-    /// The folder to put it into [default: this program's data folder]
+    /// The folder to write it to [default: this program's data folder]
     #[arg(long, value_name = "DIR", env = "MCP_CLI_KEY_DIR")]
     key_dir: Option<PathBuf>,
 
-    /// Replace the key pair that is there; tokens that it signed are worthless then
+    /// Replace an existing key pair, whose tokens then become invalid
     #[arg(long)]
     force: bool,
 }
@@ -156,7 +156,7 @@ struct PublicKeyArgs {
     #[arg(long, value_name = "FORMAT", default_value = "pem")]
     format: PublicKeyFormat,
 
-    /// The id of the key in the JWKS [default: its thumbprint]
+    /// Key id (`kid`) in the JWKS [default: its thumbprint]
     #[arg(long, value_name = "ID")]
     kid: Option<String>,
 }
@@ -167,10 +167,10 @@ enum PublicKeyFormat {
     Jwks,
 }
 
-/// Show what a token says, without verifying it
+/// Decode a token without verifying it
 #[derive(Debug, clap::Args)]
 struct InspectArgs {
-    /// The token; `-`, or nothing, reads it from stdin, @FILE from a file
+    /// The token; `-` or no argument reads it from stdin, @FILE from a file
     #[arg(value_name = "TOKEN|@FILE|-")]
     token: Option<SecretSource>,
 }
@@ -178,7 +178,7 @@ struct InspectArgs {
 /// Verify a token as `serve --auth` would: exit 0, or 1 with the reason
 #[derive(Debug, clap::Args)]
 struct VerifyArgs {
-    /// The token; `-`, or nothing, reads it from stdin, @FILE from a file
+    /// The token; `-` or no argument reads it from stdin, @FILE from a file
     #[arg(value_name = "TOKEN|@FILE|-")]
     token: Option<SecretSource>,
 
@@ -189,38 +189,37 @@ struct VerifyArgs {
 /// What a token must be and say, for `serve --auth` and `token verify`.
 #[derive(Debug, clap::Args)]
 pub struct VerifierArgs {
-    /// The public key in PEM that tokens are verified with: RSA, EC P-256, EC P-384 or Ed25519
-    /// [default: the key pair for development]
+    /// The public key in PEM that verifies tokens: RSA, EC P-256, EC P-384 or Ed25519 [default: the
+    /// developer key pair]
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
 
-    /// The key set (JWKS) that tokens are verified with; one at a URL is fetched again when its
-    /// keys change
+    /// The key set (JWKS) that verifies tokens; one at a URL is fetched again when its keys change
     #[arg(long, value_name = "FILE|URL", conflicts_with = "public_key")]
     jwks: Option<String>,
 
-    /// Where the key pair for development is [default: this program's data folder]
+    /// The folder of the developer key pair [default: this program's data folder]
     #[arg(long, value_name = "DIR", env = "MCP_CLI_KEY_DIR")]
     key_dir: Option<PathBuf>,
 
-    /// Whom a token must be for [default: dice-server]
+    /// Required audience (`aud`) [default: dice-server]
     #[arg(long, value_name = "NAME")]
     audience: Vec<String>,
 
-    /// Who must have minted a token [default: anybody with the key]
+    /// Required issuer (`iss`) [default: any]
     #[arg(long, value_name = "URL")]
     issuer: Vec<String>,
 
-    /// What a token must allow
+    /// Required scopes
     #[arg(long, value_delimiter = ',', value_name = "SCOPE,...")]
     required_scopes: Vec<String>,
 
-    /// How a token must be signed, if the key leaves a choice, as RSA keys do: RS256, RS384, RS512,
-    /// PS256, PS384 or PS512 [default: RS256]
+    /// Required signature algorithm of an RSA key: RS256, RS384, RS512, PS256, PS384 or PS512 [default:
+    /// RS256]
     #[arg(long, value_name = "NAME")]
     algorithm: Option<Algorithm>,
 
-    /// How far the clock of the issuer may be off [default: 0s]
+    /// Tolerated clock difference to the issuer [default: 0s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     leeway: Option<Duration>,
 }

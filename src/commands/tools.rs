@@ -41,7 +41,7 @@ enum Verb {
     Call(Box<CallArgs>),
 }
 
-/// List the tools of a server, a line each
+/// List the tools of a server, one per line
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -57,7 +57,7 @@ struct ListArgs {
     server: McpServerArgs,
 }
 
-/// Call a tool, with arguments that fit it
+/// Call a tool with arguments that match its schema
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -71,12 +71,12 @@ struct CallArgs {
     /// The tool
     name: String,
 
-    /// Its arguments: `key=value`, which is read as what the tool takes there, or `key:=json`
+    /// Its arguments: `key=value`, converted to the type in the tool's schema, or `key:=json`
     #[arg(value_name = "KEY=VALUE|KEY:=JSON")]
     arguments: Vec<String>,
 
-    /// A JSON object of arguments, to which the others are added; @FILE reads it from a file, -
-    /// from stdin
+    /// A JSON object with arguments, to which the others are added; @FILE reads it from a file, - from
+    /// stdin
     #[arg(long, value_name = "JSON|@FILE|-")]
     input_json: Option<String>,
 
@@ -84,11 +84,11 @@ struct CallArgs {
     #[arg(long)]
     json: bool,
 
-    /// Save images, audio and other data of the result there, under names made from the tool's
+    /// Save images, audio and other data of the result to this folder, in files named after the tool
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
 
-    /// How long the call may take
+    /// Give up if the call takes longer
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     timeout: Duration,
 

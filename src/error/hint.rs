@@ -17,22 +17,20 @@ impl Error {
             Self::NoApiKey => "set it, or ask the built-in model with --local",
             Self::EmptySecret(_) => "@FILE reads it from a file, - from stdin",
             Self::UnusableSecret(_) => "look for a line break or a space in it",
-            Self::NoConversation => {
-                "the last `ask` of this user leaves one; leave -c out for a new one"
-            }
-            Self::NoPrompt => "write it behind the command, or pipe it in",
+            Self::NoConversation => "omit -c to begin a new conversation",
+            Self::NoPrompt => "pass it as an argument, or pipe it to stdin",
             Self::ModelNeedsLocal { .. } => "add --local",
             Self::UnknownLocalModel { .. } => "use --model rules or --model script:FILE",
             Self::UnknownGatewayModel { .. } => {
                 "use --model rules, --model script:FILE or --model upstream"
             }
             Self::NeedsUpstream { .. } => "add --model upstream",
-            Self::OpenGateway { .. } => "leave --no-auth out, or listen on 127.0.0.1",
+            Self::OpenGateway { .. } => "omit --no-auth, or listen on 127.0.0.1",
             Self::NeedsAuth { .. } => "add --auth",
-            Self::NeedsHttp { .. } => "serve over HTTP, or leave it out",
-            Self::LocalPrevious => "-c goes on with the last conversation",
+            Self::NeedsHttp { .. } => "serve over HTTP, or omit it",
+            Self::LocalPrevious => "-c continues the last conversation",
             Self::LocalContinue => {
-                "leave --local and --bridge out, or begin a new conversation without -c"
+                "omit --local and --bridge, or begin a new conversation without -c"
             }
             Self::PendingElsewhere { .. } => "name the same server as before, and its label",
             Self::ApproveUnknown { nearest, .. } => {
@@ -40,16 +38,16 @@ impl Error {
                     Some("write the name as the server lists it: TOOL or LABEL/TOOL".to_owned())
                 });
             }
-            Self::ApproveAmbiguous { .. } => "write the one that is meant as LABEL/TOOL",
+            Self::ApproveAmbiguous { .. } => "name the tool as LABEL/TOOL",
             Self::PendingAtAnother { .. } => {
-                "name the server that waits, in the same way, or ask again without -c"
+                "name the server that asked for approval, or ask again without -c"
             }
             Self::PendingUnknown { .. } => {
-                "an older mcp-cli kept this conversation; ask again without -c"
+                "an older mcp-cli wrote this conversation; ask again without -c"
             }
             Self::TwoOnStdin => "read one of them from a file, with @FILE",
             Self::SeveralTargets => "name one; other servers can come from --mcp-config",
-            Self::TwoCredentials => "leave one of them out",
+            Self::TwoCredentials => "omit one of them",
             Self::NotAUrl { .. } => "write it with http:// or https:// and a host",
             Self::NotHosted { .. } => {
                 "add --bridge or --local, or serve it over HTTP behind a tunnel"
@@ -58,16 +56,14 @@ impl Error {
                 source: mcp::ConfigError::Variable { .. },
                 ..
             } => "set it, or give it a default: ${VARIABLE:-default}",
-            Self::WhoseCredentials => "write the headers into the file, or name one --server",
-            Self::NotLocal(_) => {
-                "name the server with --server-url, or leave --local and --bridge out"
-            }
-            Self::ForeignKey => "leave it out, and the key pair for development signs",
+            Self::WhoseCredentials => "write the headers to the file, or name one --server",
+            Self::NotLocal(_) => "name the server with --server-url, or omit --local and --bridge",
+            Self::ForeignKey => "omit it to sign with the developer key pair",
             Self::UnknownConnector { .. } => {
                 "the connectors are connector_dropbox, connector_gmail, connector_googlecalendar, connector_googledrive, connector_microsoftteams, connector_outlookcalendar, connector_outlookemail and connector_sharepoint"
             }
             Self::NoServer => "name one with --server-url URL, or with --mcp-config FILE",
-            Self::SeveralServers(_) => "take one of them with --server NAME",
+            Self::SeveralServers(_) => "pick one with --server NAME",
             Self::UnknownTool { nearest, .. } => {
                 let nearest = nearest.as_ref();
                 return nearest.map(|it| did_you_mean(it)).or_else(|| {
@@ -80,7 +76,7 @@ impl Error {
             Self::Call { source, .. } => return hint_of_call(source).map(str::to_owned),
             Self::OnlyAtOpenAi => "check the MCP server behind it, with --server-url",
             Self::NoRecordedList { .. } => {
-                "save a response that has an mcp_list_tools of it, such as with `ask --json`"
+                "save a response with an mcp_list_tools item of this server, such as with `ask --json`"
             }
             Self::Store {
                 source: StoreError::NewerVersion { .. },
@@ -88,10 +84,10 @@ impl Error {
             } => "use the newer mcp-cli for it, or name another file with --store",
             Self::NoHome => "set HOME, or name a folder with --key-dir",
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                "another program listens there; take another port, or -p 0 for a free one"
+                "another program listens there; use another port, or -p 0 for a free one"
             }
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                "ports below 1024 are the system's; take another port"
+                "ports below 1024 need privileges; use another port"
             }
             Self::NobodyToAsk { approve, .. } => {
                 let named = approve.as_deref().unwrap_or("LABEL/TOOL");
@@ -102,13 +98,13 @@ impl Error {
             Self::Auth(error) => return hint_of_auth(error).map(str::to_owned),
             Self::File(error) => return hint_of_file(error).map(str::to_owned),
             Self::Rejected(auth::Rejection::Audience { .. }) => {
-                "a token is for the audiences that it was minted for: `token --audience NAME`"
+                "mint a token for this audience: `mcp-cli token --audience NAME`"
             }
             Self::Rejected(auth::Rejection::Signature) => {
-                "it was signed with another key, or changed since"
+                "the token was signed with another key, or modified"
             }
             Self::Script { .. } => {
-                "a script is a JSON list of steps such as {\"calls\": [{\"name\": ..., \"arguments\": {...}}]} and {\"say\": \"...\"}"
+                "a script is a JSON list of steps, such as {\"calls\": [{\"name\": ..., \"arguments\": {...}}]} and {\"say\": \"...\"}"
             }
             Self::Rejected(_)
             | Self::Header(_)
@@ -147,12 +143,12 @@ fn hint_of_argument(problem: &ArgumentProblem) -> Option<String> {
     match problem {
         ArgumentProblem::Missing { nearest, .. } => nearest
             .as_ref()
-            .map(|it| format!("`{it}` was given; is it that?")),
+            .map(|it| format!("`{it}` was given instead")),
         ArgumentProblem::Unknown { nearest } => nearest.as_deref().map(did_you_mean),
         ArgumentProblem::NotJson(_) => {
-            Some("a text needs quotes: 'key:=\"text\"', or key=text".to_owned())
+            Some("a string needs quotes: 'key:=\"text\"', or key=text".to_owned())
         }
-        ArgumentProblem::Twice => Some("a list is written 'key:=[1, 2]'".to_owned()),
+        ArgumentProblem::Twice => Some("write a list as 'key:=[1, 2]'".to_owned()),
         ArgumentProblem::Type(_) | ArgumentProblem::Unfit(_) => None,
     }
 }
@@ -161,25 +157,23 @@ fn hint_of_argument(problem: &ArgumentProblem) -> Option<String> {
 
 fn hint_of_list(error: &mcp::Error) -> Option<&'static str> {
     match error {
-        mcp::Error::Timeout(_) => Some("look at the server's log: it took the connection"),
+        mcp::Error::Timeout(_) => Some("check the server's log: it accepted the connection"),
         mcp::Error::Refused { status, challenge } => match status.as_u16() {
             401 => Some(auth::hint_of_challenge(challenge.as_deref())),
             403 => {
                 Some("the token needs other scopes, or the server has to allow this Host or Origin")
             }
-            404 => Some("look at the path: many servers tell `/mcp` from `/mcp/`"),
-            400 => {
-                Some("look at the server's log; a server that demands a session may be stateful")
-            }
-            405 | 406 | 415 => Some("look at the path: it does not take a POST of JSON-RPC"),
-            421 => Some("let the server allow the name that it is reached under"),
+            404 => Some("check the path: many servers distinguish `/mcp` from `/mcp/`"),
+            400 => Some("check the server's log; it may require a session"),
+            405 | 406 | 415 => Some("check the path: it does not accept a POST of JSON-RPC"),
+            421 => Some("add the host name of the URL to the server's allowed hosts"),
             300..=399 => Some("name the URL that it redirects to"),
-            500.. => Some("look at the server's log"),
+            500.. => Some("check the server's log"),
             _ => None,
         },
-        mcp::Error::Unreachable(_) => Some("see that the server runs, and that the URL is right"),
-        mcp::Error::NotMcp(_) => Some("see that the URL is that of the server's MCP endpoint"),
-        mcp::Error::NotStarted { .. } => Some("look at `command` and `args`"),
+        mcp::Error::Unreachable(_) => Some("check that the server runs, and that the URL is right"),
+        mcp::Error::NotMcp(_) => Some("check that the URL is that of the server's MCP endpoint"),
+        mcp::Error::NotStarted { .. } => Some("check `command` and `args`"),
         mcp::Error::Forbidden(_)
         | mcp::Error::Protocol { .. }
         | mcp::Error::Excess(_)
@@ -194,8 +188,8 @@ fn hint_of_call(error: &mcp::Error) -> Option<&'static str> {
     match error {
         mcp::Error::Timeout(_) => Some("raise it with --timeout"),
         mcp::Error::Refused { status, .. } => match status.as_u16() {
-            401 | 403 => Some("the server wants credentials at call time: see --authorization"),
-            500.. => Some("look at the server's log"),
+            401 | 403 => Some("the server requires credentials for calls: see --authorization"),
+            500.. => Some("check the server's log"),
             _ => None,
         },
         mcp::Error::Forbidden(_)
@@ -224,11 +218,11 @@ fn hint_of_file(error: &file::Error) -> Option<&'static str> {
 fn hint_of_auth(error: &auth::Error) -> Option<&'static str> {
     match error {
         auth::Error::File(error) => hint_of_file(error),
-        auth::Error::Misfit { .. } => Some("without --algorithm the key decides"),
+        auth::Error::Misfit { .. } => Some("omit --algorithm to use that of the key"),
         auth::Error::KeySetUrl => Some("write it with https://, or save the key set into a file"),
         auth::Error::KeySetFetch { source, .. } => match source {
             FetchError::Status(300..=399) => {
-                Some("name the URL that it leads to: redirects are not followed")
+                Some("use the URL that it redirects to: redirects are not followed")
             }
             FetchError::Status(_) | FetchError::NotUsable(KeySetRefusal::NotAKeySet) => {
                 Some("look for `jwks_uri` in the issuer's /.well-known/openid-configuration")
@@ -243,7 +237,7 @@ fn hint_of_auth(error: &auth::Error) -> Option<&'static str> {
         auth::Error::KeySetFile {
             source: KeySetRefusal::NotAKeySet,
             ..
-        } => Some("a key in PEM is named with --public-key"),
+        } => Some("pass a key in PEM with --public-key"),
         auth::Error::KeyFile { .. }
         | auth::Error::Key(_)
         | auth::Error::KeySetFile { .. }
@@ -265,40 +259,40 @@ fn hint_of(error: &responses::Error) -> Option<String> {
                 Some(403) => {
                     "pass a token with the scopes that the server demands, or let the server allow this Host"
                 }
-                Some(404) => "look at the path: `/mcp` and `/mcp/` are different to many servers",
+                Some(404) => "check the path: many servers distinguish `/mcp` from `/mcp/`",
                 Some(400) => {
-                    "a server on this machine is reached with --bridge or --local, or through a tunnel; run it stateless"
+                    "use --bridge or --local for a server on this machine, or a tunnel; run the server stateless"
                 }
-                Some(405 | 406 | 415) => "look at the path, and let the server accept JSON and SSE",
-                Some(421) => "add the name that the server is reached under to its list of hosts",
+                Some(405 | 406 | 415) => "check the path, and let the server accept JSON and SSE",
+                Some(421) => "add the host name of the URL to the server's allowed hosts",
                 Some(301 | 302 | 303 | 307 | 308) => {
-                    "let the server answer at `/mcp` and at `/mcp/`, without a redirect"
+                    "let the server answer at `/mcp` and at `/mcp/` without a redirect"
                 }
                 Some(424) => {
-                    "see that the server runs, that its name resolves, and that the URL is that of its MCP endpoint"
+                    "check that the server runs, that its name resolves, and that the URL is that of its MCP endpoint"
                 }
-                Some(500..) => "look at the server's log",
+                Some(500..) => "check the server's log",
                 _ => return None,
             }
         }
         responses::Error::Refused {
             status: 300..=399, ..
-        } => "look at --base-url: redirects are not followed, for they would take the key along",
+        } => "check --base-url: redirects are not followed, because they would receive the key",
         responses::Error::Refused {
             status: 400, error, ..
         } => return hint_of_bad_request(&error.message).map(str::to_owned),
-        responses::Error::Refused { status: 401, .. } => "look at OPENAI_API_KEY",
-        responses::Error::Refused { status: 404, .. } => "look at --base-url and --model",
+        responses::Error::Refused { status: 401, .. } => "check OPENAI_API_KEY",
+        responses::Error::Refused { status: 404, .. } => "check --base-url and --model",
         responses::Error::Refused { status: 429, .. } => {
-            "wait, or look at the limits of your account"
+            "wait, or check the limits of your account"
         }
         responses::Error::Unreachable { .. } => {
-            "look at --base-url, or ask the built-in model with --local"
+            "check --base-url, or ask the built-in model with --local"
         }
         responses::Error::Timeout(_) => "raise it with --timeout",
         responses::Error::TooLarge(_) => "raise it with --max-bytes",
         responses::Error::NotAResponse { .. } => {
-            "look at --base-url: it ends in /v1 for most servers"
+            "check --base-url: it ends in /v1 for most servers"
         }
         responses::Error::Idle => "raise it with --idle-timeout",
         responses::Error::NotCompleted {
@@ -326,11 +320,11 @@ fn hint_of_bad_request(message: &str) -> Option<&'static str> {
     let known = [
         (
             "approval responses but weren't passed as input",
-            "send the approval request along, or answer it once",
+            "include the approval request, or answer it once",
         ),
         (
             "Duplicate item found with id mcpr_",
-            "the API keeps the approval request: send the answer alone beside previous_response_id",
+            "the API has the approval request: send only the answer with previous_response_id",
         ),
         (
             "string does not match pattern",
@@ -338,11 +332,11 @@ fn hint_of_bad_request(message: &str) -> Option<&'static str> {
         ),
         (
             "object schema missing properties",
-            "give the tool's inputSchema its `properties`, even if there are none",
+            "add `properties` to the tool's inputSchema, even if it is empty",
         ),
         (
             "'additionalProperties' is required to be supplied and to be false",
-            "let the tool's inputSchema say `\"additionalProperties\": false`",
+            "add `\"additionalProperties\": false` to the tool's inputSchema",
         ),
     ];
     let known = known.into_iter().find(|(part, _)| message.contains(part));

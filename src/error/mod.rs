@@ -29,27 +29,27 @@ pub enum Error {
     #[error("{} is not a script that can be played", path.display())]
     Script { path: PathBuf, source: ScriptError },
 
-    #[error("no OPENAI_API_KEY is set")]
+    #[error("OPENAI_API_KEY is not set")]
     NoApiKey,
     #[error("{0} is empty")]
     EmptySecret(&'static str),
-    #[error("{0} has characters that no HTTP header can carry")]
+    #[error("{0} has characters that are not allowed in an HTTP header")]
     UnusableSecret(&'static str),
     #[error(transparent)]
     Header(#[from] mcp::UnusableHeader),
-    #[error("there is no question to ask")]
+    #[error("no question was given")]
     NoPrompt,
     #[error("there is no conversation to continue")]
     NoConversation,
-    #[error("--model {model} is a model of this machine")]
+    #[error("--model {model} is a local model")]
     ModelNeedsLocal { model: String },
-    #[error("--local has no model {model:?}")]
+    #[error("unknown local model: {model:?}")]
     UnknownLocalModel { model: String },
-    #[error("the gateway has no model {model:?}")]
+    #[error("unknown gateway model: {model:?}")]
     UnknownGatewayModel { model: String },
     #[error("{flag} has no meaning without --model upstream")]
     NeedsUpstream { flag: &'static str },
-    #[error("--no-auth on {host}: everybody who reaches it could use it")]
+    #[error("--no-auth on {host} would be open to anyone who can reach it")]
     OpenGateway { host: String },
     #[error("{} cannot be used as a store", path.display())]
     Store { path: PathBuf, source: StoreError },
@@ -57,18 +57,18 @@ pub enum Error {
     NeedsAuth { flag: &'static str },
     #[error("{flag} has no meaning with -t stdio: whoever starts the server may call it")]
     NeedsHttp { flag: &'static str },
-    #[error("--print-token needs the private key, and --public-key and --jwks name public ones")]
+    #[error("--print-token needs a private key, but --public-key and --jwks name public keys")]
     ForeignKey,
     #[error(
-        "--previous-response-id names a response that an API keeps, and this machine keeps none"
+        "--previous-response-id names a response stored at an API, and this machine stores none"
     )]
     LocalPrevious,
-    #[error("the last conversation is one that an API keeps, and this machine has none of it")]
+    #[error("the last conversation is stored at an API, not on this machine")]
     LocalContinue,
-    #[error("`{call}` waits for approval, and no server of that name is given")]
+    #[error("`{call}` waits for approval, but its server is not named")]
     PendingElsewhere { call: String },
     #[error(
-        "`{call}` waits for approval at {asked}, and {server_label} is another server now: {named}"
+        "`{call}` waits for approval at {asked}, but {server_label} is now another server: {named}"
     )]
     PendingAtAnother {
         call: String,
@@ -76,17 +76,17 @@ pub enum Error {
         asked: String,
         named: String,
     },
-    #[error("`{call}` waits for approval, and it is not known at which server")]
+    #[error("`{call}` waits for approval at an unknown server")]
     PendingUnknown { call: String },
-    #[error("two secrets are to be read from stdin")]
+    #[error("two values are to be read from stdin")]
     TwoOnStdin,
     #[error("more than one of --server-url, --connector-id and --tunnel-id is given")]
     SeveralTargets,
-    #[error("--authorization and a header of that name are given")]
+    #[error("both --authorization and an Authorization header are given")]
     TwoCredentials,
     #[error("{flag} is not an http or https URL")]
     NotAUrl { flag: &'static str },
-    #[error("a {0} cannot be used on this machine")]
+    #[error("a {0} cannot be used from this machine")]
     NotLocal(&'static str),
     #[error("server {server_label:?} is started on this machine, where OpenAI cannot reach it")]
     NotHosted { server_label: String },
@@ -95,9 +95,9 @@ pub enum Error {
         path: PathBuf,
         source: mcp::ConfigError,
     },
-    #[error("several servers are named, and --authorization or -H is for one")]
+    #[error("--authorization and -H are for one server, but several are named")]
     WhoseCredentials,
-    #[error("there is no connector {id:?}")]
+    #[error("unknown connector: {id:?}")]
     UnknownConnector { id: String },
     #[error(transparent)]
     File(#[from] file::Error),
@@ -108,7 +108,7 @@ pub enum Error {
         path: PathBuf,
         source: serde_json::Error,
     },
-    #[error("the folder for this program's files cannot be told, for there is no home folder")]
+    #[error("cannot determine the state directory: HOME is not set")]
     NoHome,
 
     #[error("cannot listen on {address}")]
@@ -122,8 +122,8 @@ pub enum Error {
     Stdio(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the output could not be written")]
     Output(#[source] io::Error),
-    /// Whoever reads the output, such as `head`, has had enough. That is no failure.
-    #[error("nobody reads the output any more")]
+    /// The reader of the output, such as `head`, has read enough. That is not a failure.
+    #[error("the reader of the output has closed it")]
     ReaderLeft,
     #[error("the clock of this machine is set to a time before 1970 or after 9999")]
     Clock,
@@ -136,12 +136,12 @@ pub enum Error {
         /// What `--approve` takes for it, if that can be typed.
         approve: Option<String>,
     },
-    #[error("--approve names the tool {name:?}, and no server of this request has it")]
+    #[error("--approve names the tool {name:?}, which no server of this request has")]
     ApproveUnknown {
         name: String,
         nearest: Option<String>,
     },
-    #[error("--approve names the tool {name:?}, and more than one server can have it: {servers}")]
+    #[error("--approve names the tool {name:?}, which more than one server can have: {servers}")]
     ApproveAmbiguous { name: String, servers: String },
     #[error("a tool call was denied, and no other call succeeded")]
     NothingApproved,
@@ -155,11 +155,11 @@ pub enum Error {
         name: String,
         nearest: Option<String>,
     },
-    #[error("{0:?} is no argument for a tool")]
+    #[error("{0:?} is not a KEY=VALUE argument")]
     NotAnArgument(String),
     #[error("{0} is not a JSON object")]
     NotAnObject(&'static str),
-    #[error("a connector or a tunnel of OpenAI's cannot be checked from here")]
+    #[error("an OpenAI connector or tunnel cannot be checked from here")]
     OnlyAtOpenAi,
     #[error("{} lists no tools of this server", path.display())]
     NoRecordedList { path: PathBuf },
@@ -196,7 +196,7 @@ pub enum Error {
     /// The client for an MCP server could not be made.
     #[error(transparent)]
     McpClient(mcp::Error),
-    #[error("after {0} rounds of approvals there is no end to them")]
+    #[error("the response still asks for approval after {0} rounds")]
     EndlessApprovals(usize),
     #[error("stopped by Ctrl-C")]
     Interrupted,
@@ -221,7 +221,7 @@ pub enum ArgumentProblem {
         /// What was given that may have been meant to be it.
         nearest: Option<String>,
     },
-    #[error("is none that the tool takes")]
+    #[error("is not an argument of the tool")]
     Unknown {
         /// What may have been meant.
         nearest: Option<String>,

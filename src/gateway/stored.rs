@@ -15,7 +15,7 @@ use crate::budget::Held;
 use crate::engine::Record;
 use crate::responses::{Error, Item};
 
-/// The id in a path. What is no text is the id of nothing.
+/// The response id in a path.
 pub struct Id(pub String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
@@ -24,7 +24,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     async fn from_request_parts(head: &mut Parts, state: &S) -> Result<Self, Refusal> {
         match Path::from_request_parts(head, state).await {
             Ok(Path(id)) => Ok(Self(id)),
-            Err(_) => Err(Error::not_found(None, "The id in the path is none.").into()),
+            Err(_) => Err(Error::not_found(None, "The response id is not valid UTF-8.").into()),
         }
     }
 }

@@ -170,9 +170,9 @@ pub fn hint_of_call(error: &McpCallError) -> Option<&'static str> {
             code: 401 | 403, ..
         } => Some("the server wants credentials at call time too; send them with every request"),
         McpCallError::HttpError { code: 424, .. } => {
-            Some("a call is given up after about 60 s; answer sooner, and look at the server's log")
+            Some("a call is given up after about 60 s; answer sooner, and check the server's log")
         }
-        McpCallError::HttpError { code: 500.., .. } => Some("look at the server's log"),
+        McpCallError::HttpError { code: 500.., .. } => Some("check the server's log"),
         McpCallError::McpProtocolError { .. }
         | McpCallError::McpToolExecutionError { .. }
         | McpCallError::HttpError { .. }

@@ -102,15 +102,15 @@ fn a_call_that_waits_is_made_at_the_server_that_asked_and_at_no_other() {
             &["--server-url", &at(&server_a, "2")],
             "with other parameters",
         ),
-        (&["--mcp-config", config], "now: echo (called with --local)"),
+        (&["--mcp-config", config], "another server: echo (called with --local)"),
         // The bundled server has the same label.
-        (&[], "now: the bundled dice server"),
+        (&[], "another server: the bundled dice server"),
     ] {
         let run = home.ask(&[&label[..], &["-c", "--approve", "all"], args].concat());
         assert_eq!(run.exit, Some(2), "{args:?}: {run}");
         let asked = format!(
             "error: `dice_server.look` waits for approval at {} (called with --local), \
-             and dice_server is another server now: ",
+             but dice_server is now another server: ",
             server_a.url
         );
         assert!(run.stderr.contains(&asked), "{args:?}: {run}");
@@ -139,7 +139,7 @@ fn a_conversation_that_names_no_servers_goes_on_where_nothing_waits() {
     without_servers(&home);
     let run = home.ask(&[&args[..], &["-c", "--approve", "all"]].concat());
     assert_eq!(run.exit, Some(2), "{run}");
-    let told = "`s.look` waits for approval, and it is not known at which server";
+    let told = "`s.look` waits for approval at an unknown server";
     assert!(run.stderr.contains(told), "{run}");
     assert!(server.asked("tools/call").is_empty());
 

@@ -202,7 +202,7 @@ fn a_server_that_is_not_there_is_named_with_its_cause() {
     error: Error code: 424 - Error retrieving tool list from MCP server: 'nobody'. Http status code: 424 (Failed Dependency)
       type: external_connector_error, param: tools, code: http_error
     cause: the MCP server could not be reached: Connection refused (os error 111)
-    hint: see that the server runs, that its name resolves, and that the URL is that of its MCP endpoint
+    hint: check that the server runs, that its name resolves, and that the URL is that of its MCP endpoint
     run: mcp-cli check --server-url http://127.0.0.1:PORT/mcp --server-label nobody
     ");
 }

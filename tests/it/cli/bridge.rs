@@ -320,7 +320,7 @@ fn what_the_endpoint_refuses_is_told_as_without_a_bridge() {
     dice offers roll_dice (N ms)
     error: Error code: 401 - Incorrect API key provided.
       type: invalid_request_error, code: invalid_api_key
-    hint: look at OPENAI_API_KEY
+    hint: check OPENAI_API_KEY
     ");
 }
 
@@ -350,7 +350,7 @@ fn a_bridge_keeps_no_response_and_reaches_no_connector() {
     for (args, words) in [
         (
             &["--previous-response-id", "resp_1", "Roll"][..],
-            "this machine keeps none",
+            "this machine stores none",
         ),
         (
             &["--connector-id", "connector_gmail", "Read"],
@@ -361,7 +361,7 @@ fn a_bridge_keeps_no_response_and_reaches_no_connector() {
             "loaded later cannot be used",
         ),
         (&["--local", "Roll"], "cannot be used with '--local'"),
-        (&["--model", "rules", "Roll"], "is a model of this machine"),
+        (&["--model", "rules", "Roll"], "is a local model"),
         (&["--print-request", "curl", "Roll"], "cannot be used with"),
     ] {
         let run = McpCli::new(&["ask", "--bridge"])

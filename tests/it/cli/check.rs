@@ -641,7 +641,7 @@ fn what_cannot_be_checked_is_a_usage_error() {
         ),
         (
             vec!["--server-url", "http://a.example/", "--call", "x", "five"],
-            "\"five\" is no argument for a tool",
+            "\"five\" is not a KEY=VALUE argument",
         ),
         (
             vec!["--server-url", "http://a.example/", "n=1"],

@@ -639,14 +639,14 @@ fn a_gateway_for_everybody_is_for_this_machine_alone() {
         (
             vec!["--model", "gpt-5"],
             2,
-            "the gateway has no model \"gpt-5\"",
+            "unknown gateway model: \"gpt-5\"",
         ),
         (
             vec!["--upstream-url", "http://localhost:1/v1"],
             2,
             "--upstream-url has no meaning without --model upstream",
         ),
-        (vec!["--model", "upstream"], 3, "no OPENAI_API_KEY is set"),
+        (vec!["--model", "upstream"], 3, "OPENAI_API_KEY is not set"),
         (
             vec!["--model", "upstream", "--upstream-url", "localhost"],
             2,

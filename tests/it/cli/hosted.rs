@@ -200,7 +200,7 @@ fn a_424_inside_a_stream_is_the_same() {
     error: Error code: 424 - Error retrieving tool list from MCP server: 'dice_server'. Http status code: 404 (Not Found)
       type: external_connector_error, param: tools, code: http_error
     cause: the MCP server has nothing at this path, or does not know the session
-    hint: look at the path: `/mcp` and `/mcp/` are different to many servers
+    hint: check the path: many servers distinguish `/mcp` from `/mcp/`
     ");
 }
 
@@ -475,7 +475,7 @@ fn a_conversation_goes_on_wherever_it_is_kept() {
     assert_eq!(api.requests()[4]["previous_response_id"], "resp_4");
     let local = ask(&["--local", "-c", "Go on"]);
     assert_eq!(local.exit, Some(2), "{local}");
-    assert!(local.stderr.contains("one that an API keeps"), "{local}");
+    assert!(local.stderr.contains("is stored at an API"), "{local}");
 }
 
 #[test]
@@ -601,7 +601,7 @@ fn the_refusals_that_mcp_requests_meet_have_a_hint() {
         ),
         (
             "Duplicate item found with id mcpr_1. Remove duplicate items from your input and try again.",
-            "send the answer alone",
+            "send only the answer",
         ),
         (
             "Invalid 'tools[0].function.name': string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]{1,128}$'.",
@@ -609,7 +609,7 @@ fn the_refusals_that_mcp_requests_meet_have_a_hint() {
         ),
         (
             "Invalid schema for function 'a': In context=(), object schema missing properties.",
-            "its `properties`",
+            "add `properties`",
         ),
         (
             "Invalid schema: 'additionalProperties' is required to be supplied and to be false.",
@@ -640,18 +640,18 @@ fn every_status_of_a_424_has_a_cause_and_a_hint() {
             "do not suffice",
             "pass a token with the scopes",
         ),
-        (404, "Not Found", "nothing at this path", "look at the path"),
+        (404, "Not Found", "nothing at this path", "check the path"),
         (
             400,
             "Bad Request",
             "only its own machine can reach",
-            "through a tunnel",
+            "or a tunnel",
         ),
         (
             405,
             "Method Not Allowed",
             "does not take a POST",
-            "look at the path",
+            "check the path",
         ),
         (
             406,
@@ -669,13 +669,13 @@ fn every_status_of_a_424_has_a_cause_and_a_hint() {
             421,
             "Misdirected Request",
             "does not know the name",
-            "list of hosts",
+            "allowed hosts",
         ),
         (
             424,
             "Failed Dependency",
             "no answer in HTTP",
-            "see that the server runs",
+            "check that the server runs",
         ),
         (307, "Temporary Redirect", "redirects", "without a redirect"),
         (308, "Permanent Redirect", "redirects", "without a redirect"),

@@ -158,7 +158,7 @@ fn what_is_wrong_with_a_file_is_named() {
         (
             &["--server", "b", "--server", "c", "--authorization", "t"],
             2,
-            "several servers are named",
+            "but several are named",
         ),
         (
             &["--server", "b"],

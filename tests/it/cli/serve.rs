@@ -116,7 +116,7 @@ fn a_port_in_use_is_one_line_and_exit_1() {
     ----- stderr -----
     error: cannot listen on 127.0.0.1:PORT
     cause: Address already in use (os error 98)
-    hint: another program listens there; take another port, or -p 0 for a free one
+    hint: another program listens there; use another port, or -p 0 for a free one
     ");
 }
 

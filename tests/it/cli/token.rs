@@ -375,7 +375,7 @@ fn an_algorithm_that_does_not_fit_the_key_is_a_mistake_of_whoever_typed_it() {
     ----- stdout -----
     ----- stderr -----
     error: an Ed25519 key cannot be used with RS256: use EdDSA
-    hint: without --algorithm the key decides
+    hint: omit --algorithm to use that of the key
     ");
     let run = home.run(&["token", "verify", &token, "--public-key", key]);
     insta::assert_snapshot!(run, @r"

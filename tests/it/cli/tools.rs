@@ -156,7 +156,7 @@ fn what_does_not_fit_is_told_and_never_sent() {
         ),
         (
             &["roll_dice", "ndice=3"],
-            "error: argument `n_dice` is missing: it must be int\nhint: `ndice` was given; is it that?\n",
+            "error: argument `n_dice` is missing: it must be int\nhint: `ndice` was given instead\n",
         ),
         (
             &["roll_dices", "n_dice=3"],
@@ -168,11 +168,11 @@ fn what_does_not_fit_is_told_and_never_sent() {
         ),
         (
             &["roll_dice", "3"],
-            "error: \"3\" is no argument for a tool\nhint: write key=value, or key:=json\n",
+            "error: \"3\" is not a KEY=VALUE argument\nhint: write key=value, or key:=json\n",
         ),
         (
             &["roll_dice", "n_dice=3", "n_dice=4"],
-            "error: argument `n_dice` is given twice\nhint: a list is written 'key:=[1, 2]'\n",
+            "error: argument `n_dice` is given twice\nhint: write a list as 'key:=[1, 2]'\n",
         ),
         (
             &["roll_dice", "--input-json", "[3]"],
@@ -184,7 +184,7 @@ fn what_does_not_fit_is_told_and_never_sent() {
         ),
         (
             &["roll_dice", "--input-json", "-", "--authorization", "-"],
-            "error: two secrets are to be read from stdin\nhint: read one of them from a file, with @FILE\n",
+            "error: two values are to be read from stdin\nhint: read one of them from a file, with @FILE\n",
         ),
     ] {
         let run = call(&server.url, args);
@@ -215,7 +215,7 @@ fn one_server_must_be_named_and_one_that_is_here() {
     ----- stdout -----
     ----- stderr -----
     error: several MCP servers are named: one, two
-    hint: take one of them with --server NAME
+    hint: pick one with --server NAME
     ");
     let connector = tools(&["list", "--connector-id", "connector_gmail"]);
     assert_eq!(connector.exit, Some(2));
@@ -281,7 +281,7 @@ fn a_server_that_gives_no_list_is_explained_in_the_words_of_mcp() {
     error: server_127_0_0_1 gave no list of its tools
     cause: the MCP server could not be reached
     cause: Connection refused (os error 111)
-    hint: see that the server runs, and that the URL is right
+    hint: check that the server runs, and that the URL is right
     run: mcp-cli check --server-url http://127.0.0.1:PORT/mcp
     ");
 }

@@ -4,8 +4,8 @@ use crate::support::McpCli;
 #[test]
 fn bad_input_is_named_with_its_exit_status_and_without_its_secrets() {
     for (args, exit, words) in [
-        (&["ask", "Hello"][..], 3, "no OPENAI_API_KEY is set"),
-        (&["ask", "--local"], 2, "there is no question to ask"),
+        (&["ask", "Hello"][..], 3, "OPENAI_API_KEY is not set"),
+        (&["ask", "--local"], 2, "no question was given"),
         (
             &["ask", "--locale", "Hello"],
             2,
@@ -14,12 +14,12 @@ fn bad_input_is_named_with_its_exit_status_and_without_its_secrets() {
         (
             &["ask", "--local", "-m", "gpt-5", "Hello"],
             2,
-            "--local has no model \"gpt-5\"",
+            "unknown local model: \"gpt-5\"",
         ),
         (
             &["ask", "-m", "rules", "Hello"],
             2,
-            "--model rules is a model of this machine",
+            "--model rules is a local model",
         ),
         (
             &["ask", "--local", "-m", "script:/nowhere", "Hello"],
@@ -54,12 +54,12 @@ fn bad_input_is_named_with_its_exit_status_and_without_its_secrets() {
         (
             &["ask", "--local", "--tunnel-id", "t", "Hello"],
             2,
-            "a tunnel cannot be used on this machine",
+            "a tunnel cannot be used from this machine",
         ),
         (
             &["ask", "--connector-id", "gmail", "Hello", "--api-key", "k"],
             2,
-            "there is no connector \"gmail\"",
+            "unknown connector: \"gmail\"",
         ),
         (
             &["ask", "--local", "--server-url", "nonsense", "Hello"],
@@ -89,7 +89,7 @@ fn bad_input_is_named_with_its_exit_status_and_without_its_secrets() {
         (
             &["ask", "--local", "--authorization", "can\nary", "Hello"],
             2,
-            "characters that no HTTP header can carry",
+            "characters that are not allowed in an HTTP header",
         ),
         (
             &["ask", "--local", "--authorization", "", "Hello"],
@@ -167,7 +167,7 @@ fn bad_input_is_named_with_its_exit_status_and_without_its_secrets() {
                 "Hello",
             ],
             2,
-            "--authorization and a header of that name are given",
+            "both --authorization and an Authorization header are given",
         ),
         (
             &[
@@ -178,7 +178,7 @@ fn bad_input_is_named_with_its_exit_status_and_without_its_secrets() {
                 "Hello",
             ],
             2,
-            "this machine keeps none",
+            "this machine stores none",
         ),
         (
             &["serve", "-t", "stdio", "--auth"],
