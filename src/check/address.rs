@@ -39,11 +39,11 @@ pub fn judge(
         return match found {
             Err(error) => fail(
                 format!("the name {host} is not found: {error}"),
-                "look at the name, and at its DNS records",
+                "check the name and its DNS records",
             ),
             Ok(_) => fail(
                 format!("nothing listens at {}: {why}", authority(url)),
-                "see that the server runs, and that the port is the one that it listens on",
+                "check that the server runs, and that it listens on this port",
             ),
         };
     }

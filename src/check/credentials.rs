@@ -61,12 +61,12 @@ pub fn judge(
     }
     let Some(_) = authorization else {
         return match answer.result() {
-            Some(_) => pass("none are given, and none are asked for"),
-            None => skip("the server says nothing of them"),
+            Some(_) => pass("none are given and none are required"),
+            None => skip("the server does not mention credentials"),
         };
     };
     match others {
-        None => skip("the server says nothing of them"),
+        None => skip("the server does not mention credentials"),
         Some(others) => taken(others, own_words.as_deref()),
     }
 }
@@ -77,12 +77,12 @@ fn nothing_given(answer: &Answer) -> Outcome {
     if !asks {
         return fail(
             format!("the request is refused: {}", shown(answer)),
-            "let the server answer under this host name, or give it credentials with --authorization @FILE",
+            "add this host name to the server's allowed hosts, or pass credentials with --authorization @FILE",
         );
     }
     fail(
         format!(
-            "no credentials are given, and the server asks for some: {}",
+            "no credentials are given, but the server requires them: {}",
             challenge(answer)
         ),
         auth::hint_of_challenge(Some(&challenge(answer))),
@@ -124,11 +124,11 @@ fn taken(others: &Others, own_words: Option<&str>) -> Outcome {
     };
     match (is_taken(broken), is_taken(none)) {
         (true, _) => warn(
-            "the server takes a broken token as well: whoever reaches it may use it",
+            "the server accepts an invalid token: it is open to anyone who can reach it",
             "let the server verify tokens, such as with `mcp-cli serve --auth`",
         ),
         (false, true) => warn(
-            "the server asks for no credentials, and refuses broken ones",
+            "the server requires no credentials, but rejects invalid ones",
             "leave --authorization out, or let the server demand a token",
         ),
         (false, false) if is_bare(none) || is_bare(broken) => {
@@ -140,8 +140,8 @@ fn taken(others: &Others, own_words: Option<&str>) -> Outcome {
         }
         (false, false) => match own_words {
             Some(fault) => warn(
-                format!("the credentials are taken, and yet {fault}"),
-                "let the server look at the times of a token",
+                format!("the credentials are accepted, although {fault}"),
+                "let the server check the times of a token",
             ),
             None => pass("taken; none and broken ones are refused with HTTP 401"),
         },

@@ -135,13 +135,11 @@ pub fn protocol(opening: &Opening) -> Outcome {
             format!("initialize: MCP {version}; the server does not know server/discover"),
         ),
         (Some(Era::Legacy { version }), _) if version == "2024-11-05" => warn(
-            "the server speaks MCP 2024-11-05 and nothing newer: that version knows no Streamable HTTP",
+            "the server speaks MCP 2024-11-05 and nothing newer: that version has no Streamable HTTP",
             "update the server's SDK",
         ),
         (Some(Era::Legacy { version }), _) => fail(
-            format!(
-                "the server answers initialize with the version {version:?}, which nobody knows"
-            ),
+            format!("the server answers initialize with the version {version:?}, which is unknown"),
             format!("answer with a version of MCP, such as {LEGACY}"),
         ),
         (None, Ok(answer)) => fail(
@@ -157,10 +155,10 @@ pub fn protocol(opening: &Opening) -> Outcome {
 
 fn hint(answer: &Answer) -> &'static str {
     match answer.status.as_u16() {
-        500.. => "look at the server's log",
+        500.. => "check the server's log",
         400 => "run it stateless: the first message has no session and no header but those of MCP",
-        421 => "let the server answer under this host name: its list of hosts does not have it",
-        429 => "the server counts requests; let the connector make more of them",
-        _ => "see that the URL is that of the MCP endpoint, and not of a page or of another API",
+        421 => "add this host name to the server's allowed hosts",
+        429 => "the server limits requests; allow the connector more of them",
+        _ => "check that the URL is that of the MCP endpoint, not of a page or another API",
     }
 }

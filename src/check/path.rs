@@ -63,7 +63,7 @@ pub fn judge(
                 Some((twin, answer)) if is_there(answer) => {
                     format!("{} is there: use that URL, or serve both", twin.path())
                 }
-                _ => "look at the path; that of most servers is /mcp".to_owned(),
+                _ => "check the path; most servers use /mcp".to_owned(),
             };
             fail(
                 format!("a POST to {path} finds nothing: {}", shown(answer)),
@@ -94,15 +94,15 @@ fn silent(silence: &Silence) -> Outcome {
                 "a POST has no answer after {}",
                 humantime::format_duration(*limit)
             ),
-            "see whether the server, or a proxy before it, waits for something",
+            "check whether the server, or a proxy in front of it, waits for something",
         ),
         Silence::BrokenOff(why) | Silence::NoConnection(why) => fail(
             format!("the connection breaks off on a POST: {why}"),
-            "look at the server's log, and at that of a proxy before it",
+            "check the logs of the server and of a proxy in front of it",
         ),
         Silence::Tls { message, .. } => fail(
             format!("the connection breaks off: {message}"),
-            "look at the server's log",
+            "check the server's log",
         ),
     }
 }

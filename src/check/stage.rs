@@ -39,17 +39,17 @@ impl Stage {
 
     fn title(self) -> &'static str {
         match self {
-            Self::Address => "the address is one that OpenAI can reach",
-            Self::Tls => "the certificate is believed",
-            Self::Path => "the path takes a POST, and redirects nobody",
-            Self::Credentials => "the credentials are taken, and no others",
-            Self::Protocol => "server/discover or initialize is answered",
-            Self::Session => "a request without a session is answered",
+            Self::Address => "OpenAI can reach the address",
+            Self::Tls => "the TLS certificate is trusted",
+            Self::Path => "POST works without a redirect",
+            Self::Credentials => "accepts valid credentials and rejects invalid ones",
+            Self::Protocol => "answers server/discover or initialize",
+            Self::Session => "answers a request without a session",
             Self::Get => "a GET does not hang",
-            Self::Host => "another name in `Host` is served",
-            Self::Accept => "`Accept` is read as MCP says",
-            Self::ToolsList => "tools/list gives all tools",
-            Self::Call => "a call is answered in 60 s",
+            Self::Host => "accepts another Host header",
+            Self::Accept => "handles the Accept header as MCP specifies",
+            Self::ToolsList => "tools/list returns all tools",
+            Self::Call => "answers a call within 60 s",
         }
     }
 

@@ -27,21 +27,23 @@ fn meaning(fault: TlsFault) -> &'static str {
         TlsFault::Expired => "the certificate has expired",
         TlsFault::NotYetValid => "the certificate is not valid yet",
         TlsFault::WrongName => "the certificate is for another name",
-        TlsFault::UnknownIssuer => "the certificate is not from an authority that is known here",
-        TlsFault::NotTls => "what answers there does not speak TLS",
+        TlsFault::UnknownIssuer => "the certificate is not from a trusted authority",
+        TlsFault::NotTls => "the port does not speak TLS",
         TlsFault::Other => "no secure connection could be made",
     }
 }
 
 fn hint(fault: TlsFault) -> &'static str {
     match fault {
-        TlsFault::Expired => "renew it, and let the server load the new one",
-        TlsFault::NotYetValid => "look at the clocks of both machines",
-        TlsFault::WrongName => "use a name that it is for, or get one for this name",
+        TlsFault::Expired => "renew it, and reload the server",
+        TlsFault::NotYetValid => "check the clocks of both machines",
+        TlsFault::WrongName => {
+            "use a name that the certificate covers, or get a certificate for this name"
+        }
         TlsFault::UnknownIssuer => {
             "serve the whole chain, with the intermediate certificates; one that you signed yourself is believed by nobody else"
         }
         TlsFault::NotTls => "look at the port, or write http://",
-        TlsFault::Other => "see that TLS is spoken at this port, and that it is 1.2 or 1.3",
+        TlsFault::Other => "check that the port speaks TLS 1.2 or 1.3",
     }
 }

@@ -34,7 +34,7 @@ pub fn list(listed: &Result<ToolList, mcp::Error>, took: Duration) -> Outcome {
     match list.tools.len() {
         0 => warn(
             "the list is empty: there is nothing for a model to call",
-            "see that the tools are registered, and shown to whoever has these credentials",
+            "check that the tools are registered, and visible with these credentials",
         ),
         _ if took > SLOW_LIST => warn(
             format!("{size}, and it took {} s", took.as_secs()),
@@ -47,18 +47,18 @@ pub fn list(listed: &Result<ToolList, mcp::Error>, took: Duration) -> Outcome {
 fn hint(error: &mcp::Error) -> &'static str {
     match error {
         mcp::Error::Refused { .. } | mcp::Error::Protocol { .. } => {
-            "look at the server's log: it took the connection, and not this request"
+            "check the server's log: it accepted the connection but not this request"
         }
-        mcp::Error::NotMcp(_) => "let the server's SDK write the list, and see that it is current",
+        mcp::Error::NotMcp(_) => "generate the list with the server's SDK, and update the SDK",
         mcp::Error::Excess(_) => {
             "send the answer, and no requests: the client declares no capability to serve any"
         }
         mcp::Error::Timeout(_) => "answer sooner; look for a stream that is never ended",
-        mcp::Error::NotStarted { .. } => "look at `command` and `args`",
+        mcp::Error::NotStarted { .. } => "check `command` and `args`",
         mcp::Error::Unreachable(_)
         | mcp::Error::Forbidden(_)
         | mcp::Error::Exhausted(_)
-        | mcp::Error::Setup(_) => "look at the server's log",
+        | mcp::Error::Setup(_) => "check the server's log",
     }
 }
 
@@ -108,7 +108,7 @@ pub fn call(result: Result<CallToolResult, mcp::Error>, took: Duration) -> Outco
         ),
         Ok(result) if result.is_error == Some(true) => warn(
             format!("the tool reported an error: {}", text(&result)),
-            "see whether the arguments are those that it wants",
+            "check whether the arguments are valid for it",
         ),
         Ok(_) if took > SLOW_CALL => warn(
             format!(
@@ -126,7 +126,7 @@ fn hint_of_call(error: &mcp::Error) -> &'static str {
         mcp::Error::Timeout(_) => {
             "answer in less than 60 s, and let another tool tell how the work goes on"
         }
-        mcp::Error::Protocol { .. } => "look at the name of the tool, and at its arguments",
+        mcp::Error::Protocol { .. } => "check the name of the tool and its arguments",
         error => hint(error),
     }
 }

@@ -127,7 +127,7 @@ impl Way<'_> {
         let took = accepts.map_or(first.took, |it| it.json.took);
         walk.add(Stage::Accept, took, beside::accept(&opening, accepts));
         let Some((listed, took)) = rest.map(|rest| rest.listed) else {
-            walk.skip(Stage::ToolsList, "the server was not understood");
+            walk.skip(Stage::ToolsList, "the server's answer was not understood");
             return None;
         };
         let outcome = tools::list(&listed, took);
@@ -209,7 +209,7 @@ impl Way<'_> {
             walk.skip(stage, WHY);
         }
         if version.is_err() {
-            walk.skip(Stage::ToolsList, "the server was not understood");
+            walk.skip(Stage::ToolsList, "the server's answer was not understood");
             return None;
         }
         progress("the list of tools");

@@ -172,7 +172,7 @@ def test_check_says_why_it_does_not_believe_nginxs_certificate():
     for certificate, knows, told in [
         ({"expires": YESTERDAY}, True, "the certificate has expired: "),
         ({"name": x509.DNSName("other.example")}, True, "the certificate is for another name: "),
-        ({}, False, "the certificate is not from an authority that is known here: "),
+        ({}, False, "the certificate is not from a trusted authority: "),
     ]:
         with behind_nginx(**certificate) as (url, trusting):
             refused = steps(url, status=6, **(trusting if knows else {}))

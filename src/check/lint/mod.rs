@@ -56,7 +56,7 @@ pub fn across(lists: &[(&str, &[Tool])]) -> Step {
         warning(
             &shared.collect::<Vec<_>>(),
             "; ",
-            |shared| format!("the model has to tell them apart by their servers: {shared}"),
+            |shared| format!("the model can distinguish them only by their servers: {shared}"),
             "leave one of each out with `allowed_tools`, or say in the descriptions which is for what",
         ),
     )
@@ -94,7 +94,7 @@ fn names(tools: &[Tool]) -> Step {
             ),
         }),
     };
-    rule("lint_names", "names can be those of functions", outcome)
+    rule("lint_names", "tool names are valid function names", outcome)
 }
 
 fn is_function_name(name: &str, longest: usize) -> bool {
@@ -220,7 +220,7 @@ fn descriptions(tools: &[Tool]) -> Step {
         warning(
             &named(silent),
             ", ",
-            |silent| format!("the model chooses by the description, and there is none: {silent}"),
+            |silent| format!("the model chooses by the description, which is missing: {silent}"),
             "say what the tool does, and when it is to be called",
         ),
     )

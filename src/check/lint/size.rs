@@ -21,7 +21,7 @@ const LARGEST: usize = 3;
 pub fn size(label: &str, tools: &[Tool], entry: &MCPTool) -> Step {
     rule(
         "lint_size",
-        "the list leaves the model room",
+        "the list leaves the model enough context",
         outcome(label, tools, entry),
     )
 }

@@ -102,7 +102,10 @@ fn a_call_that_waits_is_made_at_the_server_that_asked_and_at_no_other() {
             &["--server-url", &at(&server_a, "2")],
             "with other parameters",
         ),
-        (&["--mcp-config", config], "another server: echo (called with --local)"),
+        (
+            &["--mcp-config", config],
+            "another server: echo (called with --local)",
+        ),
         // The bundled server has the same label.
         (&[], "another server: the bundled dice server"),
     ] {

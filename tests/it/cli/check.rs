@@ -139,7 +139,7 @@ fn without_a_token_it_ends_with_the_424_of_the_page_and_names_the_fix() {
     assert_eq!(run.exit, Some(6), "{run}");
     for told in [
         "Error retrieving tool list from MCP server: 'dice_server'. Http status code: 401 (Unauthorized)",
-        "no credentials are given, and the server asks for some: HTTP 401 Unauthorized, Bearer realm=\"mcp-cli\"",
+        "no credentials are given, but the server requires them: HTTP 401 Unauthorized, Bearer realm=\"mcp-cli\"",
         "mint a token with `mcp-cli token --audience dice-server` and pass it with --authorization @FILE",
     ] {
         assert!(run.stdout.contains(told), "{told}: {run}");
@@ -200,7 +200,7 @@ fn a_server_that_takes_any_token_is_warned_of() {
     let server = dice_server();
     let entry = json!({"server_label": "dice", "server_url": server.url, "authorization": "x"});
     insta::assert_snapshot!(complaints(&report_of(entry)), @r"
-    warn credentials: the server takes a broken token as well: whoever reaches it may use it
+    warn credentials: the server accepts an invalid token: it is open to anyone who can reach it
       let the server verify tokens, such as with `mcp-cli serve --auth`
     listed 1
     ");
@@ -210,7 +210,7 @@ fn a_server_that_takes_any_token_is_warned_of() {
 fn a_401_without_a_challenge_is_told() {
     let server = Mcp::start(|_| Some((StatusCode::UNAUTHORIZED, "who are you?").into_response()));
     insta::assert_snapshot!(check(&server.url, 6), @r"
-    fail credentials: no credentials are given, and the server asks for some: HTTP 401 Unauthorized: who are you?, without a `WWW-Authenticate` header
+    fail credentials: no credentials are given, but the server requires them: HTTP 401 Unauthorized: who are you?, without a `WWW-Authenticate` header
       pass a token that the server accepts with --authorization @FILE
     Error retrieving tool list from MCP server: 'dice'. Http status code: 401 (Unauthorized)
     ");
@@ -219,7 +219,7 @@ fn a_401_without_a_challenge_is_told() {
         Some((StatusCode::UNAUTHORIZED, challenge, "no").into_response())
     });
     insta::assert_snapshot!(check(&server.url, 6), @r#"
-    fail credentials: no credentials are given, and the server asks for some: HTTP 401 Unauthorized, Bearer realm="dice"
+    fail credentials: no credentials are given, but the server requires them: HTTP 401 Unauthorized, Bearer realm="dice"
       pass a token that the server accepts with --authorization @FILE
     Error retrieving tool list from MCP server: 'dice'. Http status code: 401 (Unauthorized)
     "#);
@@ -320,7 +320,7 @@ fn a_server_that_hangs_is_given_up() {
     let url = format!("http://{}/mcp", server.address);
     insta::assert_snapshot!(check(&url, 6), @r"
     fail path: a POST has no answer after 2s
-      see whether the server, or a proxy before it, waits for something
+      check whether the server, or a proxy in front of it, waits for something
     Error retrieving tool list from MCP server: 'dice'. Http status code: 424 (Failed Dependency)
     ");
 }
@@ -331,7 +331,7 @@ fn a_server_that_is_not_there_is_told() {
         complaints(&report_of(json!({"server_label": "dice", "server_url": "http://127.0.0.1:1/mcp"}))),
         @r"
     fail address: nothing listens at 127.0.0.1:PORT: Connection refused (os error 111)
-      see that the server runs, and that the port is the one that it listens on
+      check that the server runs, and that it listens on this port
     Error retrieving tool list from MCP server: 'dice'. Http status code: 424 (Failed Dependency)
     "
     );
@@ -349,12 +349,12 @@ fn an_old_protocol_is_a_warning_and_one_that_is_too_old_fails() {
         Mcp::failing("initialize", move |asked| initialized(asked, version))
     };
     insta::assert_snapshot!(check(&answering("2024-11-05").url, 0), @r"
-    warn protocol: the server speaks MCP 2024-11-05 and nothing newer: that version knows no Streamable HTTP
+    warn protocol: the server speaks MCP 2024-11-05 and nothing newer: that version has no Streamable HTTP
       update the server's SDK
     listed 1
     ");
     insta::assert_snapshot!(check(&answering("2023-01-01").url, 6), @r#"
-    fail protocol: the server answers initialize with the version "2023-01-01", which nobody knows
+    fail protocol: the server answers initialize with the version "2023-01-01", which is unknown
       answer with a version of MCP, such as 2025-11-25
     Error retrieving tool list from MCP server: 'dice'. Http status code: 424 (Failed Dependency)
     "#);
@@ -376,13 +376,13 @@ fn what_is_no_mcp_is_told_with_how_it_begins() {
     let server = Mcp::start(|_| Some(axum::response::Html("<html>Hello").into_response()));
     insta::assert_snapshot!(check(&server.url, 6), @r"
     fail protocol: neither server/discover nor initialize is answered with MCP: HTTP 200 OK: <html>Hello
-      see that the URL is that of the MCP endpoint, and not of a page or of another API
+      check that the URL is that of the MCP endpoint, not of a page or another API
     Error retrieving tool list from MCP server: 'dice'. Http status code: 424 (Failed Dependency)
     ");
     let server = Mcp::start(|_| Some((StatusCode::BAD_GATEWAY, "no upstream").into_response()));
     insta::assert_snapshot!(check(&server.url, 6), @r"
     fail protocol: neither server/discover nor initialize is answered with MCP: HTTP 502 Bad Gateway: no upstream
-      look at the server's log
+      check the server's log
     Error retrieving tool list from MCP server: 'dice'. Http status code: 502 (Bad Gateway)
     ");
 }
@@ -442,7 +442,7 @@ fn an_expired_certificate_one_for_another_name_and_one_of_a_stranger_are_told_ap
         ),
         (
             Authority::new().issue("localhost", later),
-            "the certificate is not from an authority that is known here: ",
+            "the certificate is not from a trusted authority: ",
         ),
     ] {
         let run = check(tls_server(issued, "404 Not Found", ""));
