@@ -154,7 +154,6 @@ fn hint_of_argument(problem: &ArgumentProblem) -> Option<String> {
 }
 
 /// What to try with a server that gave no list.
-
 fn hint_of_list(error: &mcp::Error) -> Option<&'static str> {
     match error {
         mcp::Error::Timeout(_) => Some("check the server's log: it accepted the connection"),
@@ -183,7 +182,6 @@ fn hint_of_list(error: &mcp::Error) -> Option<&'static str> {
 }
 
 /// What to try after a call that brought no result from a server that gave its list.
-
 fn hint_of_call(error: &mcp::Error) -> Option<&'static str> {
     match error {
         mcp::Error::Timeout(_) => Some("raise it with --timeout"),
@@ -313,9 +311,7 @@ fn hint_of(error: &responses::Error) -> Option<String> {
 }
 
 /// What to try after the refusals that requests with MCP tools are known to meet. The API gives
-
 /// them no code, so this reads what they say; a message that changes only loses its hint.
-
 fn hint_of_bad_request(message: &str) -> Option<&'static str> {
     let known = [
         (

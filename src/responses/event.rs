@@ -311,7 +311,7 @@ pub enum EventKind {
     #[serde(rename = "error")]
     Error { error: ApiError },
 
-    /// An event that this program does not know; [`Event::data`] has it.
+    /// An event that this program does not know; [`Event::as_read`] has it.
     #[serde(untagged)]
     Other(Map<String, Value>),
 }

@@ -178,7 +178,7 @@ pub(super) const TELLING: &[&str] = &[
     "write",
 ];
 
-/// Words that make a sentence request nothing. `without` is left to [`super::pick`].
+/// Words that make a sentence request nothing. `without` is left to `pick.rs`.
 pub(super) const NEGATIONS: &[&str] = &[
     "avoid",
     "cannot",
