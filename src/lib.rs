@@ -29,3 +29,4 @@ pub mod outgoing;
 pub mod private_file;
 pub mod schema;
 pub mod secret;
+pub mod sse;

@@ -98,12 +98,8 @@ impl Asker {
     /// Asks the server at `url`; the answers that all depends on may take as long as `limit`.
     pub fn new(url: &Url, server: &mcp::Server, limit: Duration) -> Result<Self, mcp::Error> {
         let mut given = server.headers.clone();
-        if let Some(token) = &server.authorization
-            && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-        {
-            value.set_sensitive(true);
-            given.insert(AUTHORIZATION, value);
-        }
+        let authorization = server.credential.authorization().cloned();
+        given.extend(authorization.map(|value| (AUTHORIZATION, value)));
         Ok(Self {
             probe: Probe::new(url)?,
             url: url.clone(),

@@ -19,11 +19,10 @@ use std::time::Duration;
 
 use futures::future::try_join;
 use http::StatusCode;
-use rmcp::model::Tool;
 
 use crate::address as addresses;
 use crate::engine::Engine;
-use crate::mcp::{self, Answer, Endpoint};
+use crate::mcp::{self, Answer, Endpoint, Tool};
 use crate::responses::{self, ApiError, FailedDependency, MCPTool, McpListToolsTool};
 
 pub use tools::CALL_LIMIT;

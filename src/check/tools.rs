@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use rmcp::model::{CallToolResult, ContentBlock, Tool};
 use serde_json::json;
 
 use super::Outcome;
 use super::stage::{fail, pass, warn};
 use super::words::{few, quoted};
 use crate::engine;
-use crate::mcp::{self, ToolList};
+use crate::mcp::{self, CallResult, Tool, ToolList};
 
 /// OpenAI gives up a call after about this long.
 pub const CALL_LIMIT: Duration = Duration::from_secs(60);
@@ -63,16 +62,16 @@ fn hint(error: &mcp::Error) -> &'static str {
 }
 
 /// The step `protocol` of a server that is started: it is one with being connected to.
-pub fn started(version: &Result<Option<String>, mcp::Error>) -> Outcome {
+pub fn started(version: &Result<String, mcp::Error>) -> Outcome {
     match version {
-        Ok(version) => Outcome::Pass(version.as_ref().map(|it| format!("MCP {it}"))),
+        Ok(version) => pass(format!("MCP {version}")),
         Err(error) => fail(error.with_causes(), hint(error)),
     }
 }
 
 /// The step `call` of a tool that is not there.
 pub fn unknown(name: &str, listed: &[Tool]) -> Outcome {
-    let names: Vec<String> = listed.iter().map(|tool| quoted(&tool.name)).collect();
+    let names: Vec<String> = listed.iter().map(|tool| quoted(tool.name())).collect();
     fail(
         format!("there is no tool {}", quoted(name)),
         format!("the tools are {}", few(&names, ", ")),
@@ -96,7 +95,7 @@ pub fn unfit(why: String) -> Outcome {
 }
 
 /// The step `call`.
-pub fn call(result: Result<CallToolResult, mcp::Error>, took: Duration) -> Outcome {
+pub fn call(result: Result<CallResult, mcp::Error>, took: Duration) -> Outcome {
     match result {
         Err(error) => fail(
             format!(
@@ -106,7 +105,7 @@ pub fn call(result: Result<CallToolResult, mcp::Error>, took: Duration) -> Outco
             ),
             hint_of_call(&error),
         ),
-        Ok(result) if result.is_error == Some(true) => warn(
+        Ok(result) if result.is_error() => warn(
             format!("the tool reported an error: {}", text(&result)),
             "check whether the arguments are valid for it",
         ),
@@ -132,11 +131,11 @@ fn hint_of_call(error: &mcp::Error) -> &'static str {
 }
 
 /// The first words of a result.
-fn text(result: &CallToolResult) -> String {
+fn text(result: &CallResult) -> String {
     const LONGEST: usize = 120;
-    let texts = result.content.iter().map(|block| match block {
-        ContentBlock::Text(text) => text.text.clone(),
-        other => json!(other)["type"].as_str().unwrap_or_default().to_owned(),
+    let texts = result.content().iter().map(|block| {
+        let text = block["text"].as_str().or(block["type"].as_str());
+        text.unwrap_or_default()
     });
     let whole = texts.collect::<Vec<_>>().join(" ");
     whole.chars().take(LONGEST).collect()

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::future::{OptionFuture, join};
-use rmcp::model::{JsonObject, Tool};
 use url::Url;
 
 use super::asker::{Asker, Form, Message};
@@ -15,7 +14,7 @@ use super::{address, path, tls, tools};
 use crate::address as addresses;
 use crate::connector::{self, Server};
 use crate::engine::Engine;
-use crate::mcp::{self, Endpoint, Heard, ToolList};
+use crate::mcp::{self, Endpoint, Heard, JsonObject, Tool, ToolList};
 
 /// The name that a request has which did not come from here.
 const FOREIGN_HOST: &str = "mcp-cli-check.example.com";
@@ -232,7 +231,7 @@ impl Way<'_> {
         let Some(listed) = listed else {
             return walk.skip(Stage::Call, "there is no list of tools");
         };
-        let Some(tool) = listed.iter().find(|tool| tool.name == call.name) else {
+        let Some(tool) = listed.iter().find(|tool| tool.name() == call.name) else {
             let unknown = tools::unknown(&call.name, listed);
             return walk.add(Stage::Call, Duration::ZERO, unknown);
         };
@@ -240,13 +239,13 @@ impl Way<'_> {
             let refused = tools::not_allowed(&call.name);
             return walk.add(Stage::Call, Duration::ZERO, refused);
         }
-        let arguments = match (call.arguments)(&tool.input_schema) {
+        let arguments = match (call.arguments)(tool.input_schema()) {
             Ok(arguments) => arguments,
             Err(why) => return walk.add(Stage::Call, Duration::ZERO, tools::unfit(why)),
         };
         progress("the answer to the call");
         let clients = self.engine.clients();
-        let called = self.server.call(clients, &call.name, arguments);
+        let called = self.server.call(clients, &call.name, &arguments);
         let (result, took) = timed(called).await;
         let result = result.map(|called| called.result);
         walk.add(Stage::Call, took, tools::call(result, took));

@@ -2,10 +2,10 @@
 
 use std::cell::LazyCell;
 
-use rmcp::model::JsonObject;
 use serde_json::Value;
 
 use crate::error::{ArgumentProblem, Error};
+use crate::mcp::JsonObject;
 use crate::schema::{self, Checked, Type, Violation, Work};
 
 /// How like a name another one must be to be meant, from 0 to 1, and how long it may be.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{DecodeError, Engine as _};
-use rmcp::model::ContentBlock;
+use serde_json::Value;
 
 use crate::error::Error;
 use crate::ui::Attachment;
@@ -36,7 +36,7 @@ pub struct Saved {
 
 /// Saves what the blocks carry as `TOOL-NUMBER.EXTENSION`. No file is overwritten, and the server
 /// chooses no name.
-pub fn save(blocks: &[ContentBlock], tool: &str, folder: &Path) -> Result<Saved, Error> {
+pub fn save(blocks: &[Value], tool: &str, folder: &Path) -> Result<Saved, Error> {
     let stem = stem(tool);
     let mut number = 1;
     let mut write = |bytes: &[u8], extension: &str| {
@@ -126,7 +126,7 @@ fn extension(mime_type: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
     use tempfile::TempDir;
 
     use super::*;
@@ -147,7 +147,7 @@ mod tests {
             image("image/png", "not base64"),
             {"type": "resource", "resource": {"uri": "file:///etc/passwd", "blob": "AQ=="}},
         ]);
-        let blocks: Vec<ContentBlock> = serde_json::from_value(blocks).unwrap();
+        let blocks: Vec<Value> = serde_json::from_value(blocks).unwrap();
 
         let saved = save(&blocks, "../etc/a", folder.path()).unwrap();
 

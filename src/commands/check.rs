@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rmcp::model::JsonObject;
 use serde_json::Value;
 
 use super::args;
@@ -15,7 +14,7 @@ use crate::engine::Engine;
 use crate::engine::model::Model;
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::mcp::{ClientPool, PoolOptions, Redirects};
+use crate::mcp::{ClientPool, JsonObject, PoolOptions, Redirects};
 use crate::responses::{MCPTool, McpListToolsTool, ToolEntry};
 use crate::ui::{Format, ReportFormat, Ui, report};
 

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rmcp::model::{JsonObject, Tool};
 use serde_json::Value;
 
 use super::args;
@@ -14,13 +13,9 @@ use super::signals::StopSignals;
 use crate::connector::{self, Server};
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::mcp::{ClientPool, PoolOptions};
+use crate::mcp::{ClientPool, JsonObject, PoolOptions, Tool};
 use crate::responses::ToolEntry;
 use crate::ui::{self, Format, Ui};
-
-/// How long the connection stays for the notification that a call is cancelled: rmcp sends it in a
-/// task that ends with the connection, and nobody is told when it is sent.
-const TIME_TO_CANCEL: Duration = Duration::from_millis(200);
 
 /// List the tools of an MCP server, or call one
 #[derive(Debug, clap::Args)]
@@ -149,12 +144,7 @@ pub async fn tools(task: Task, signals: StopSignals, ui: &mut Ui) -> Result<Exit
         options.call_timeout = call.timeout;
     }
     let clients = ClientPool::new(options);
-    let close = async |ended: &Result<ExitStatus, Error>| {
-        if ended.as_ref().is_err_and(Error::is_signal) {
-            tokio::time::sleep(TIME_TO_CANCEL).await;
-        }
-        clients.close().await;
-    };
+    let close = async |_: &Result<ExitStatus, Error>| clients.close().await;
     signals.until_stopped(task.run(&clients, ui), close).await
 }
 
@@ -183,16 +173,16 @@ impl Call {
     ) -> Result<ExitStatus, Error> {
         let name = &self.name;
         let server_label = server.label().to_owned();
-        let Some(tool) = tools.iter().find(|it| it.name == *name) else {
-            let names = tools.iter().map(|it| &*it.name);
+        let Some(tool) = tools.iter().find(|it| it.name() == name) else {
+            let names = tools.iter().map(Tool::name);
             return Err(Error::UnknownTool {
                 nearest: arguments::nearest(name, names),
                 name: name.clone(),
                 server_label,
             });
         };
-        let arguments = self.arguments.to_json(&tool.input_schema)?;
-        for note in arguments::check(&arguments, &tool.input_schema).await? {
+        let arguments = self.arguments.to_json(tool.input_schema())?;
+        for note in arguments::check(&arguments, tool.input_schema()).await? {
             ui.note(&note);
         }
         if let Some(folder) = &self.output_dir {
@@ -200,7 +190,7 @@ impl Call {
         }
 
         ui.wait(&format!("calling {}", ui::tool_name(&server_label, name)));
-        let called = server.call(clients, name, arguments).await;
+        let called = server.call(clients, name, &arguments).await;
         let called = called.map_err(|source| Error::Call {
             server_label: server_label.clone(),
             name: name.clone(),
@@ -209,7 +199,7 @@ impl Call {
         let result = called.result;
 
         let folder = self.output_dir.as_deref();
-        let saved = folder.map(|it| attachments::save(&result.content, name, it));
+        let saved = folder.map(|it| attachments::save(result.content(), name, it));
         // The result is printed whatever became of its files.
         let files = saved.as_ref().and_then(|it| it.as_ref().ok());
         let files = files.map_or(&[][..], |it| &it.files);
@@ -220,7 +210,7 @@ impl Call {
             .without_secrets(ui::result_text(&result, files));
         let damaged = saved.transpose()?.unwrap_or_default().damaged;
         let damaged = (!damaged.is_empty()).then(|| Error::NotBase64(damaged.join("; ")));
-        if result.is_error != Some(true) {
+        if !result.is_error() {
             return damaged.map_or(Ok(ExitStatus::Done), Err);
         }
         if let Some(damaged) = damaged {

@@ -13,14 +13,11 @@ mod tests;
 
 use std::collections::HashMap;
 
-use http::HeaderValue;
 use http::header::AUTHORIZATION;
-use rmcp::model::JsonObject;
 use serde_json::json;
 
-use crate::mcp::{self, Called, ClientPool, Endpoint, Secrets, ToolList};
+use crate::mcp::{self, Called, ClientPool, Credential, Endpoint, JsonObject, Secrets, ToolList};
 use crate::responses::{MCPTool, McpListToolsTool};
-use crate::secret::Secret;
 
 pub use filter::allows;
 pub use listed::listed;
@@ -76,14 +73,13 @@ impl Server {
             label: label(),
             why,
         })?;
-        if let Some(token) = &entry.authorization {
-            if HeaderValue::from_str(token).is_err() {
-                return Err(Error::Authorization(label()));
-            }
-            if headers.contains_key(AUTHORIZATION) {
+        let credential = match &entry.authorization {
+            None => Credential::None,
+            Some(_) if headers.contains_key(AUTHORIZATION) => {
                 return Err(Error::TwoCredentials(label()));
             }
-        }
+            Some(token) => Credential::token(token).map_err(|_| Error::Authorization(label()))?,
+        };
         let token = entry.authorization.as_ref().map_or(0, String::len);
         let url = entry.server_url.as_ref().map_or(0, String::len);
         let names = headers
@@ -95,7 +91,7 @@ impl Server {
         Ok(Self {
             server: mcp::Server {
                 endpoint,
-                authorization: entry.authorization.clone().map(Secret::from),
+                credential,
                 headers,
             },
             entry: entry.clone(),
@@ -140,7 +136,7 @@ impl Server {
         &self,
         clients: &ClientPool,
         name: &str,
-        arguments: JsonObject,
+        arguments: &JsonObject,
     ) -> Result<Called, mcp::Error> {
         clients.call(&self.server, name, arguments).await
     }

@@ -2,10 +2,9 @@
 //! OpenAI's HTTP 424.
 
 use http::StatusCode;
-use rmcp::model::{CallToolResult, ContentBlock};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::mcp;
+use crate::mcp::{self, CallResult};
 use crate::responses::{FailedDependency, McpCallError};
 
 /// What came of a call: the output for the model, or the error in its place. A server may repeat the
@@ -15,11 +14,11 @@ use crate::responses::{FailedDependency, McpCallError};
 /// The error of a failed call, as its item has it.
 pub fn of_call(
     server: &mcp::Server,
-    result: Result<CallToolResult, mcp::Error>,
+    result: Result<CallResult, mcp::Error>,
 ) -> Result<String, McpCallError> {
     match result {
-        Ok(result) if result.is_error == Some(true) => {
-            let mut content = json!(result.content);
+        Ok(mut result) if result.is_error() => {
+            let mut content = Value::Array(result.take_content());
             server.secrets().redact_value(&mut content);
             Err(McpCallError::McpToolExecutionError { content })
         }
@@ -30,19 +29,22 @@ pub fn of_call(
 
 /// The text of a result: its text blocks, any other block as JSON. A result that has structured
 /// content alone is given as that.
-fn output(server: &mcp::Server, result: CallToolResult) -> String {
+fn output(server: &mcp::Server, mut result: CallResult) -> String {
     let secrets = server.secrets();
     let json = |mut value: Value| {
         secrets.redact_value(&mut value);
         value.to_string()
     };
-    if let (true, Some(structured)) = (result.content.is_empty(), result.structured_content) {
-        return json(structured);
+    let blocks = result.take_content();
+    if let (true, Some(structured)) = (blocks.is_empty(), result.structured_content()) {
+        return json(structured.clone());
     }
-    let mut blocks = result.content.into_iter().map(|block| match block {
-        ContentBlock::Text(text) => secrets.redact(text.text),
-        other => json(json!(other)),
-    });
+    let mut blocks = blocks
+        .into_iter()
+        .map(|mut block| match text_of(&mut block) {
+            Some(text) => secrets.redact(text),
+            None => json(block),
+        });
     // The text of one block, as most results have, is not copied.
     let mut output = blocks.next().unwrap_or_default();
     for block in blocks {
@@ -50,6 +52,18 @@ fn output(server: &mcp::Server, result: CallToolResult) -> String {
         output.push_str(&block);
     }
     output
+}
+
+/// The text of a text block, taken out of it.
+fn text_of(block: &mut Value) -> Option<String> {
+    let text = match block["type"].as_str() {
+        Some("text") => block.get_mut("text"),
+        _ => None,
+    };
+    match text.map(Value::take) {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    }
 }
 
 /// What a failed `tools/list` is to the Responses API: HTTP 424.

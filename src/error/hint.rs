@@ -157,7 +157,9 @@ fn hint_of_argument(problem: &ArgumentProblem) -> Option<String> {
 fn hint_of_list(error: &mcp::Error) -> Option<&'static str> {
     match error {
         mcp::Error::Timeout(_) => Some("check the server's log: it accepted the connection"),
-        mcp::Error::Refused { status, challenge } => match status.as_u16() {
+        mcp::Error::Refused {
+            status, challenge, ..
+        } => match status.as_u16() {
             401 => Some(auth::hint_of_challenge(challenge.as_deref())),
             403 => {
                 Some("the token needs other scopes, or the server has to allow this Host or Origin")

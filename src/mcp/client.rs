@@ -1,32 +1,33 @@
 //! `Client`: one connection to an MCP server, and `Connector`, which makes them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, CallToolResult, CancelledNotificationParam,
-    ClientCapabilities, ClientConfig, ClientRequest, GetExtensions, Implementation, JsonObject,
-    ListToolsRequest, PaginatedRequestParams, ProtocolVersion, RequestId, ServerResult, Tool,
-};
-use rmcp::service::{
-    ClientCacheConfig, ClientLifecycleMode, ClientServiceExt, Peer, PeerRequestOptions, RoleClient,
-    RunningService, ServiceError,
-};
-use rmcp::transport::StreamableHttpClientTransport;
-use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
+use bytes::Bytes;
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::excess::{Excess, MAX_HEADER_TOOLS, MAX_LIST, MAX_PARSED, MOST_PAGES, MOST_TOOLS};
-use super::exchange::{Answer, Exchange, Page, Received};
-use super::http::HttpClient;
-use super::stdio::{LastFault, Stdio};
-use super::{Endpoint, Error, Reach, Server};
+use super::channel::{Answer, Channel, Request};
+use super::error::{Error, RpcError};
+use super::excess::{Excess, MAX_ANSWER, MAX_LIST, MAX_PARSED, MOST_PAGES, MOST_TOOLS};
+use super::fault::Fault;
+use super::handshake::{self, Era};
+use super::http::Http;
+use super::page::Page;
+use super::param_headers::{self, ParamHeader};
+use super::reach::Reach;
+use super::server::{Endpoint, Server};
+use super::stdio::Stdio;
+use super::tool::{CallResult, JsonObject, Tool};
 use crate::address;
-use crate::budget::{Budget, Held};
+use crate::budget::{Budget, Held, parsed_size};
 use crate::outgoing;
 
 /// How long ending a connection may take, beyond what a child process may take to end.
@@ -35,6 +36,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const MOST_ROUNDS: u32 = 10;
 /// How long the first such round is waited for; each further one takes twice as long.
 const FIRST_ROUND: Duration = Duration::from_millis(50);
+/// How long a server may take to accept the notification that a request was cancelled.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether a server may send its clients to another path of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,21 +82,42 @@ impl ToolList {
 /// What came of a call.
 #[derive(Debug)]
 pub struct Called {
-    pub result: CallToolResult,
+    pub result: CallResult,
     /// The share of the budget that it takes.
     pub held: Held,
 }
 
-/// A connected client. Dropping it ends the connection and what is under way on it.
+/// The arguments that are sent in headers as well, by the name of their tool.
+pub type HeaderTools = HashMap<String, Arc<[ParamHeader]>>;
+
+/// A connected client. Dropping it ends the connection.
 pub struct Client {
-    service: RunningService<RoleClient, ClientConfig>,
+    channel: Arc<Channel>,
+    era: Era,
+    next_id: AtomicU64,
+    /// Those of the last list.
+    header_tools: Mutex<HeaderTools>,
     budget: Budget,
-    /// What rmcp keeps of the lists that came, in bytes.
-    kept: AtomicU64,
-    /// Why a server on stdio is not read any further.
-    last_fault: Option<LastFault>,
+    /// Notifications that requests were cancelled, on their way.
+    cancellations: TaskTracker,
     close_timeout: Duration,
-    _stop: DropGuard,
+}
+
+/// The parameters of the requests that a client makes.
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Params<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments: Option<&'a JsonObject>,
+    /// What the server wants back with the next round of a call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_state: Option<&'a str>,
+    #[serde(rename = "_meta", skip_serializing_if = "JsonObject::is_empty")]
+    meta: JsonObject,
 }
 
 impl Client {
@@ -105,17 +129,19 @@ impl Client {
             bytes: 0,
             held: self.budget.empty(),
         };
+        let mut header_tools = HeaderTools::new();
         let mut cursors = HashSet::new();
         let mut cursor = None;
         loop {
-            let (page, held) = self.page(cursor).await?;
+            let (page, held) = self.page(cursor.as_deref()).await?;
             list.held.merge(held);
             list.pages += 1;
             list.bytes += page.bytes;
             list.tools.extend(page.tools);
             list.check_limits()?;
+            header_tools.extend(page.header_tools);
             match page.next_cursor {
-                None => return Ok(list),
+                None => break,
                 Some(next) if !cursors.insert(next.clone()) => {
                     return Err(Error::NotMcp(
                         "its list of tools goes round in a circle".to_owned(),
@@ -124,58 +150,67 @@ impl Client {
                 next => cursor = next,
             }
         }
+        *self.lock_header_tools() = header_tools;
+        Ok(list)
     }
 
-    async fn page(&self, cursor: Option<String>) -> Result<(Page, Held), Error> {
-        let params = PaginatedRequestParams::default().with_cursor(cursor);
-        let request = ListToolsRequest {
-            params: Some(params),
-            ..ListToolsRequest::default()
+    async fn page(&self, cursor: Option<&str>) -> Result<(Page, Held), Error> {
+        let params = Params {
+            cursor,
+            ..Params::default()
         };
-        let asked = self.ask(ClientRequest::ListToolsRequest(request));
-        let (received, told) = asked.await?.map_err(Error::of_listing)?;
-        let (Some(received), ServerResult::ListToolsResult(told)) = (received, told) else {
-            return Err(Error::of_listing(ServiceError::UnexpectedResponse));
-        };
-        let Answer::Page(mut page) = received.answer else {
-            return Err(Error::of_listing(ServiceError::UnexpectedResponse));
-        };
-        self.kept
-            .fetch_add(page.header_tool_bytes, Ordering::Relaxed);
-        // What rmcp does not give back, it has rejected.
-        for tool in &told.tools {
-            page.header_tools.remove(&*tool.name);
-        }
-        page.tools
-            .retain(|tool| !page.header_tools.contains(&*tool.name));
-        Ok((page, received.held))
+        let mut answer = self
+            .ask("tools/list", params, param_headers::of_list)
+            .await?;
+        let size = hold_parsed(&mut answer, MAX_PARSED)?;
+        let result = answer.outcome().map_err(RpcError::read)?;
+        let page = Page::read(result, self.sends_headers())?;
+        let mut held = answer.held;
+        held.shrink_to(size);
+        Ok((page, held))
     }
 
     /// Calls the tool `name` (MCP 2026-07-28, tools/call). Dropping the future cancels the call.
-    pub async fn call(&self, name: &str, arguments: JsonObject) -> Result<Called, Error> {
-        let mut params = CallToolRequestParams::new(name.to_owned()).with_arguments(arguments);
+    pub async fn call(&self, name: &str, arguments: &JsonObject) -> Result<Called, Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Round {
+            result_type: Option<String>,
+            input_requests: Option<Value>,
+            request_state: Option<String>,
+        }
+        let annotated = self.lock_header_tools().get(name).cloned();
+        let headers = || {
+            let annotated = annotated.as_deref().unwrap_or_default();
+            param_headers::of_call(name, arguments, annotated)
+        };
+        let mut state: Option<String> = None;
         for round in 0..MOST_ROUNDS {
-            let request = CallToolRequest::new(params.clone());
-            let asked = self.ask(ClientRequest::CallToolRequest(request));
-            let (received, told) = asked.await?.map_err(Error::of_call)?;
-            if let Some(Received {
-                answer: Answer::Called(result),
-                held,
-            }) = received
-            {
+            let params = Params {
+                name: Some(name),
+                arguments: Some(arguments),
+                request_state: state.as_deref(),
+                ..Params::default()
+            };
+            let asked = self.ask("tools/call", params, headers).await;
+            let mut answer = asked.map_err(Error::prefer_rejection)?;
+            let size = hold_parsed(&mut answer, MAX_PARSED)?;
+            let result = answer.outcome().map_err(RpcError::read)?;
+            let told: Round = serde_json::from_str(result).map_err(Fault::from)?;
+            if told.result_type.is_none_or(|it| it == "complete") {
+                let result = serde_json::from_str(result).map_err(Fault::from)?;
+                let mut held = answer.held;
+                held.shrink_to(size);
                 return Ok(Called { result, held });
             }
-            // MCP 2026-07-28, multi round-trip requests. What this client could be asked for, it
-            // has not offered.
-            let ServerResult::InputRequiredResult(wanted) = told else {
-                return Err(Error::of_call(ServiceError::UnexpectedResponse));
-            };
-            if wanted.input_requests.is_some_and(|it| !it.is_empty()) {
+            // MCP 2026-07-28, multi round-trip requests. This client has offered no input.
+            let wanted = told.input_requests.as_ref().and_then(Value::as_object);
+            if wanted.is_some_and(|it| !it.is_empty()) {
                 return Err(Error::NotMcp(
                     "it asks for input that this client does not offer".to_owned(),
                 ));
             }
-            params.request_state = wanted.request_state;
+            state = told.request_state;
             tokio::time::sleep(FIRST_ROUND * 2_u32.pow(round.min(3))).await;
         }
         Err(Error::NotMcp(format!(
@@ -183,76 +218,114 @@ impl Client {
         )))
     }
 
-    /// Sends a request, and waits for what comes of it: the answer that the transport kept for us,
-    /// and what rmcp was told. Dropping the future cancels the request.
+    /// Sends a request, and waits for its answer. Dropping the future cancels the request.
     async fn ask(
         &self,
-        mut request: ClientRequest,
-    ) -> Result<Result<(Option<Received>, ServerResult), ServiceError>, Error> {
-        let exchange = Arc::<Exchange>::default();
-        request.extensions_mut().insert(Arc::clone(&exchange));
-        let answered = async {
-            let options = PeerRequestOptions::no_options();
-            let handle = self.service.send_cancellable_request(request, options);
-            let handle = handle.await?;
-            let mut cancel = CancelOnDrop {
-                peer: self.service.peer(),
-                id: Some(handle.id.clone()),
-            };
-            let told = handle.await_response().await;
-            cancel.id = None;
-            told
-        };
-        let told = answered.await;
-        let received = exchange.take().transpose()?;
-        if told.is_err()
-            && let Some(fault) = self.last_fault.as_ref().and_then(LastFault::get)
-        {
-            return Err(fault.into());
+        method: &'static str,
+        mut params: Params<'_>,
+        headers: impl FnOnce() -> HeaderMap,
+    ) -> Result<Answer, Error> {
+        let id = next(&self.next_id);
+        if self.era == Era::Modern {
+            params.meta = handshake::request_meta();
         }
-        Ok(told.map(|told| (received, told)))
+        if params.name.is_some() {
+            // Progress shows a proxy on the way that the connection is in use.
+            params.meta.insert("progressToken".to_owned(), id.into());
+        }
+        let mut request = Request::new(id, method, &params, MAX_ANSWER)?;
+        if self.sends_headers() {
+            request.headers = headers();
+        }
+        let mut cancel = CancelOnDrop {
+            client: self,
+            id: Some(id),
+        };
+        let answer = self.channel.request(&request).await;
+        cancel.id = None;
+        answer
+    }
+
+    /// Whether its requests repeat parts of them in headers (MCP 2026-07-28, Streamable HTTP).
+    fn sends_headers(&self) -> bool {
+        self.era == Era::Modern && matches!(*self.channel, Channel::Http(_))
     }
 
     /// The version of MCP that was agreed on.
-    pub fn version(&self) -> Option<String> {
-        let info = self.service.peer_info()?;
-        Some(info.protocol_version.as_str().to_owned())
+    pub fn version(&self) -> &str {
+        self.era.version()
     }
 
     /// Whether nothing can be asked on it any more.
     pub fn is_closed(&self) -> bool {
-        self.service.is_closed() || self.service.is_transport_closed()
+        self.channel.is_closed()
     }
 
-    /// Whether it keeps so much of the lists that came that it is to be replaced.
-    pub fn is_used_up(&self) -> bool {
-        self.kept.load(Ordering::Relaxed) > MAX_HEADER_TOOLS
+    /// Ends the connection, and the session or the process behind it. A server that does not answer is
+    /// left.
+    pub async fn close(self) {
+        let closing = async {
+            self.cancellations.close();
+            self.cancellations.wait().await;
+            self.channel.close().await;
+        };
+        let _ = timeout(self.close_timeout, closing).await;
     }
 
-    /// Ends the connection, and the session or the process behind it.
-    pub async fn close(mut self) {
-        // A server that does not answer is left: it will notice.
-        let _ = self.service.close_with_timeout(self.close_timeout).await;
+    /// Tells the server that nobody waits for the answer to a request any more. A modern server on
+    /// HTTP learns it from the connection (MCP 2026-07-28, cancellation).
+    fn cancel(&self, id: u64) {
+        if self.sends_headers() {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let cancelled = json!({
+            "jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id},
+        });
+        let message = Bytes::from(cancelled.to_string());
+        let channel = Arc::clone(&self.channel);
+        let sending = async move {
+            // Without a connection there is nothing to cancel.
+            let _ = timeout(CANCEL_TIMEOUT, channel.notify(message)).await;
+        };
+        self.cancellations.spawn_on(sending, &runtime);
+    }
+
+    fn lock_header_tools(&self) -> MutexGuard<'_, HeaderTools> {
+        self.header_tools
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Tells a server that nobody waits for the answer to a request any more.
+fn next(id: &AtomicU64) -> u64 {
+    id.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Holds what the result or the error takes once it is parsed, and returns that.
+fn hold_parsed(answer: &mut Answer, limit: u64) -> Result<u64, Fault> {
+    let (Ok(json) | Err(json)) = answer.outcome();
+    let size = parsed_size(json.as_bytes());
+    if size > limit {
+        return Err(Excess::Parsed(limit).into());
+    }
+    answer.held.grow(size)?;
+    Ok(size)
+}
+
+/// Cancels a request whose future is dropped before the answer came.
 struct CancelOnDrop<'a> {
-    peer: &'a Peer<RoleClient>,
-    id: Option<RequestId>,
+    client: &'a Client,
+    id: Option<u64>,
 }
 
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) else {
-            return;
-        };
-        let peer = self.peer.clone();
-        let cancelled = CancelledNotificationParam::new(Some(id), None);
-        runtime.spawn(async move {
-            // Without a connection there is nothing to cancel.
-            let _ = peer.notify_cancelled(cancelled).await;
-        });
+        if let Some(id) = self.id.take() {
+            self.client.cancel(id);
+        }
     }
 }
 
@@ -284,50 +357,30 @@ impl Connector {
 
     /// Connects to a server (MCP 2026-07-28, lifecycle).
     pub async fn connect(&self, server: &Server) -> Result<Client, Error> {
-        let stop = CancellationToken::new();
-        let identity = ClientConfig::new(
-            ClientCapabilities::default(),
-            Implementation::new("mcp-cli", env!("CARGO_PKG_VERSION")),
-        );
-        // As OpenAI's connector does: `server/discover` first, `initialize` for older servers.
-        let lifecycle = ClientLifecycleMode::Auto {
-            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
-            legacy_version: Some(ProtocolVersion::V_2025_11_25),
-        };
-        let guard = stop.clone().drop_guard();
-        let mut last_fault = None;
         let mut close_timeout = CLOSE_TIMEOUT;
-        let service = match &server.endpoint {
+        let channel = match &server.endpoint {
             Endpoint::Http(url) => {
                 self.reach.check(url)?;
-                let http = HttpClient::new(self.http(url)?, stop, self.budget.clone());
-                let config = transport_config(url, server);
-                let transport = StreamableHttpClientTransport::with_client(http.clone(), config);
-                let service = identity.serve_with_lifecycle(transport, lifecycle).await;
-                service.map_err(|error| Error::of_connecting(error, http.last_refusal()))?
+                let budget = self.budget.clone();
+                Channel::Http(Http::new(self.http(url)?, url, server, budget))
             }
             Endpoint::Stdio(command) => {
                 close_timeout += 2 * self.child_grace;
-                let transport = Stdio::start(command, self.budget.clone(), self.child_grace)?;
-                let fault = last_fault.insert(transport.last_fault());
-                let service = identity.serve_with_lifecycle(transport, lifecycle).await;
-                service.map_err(|error| match fault.get() {
-                    Some(fault) => fault.into(),
-                    None => Error::of_connecting(error, None),
-                })?
+                let started = Stdio::start(command, self.budget.clone(), self.child_grace);
+                Channel::Stdio(started?)
             }
         };
-        refuse_unknown_version(&service)?;
-        // rmcp gives the last list again when there is none to be had: a failure is one.
-        let cache = ClientCacheConfig::disabled();
-        service.set_response_cache_config(cache).await;
+        // Some servers take 0 for no id.
+        let next_id = AtomicU64::new(1);
+        let era = handshake::agree(&channel, || next(&next_id)).await?;
         Ok(Client {
-            service,
+            channel: Arc::new(channel),
+            era,
+            next_id,
+            header_tools: Mutex::default(),
             budget: self.budget.clone(),
-            kept: AtomicU64::new(0),
-            last_fault,
+            cancellations: TaskTracker::new(),
             close_timeout,
-            _stop: guard,
         })
     }
 
@@ -356,33 +409,6 @@ impl Connector {
     }
 }
 
-/// Refuses a server that answers with a version that we do not speak (MCP 2025-11-25, lifecycle,
-/// version negotiation): rmcp goes on, and nobody knows with what.
-fn refuse_unknown_version(server: &Peer<RoleClient>) -> Result<(), Error> {
-    match server.peer_info() {
-        Some(info) if !ProtocolVersion::KNOWN_VERSIONS.contains(&info.protocol_version) => {
-            let version = info.protocol_version.as_str();
-            Err(Error::NotMcp(format!("its version is {version:?}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn transport_config(url: &Url, server: &Server) -> StreamableHttpClientTransportConfig {
-    let headers = server
-        .headers
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()));
-    // A POST lasts until its answer came, and no call is to wait for another one.
-    let config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
-        .custom_headers(headers.collect())
-        .max_concurrent_requests(usize::MAX);
-    match &server.authorization {
-        Some(token) => config.auth_header(token.expose()),
-        None => config,
-    }
-}
-
 /// Follows a redirect that keeps the method, the body and the origin, and no other: a token must
 /// not travel to a host that nobody named. Where it leads is checked as the first URL was.
 fn same_origin(attempt: reqwest::redirect::Attempt<'_>, reach: Reach) -> reqwest::redirect::Action {
@@ -402,7 +428,38 @@ fn same_origin(attempt: reqwest::redirect::Attempt<'_>, reach: Reach) -> reqwest
 
 #[cfg(test)]
 mod tests {
+    use super::super::channel::read_answer;
     use super::*;
+
+    #[test]
+    fn an_answer_is_held_with_what_it_takes_once_it_is_parsed() {
+        let request = Request::new(1, "tools/call", &json!({}), MAX_ANSWER).unwrap();
+        let answer = |result: &str, budget: &Budget| {
+            let text = format!(r#"{{"jsonrpc": "2.0", "id": 1, "result": {result}}}"#);
+            let held = budget.hold(text.len() as u64).unwrap();
+            read_answer(&request, text.into_bytes(), held).unwrap()
+        };
+        let result = r#"{"content": [{"type": "text", "text": "a"}, {}, {}]}"#;
+        let budget = Budget::new(1_000_000);
+        let mut fits = answer(result, &budget);
+        let size = hold_parsed(&mut fits, MAX_PARSED).unwrap();
+        assert_eq!(size, parsed_size(result.as_bytes()));
+        assert!(budget.used() > size);
+
+        let budget = Budget::new(2000);
+        let mut too_large = answer(result, &budget);
+        let fault = hold_parsed(&mut too_large, MAX_PARSED).unwrap_err();
+        assert!(matches!(fault, Fault::Exhausted(_)), "{fault}");
+        drop(too_large);
+        assert_eq!(budget.used(), 0);
+
+        let many = format!("[{}0]", "{},".repeat(600_000));
+        let fault = hold_parsed(&mut answer(&many, &Budget::unlimited()), MAX_PARSED);
+        assert_eq!(
+            fault.unwrap_err().to_string(),
+            "an answer that takes more than 96 MiB in memory"
+        );
+    }
 
     #[test]
     fn a_list_has_a_limit_of_pages_bytes_and_memory() {

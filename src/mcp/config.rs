@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::credential::Credential;
 use super::header::is_reserved;
 use super::server::{Command, Endpoint, Server};
 use crate::secret::Secret;
@@ -107,7 +108,7 @@ impl Config {
         Ok(Server {
             headers: reader.headers()?,
             endpoint,
-            authorization: None,
+            credential: Credential::None,
         })
     }
 }

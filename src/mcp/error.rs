@@ -1,18 +1,15 @@
-//! What rmcp's errors mean: the one place that looks inside them.
+//! `Error`: why an MCP server could not be used.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
-use rmcp::ErrorData;
-use rmcp::service::{ClientInitializeError, ServiceError};
-use rmcp::transport::DynamicTransportError;
-use rmcp::transport::streamable_http_client::StreamableHttpError;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::excess::Excess;
-use super::exchange::Fault;
-use super::http::{HttpError, Refusal};
+use super::excess::{Excess, MAX_SMALL_ANSWER};
+use super::fault::Fault;
 use super::reach::Forbidden;
 use super::server::Server;
 use crate::budget::Exhausted;
@@ -26,6 +23,8 @@ pub enum Error {
         status: StatusCode,
         /// Its `WWW-Authenticate` header.
         challenge: Option<String>,
+        /// The JSON-RPC error in the body of the answer.
+        rejection: Option<Box<RpcError>>,
     },
     /// It is not connected to, for [`super::Reach`] does not go there.
     #[error(transparent)]
@@ -64,9 +63,12 @@ impl Error {
     pub(super) fn without_secrets(self, server: &Server) -> Self {
         let redacted = |text| told(text, MAX_MESSAGE, server);
         match self {
-            Self::Refused { status, challenge } => Self::Refused {
+            Self::Refused {
+                status, challenge, ..
+            } => Self::Refused {
                 status,
                 challenge: challenge.map(redacted),
+                rejection: None,
             },
             Self::Protocol { code, message } => Self::Protocol {
                 code,
@@ -89,68 +91,19 @@ impl Error {
         texts.join(": ")
     }
 
-    /// Why connecting failed. `refusal` is what HTTP said to the last message.
-    pub(super) fn of_connecting(error: ClientInitializeError, refusal: Option<Refusal>) -> Self {
-        match error {
-            ClientInitializeError::LegacyFallbackFailed { fallback, .. } => {
-                Self::of_connecting(*fallback, refusal)
-            }
-            ClientInitializeError::TransportError { error, .. } => Self::of_transport(&error),
-            ClientInitializeError::JsonRpcError(error) => match refusal {
-                Some(refusal) => refusal.into(),
-                None => error.into(),
-            },
-            other => match refusal {
-                Some(refusal) => refusal.into(),
-                None => Self::NotMcp(other.to_string()),
-            },
+    /// The JSON-RPC error in the body of an HTTP error, if there is one: of a call it says more than
+    /// the status.
+    pub(super) fn prefer_rejection(self) -> Self {
+        match self {
+            Self::Refused {
+                rejection: Some(error),
+                ..
+            } => (*error).into(),
+            other => other,
         }
     }
 
-    /// Why a list could not be had on an open connection.
-    pub(super) fn of_listing(error: ServiceError) -> Self {
-        match error {
-            ServiceError::McpError(error) => error.into(),
-            ServiceError::TransportSend(error) => Self::of_transport(&error),
-            other => Self::NotMcp(other.to_string()),
-        }
-    }
-
-    /// Why a call on an open connection failed. What a refusal says in JSON-RPC is closer to the
-    /// tool than its HTTP status.
-    pub(super) fn of_call(error: ServiceError) -> Self {
-        let said = match &error {
-            ServiceError::TransportSend(error) => {
-                refusal(error).and_then(|refusal| refusal.error.clone())
-            }
-            _ => None,
-        };
-        said.map_or_else(|| Self::of_listing(error), Self::from)
-    }
-
-    fn of_transport(error: &DynamicTransportError) -> Self {
-        if let Some(refusal) = refusal(error) {
-            return refusal.clone().into();
-        }
-        match http_error(error) {
-            Some(StreamableHttpError::Client(HttpError::Transport(error))) => {
-                Self::of_connection(error)
-            }
-            Some(StreamableHttpError::Client(HttpError::Fault(fault))) => fault.clone().into(),
-            Some(StreamableHttpError::Client(error)) => Self::NotMcp(error.to_string()),
-            Some(StreamableHttpError::UnexpectedContentType(Some(content_type))) => {
-                Self::NotMcp(format!("its content type is {content_type:?}"))
-            }
-            Some(StreamableHttpError::UnexpectedContentType(None)) => {
-                Self::NotMcp("it has no content type".to_owned())
-            }
-            Some(StreamableHttpError::Deserialize(error)) => Self::NotMcp(error.to_string()),
-            Some(other) => Self::NotMcp(other.to_string()),
-            None => Self::Unreachable(error.error.to_string().into()),
-        }
-    }
-
-    fn of_connection(error: &reqwest::Error) -> Self {
+    pub(super) fn of_connection(error: &reqwest::Error) -> Self {
         if error.is_timeout() {
             return Self::Unreachable("the connection timed out".into());
         }
@@ -162,28 +115,39 @@ impl Error {
     }
 }
 
-// `StreamableHttpError::Client` is not in its own `source()`, so this cannot walk a chain.
-fn http_error(error: &DynamicTransportError) -> Option<&StreamableHttpError<HttpError>> {
-    error.error.downcast_ref()
-}
-
-fn refusal(error: &DynamicTransportError) -> Option<&Refusal> {
-    match http_error(error) {
-        Some(StreamableHttpError::Client(HttpError::Refused(refusal))) => Some(refusal),
-        _ => None,
-    }
-}
-
 /// The most bytes that are kept of what a server says of a failure.
 const MAX_MESSAGE: usize = 16 * 1024;
 /// The most bytes that are kept of why an answer is not MCP: it may repeat the answer.
 const MAX_WHY: usize = 1024;
 
-impl From<ErrorData> for Error {
-    fn from(error: ErrorData) -> Self {
+/// An error in JSON-RPC 2.0.
+#[derive(Debug, Clone, Deserialize)]
+pub struct RpcError {
+    pub code: i64,
+    pub message: String,
+    /// The JSON of its `data`.
+    #[serde(default)]
+    pub data: Option<Box<RawValue>>,
+}
+
+impl RpcError {
+    /// What the JSON of an error says.
+    pub(super) fn read(json: &str) -> Error {
+        if json.len() > MAX_SMALL_ANSWER {
+            return Excess::Answer(MAX_SMALL_ANSWER).into();
+        }
+        match serde_json::from_str::<Self>(json) {
+            Ok(error) => error.into(),
+            Err(error) => Fault::from(error).into(),
+        }
+    }
+}
+
+impl From<RpcError> for Error {
+    fn from(error: RpcError) -> Self {
         Self::Protocol {
-            code: error.code.0.into(),
-            message: error.message.into_owned(),
+            code: error.code,
+            message: error.message,
         }
     }
 }
@@ -206,15 +170,7 @@ impl From<Fault> for Error {
             Fault::Excess(excess) => excess.into(),
             Fault::Exhausted(exhausted) => exhausted.into(),
             Fault::NotMcp(why) => Self::NotMcp(why),
-        }
-    }
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused {
-            status: refusal.status,
-            challenge: refusal.challenge,
+            Fault::Closed => Self::NotMcp(Fault::Closed.to_string()),
         }
     }
 }
@@ -252,7 +208,7 @@ mod tests {
     use reqwest::dns::{Name, Resolve, Resolving};
 
     use super::*;
-    use crate::mcp::Endpoint;
+    use crate::mcp::{Credential, Endpoint};
 
     /// Refuses every name, as the one of a guarded pool refuses a forbidden one.
     struct Refusing;
@@ -268,12 +224,16 @@ mod tests {
     fn a_long_message_is_cut_and_no_part_of_a_secret_is_left() {
         let server = Server {
             endpoint: Endpoint::Http("http://a.example/?key=query-value-1&x=1".parse().unwrap()),
-            authorization: Some("secret-token-1".to_owned().into()),
+            credential: Credential::token("secret-token-1").unwrap(),
             headers: http::HeaderMap::new(),
         };
         let start = "x".repeat(MAX_MESSAGE - 8);
         let text = format!("{start}secret-token-1 {}", "\u{e9}".repeat(MAX_MESSAGE));
-        let error = Error::from(ErrorData::internal_error(text, None)).without_secrets(&server);
+        let error = Error::Protocol {
+            code: -32603,
+            message: text,
+        }
+        .without_secrets(&server);
         let Error::Protocol { message, .. } = error else {
             panic!("it is the message of a server");
         };

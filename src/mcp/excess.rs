@@ -18,7 +18,7 @@ pub const MAX_LIST: usize = MAX_ANSWER;
 /// How many pages a list of tools may have.
 pub const MOST_PAGES: usize = 1000;
 /// The most bytes, by estimate, of the tools whose arguments are sent in headers as well
-/// (`x-mcp-header`): rmcp keeps these as long as the connection lives.
+/// (`x-mcp-header`): the paths to them are kept as long as the connection lives.
 pub const MAX_HEADER_TOOLS: u64 = 512 * 1024;
 
 /// How many requests of a server are refused in one exchange. This client offers to serve none.

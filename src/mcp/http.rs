@@ -1,475 +1,324 @@
-//! One MCP message over Streamable HTTP (MCP 2026-07-28, transports), keeping what a refusal said.
-//!
-//! rmcp has a client of its own for `reqwest`; it drops the HTTP status of most refusals, and the
-//! status is what the Responses API reports of a server it could not use.
+//! Streamable HTTP: a POST for each message (MCP 2026-07-28, transports).
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::{BoxStream, FuturesUnordered, StreamExt, TryStreamExt};
-use http::header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue, StatusCode};
-use rmcp::ErrorData;
-use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, ServerJsonRpcMessage};
-use rmcp::transport::common::http_header::{
-    EVENT_STREAM_MIME_TYPE, HEADER_SESSION_ID, JSON_MIME_TYPE,
-};
-use rmcp::transport::streamable_http_client::{
-    SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
-};
-use serde_json::value::RawValue;
-use sse_stream::{Sse, SseStream};
-use tokio_util::sync::CancellationToken;
+use futures::stream::{BoxStream, FuturesUnordered, StreamExt};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use reqwest::Response;
+use url::Url;
 
+use super::channel::{Answer, Place, Request, read_answer};
+use super::credential::Credential;
+use super::error::{Error, RpcError};
 use super::excess::{Excess, Traffic};
-use super::exchange::{Awaited, Fault};
+use super::fault::Fault;
 use super::message::{self, Message};
+use super::server::Server;
 use crate::budget::{Budget, Held};
+use crate::sse;
+
+const JSON: &str = "application/json";
+const EVENT_STREAM: &str = "text/event-stream";
+const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
 /// The most bytes of a session id.
 const MAX_SESSION_ID: usize = 4096;
-/// The most bytes that are read of a refusal.
-const MAX_REFUSAL: usize = 64 * 1024;
-/// How long a server may take to hear that a session is over.
+/// The most bytes that are read of the body of an HTTP error.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+/// The timeout of the request that ends a session.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a server may take to hear an answer to a request of its own, and how many of these
-/// answers are on their way at once.
+/// The timeout of a reply to a request of the server's own, and how many replies are sent at once.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 const MOST_REPLIES: usize = 4;
-/// What rmcp says of a message in its headers (MCP 2026-07-28, standard request headers).
-const OF_THE_MESSAGE: [&str; 3] = ["mcp-method", "mcp-name", "mcp-param-"];
 
-/// Why a POST brought no MCP message.
-#[derive(Debug, thiserror::Error)]
-pub enum HttpError {
-    /// The server answered, with a status that is no success.
-    #[error("the server answered HTTP {}", .0.status)]
-    Refused(Box<Refusal>),
-    /// There was no answer, or it broke off.
-    #[error(transparent)]
-    Transport(reqwest::Error),
-    #[error(transparent)]
-    Fault(#[from] Fault),
-    #[error("nobody waits for the answer any more")]
-    Stopped,
-}
-
-/// An HTTP answer that is no success.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Refusal {
-    pub status: StatusCode,
-    /// The `WWW-Authenticate` header, if there is one.
-    pub challenge: Option<String>,
-    /// The JSON-RPC error in the body, if there is one.
-    pub error: Option<ErrorData>,
-}
-
-/// The HTTP side of one MCP client. Clones share `last_refusal`.
-#[derive(Clone)]
-pub struct HttpClient {
+/// A server that is spoken to over Streamable HTTP.
+pub struct Http {
     client: reqwest::Client,
-    /// Ends what is under way. rmcp's own worker does not look up while it waits for the answer to
-    /// its first message, and would outlive the one who asked.
-    stop: CancellationToken,
-    /// What became of the last POST; while a connection is made, a refusal may reach rmcp as a
-    /// message, which has no place for it.
-    last_refusal: Arc<Mutex<Option<Refusal>>>,
+    url: Url,
+    /// The headers that every request has.
+    headers: HeaderMap,
+    credential: Credential,
+    /// The session that the server opened (MCP 2025-11-25, session management).
+    session: OnceLock<HeaderValue>,
+    /// The version of MCP that was agreed on.
+    version: OnceLock<HeaderValue>,
     /// What answers are held of while they are read.
     budget: Budget,
 }
 
-/// Where a message goes, and what goes with it.
-struct Target {
-    uri: Arc<str>,
-    session_id: Option<Arc<str>>,
-    token: Option<String>,
-    headers: HashMap<HeaderName, HeaderValue>,
-}
-
-impl HttpClient {
-    pub fn new(client: reqwest::Client, stop: CancellationToken, budget: Budget) -> Self {
+impl Http {
+    /// A channel to `url` with the headers and the credential of `server`.
+    pub fn new(client: reqwest::Client, url: &Url, server: &Server, budget: Budget) -> Self {
+        let mut headers = server.headers.clone();
+        headers.insert(
+            ACCEPT,
+            HeaderValue::from_static("application/json, text/event-stream"),
+        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         Self {
             client,
-            stop,
-            last_refusal: Arc::default(),
+            url: url.clone(),
+            headers,
+            credential: server.credential.clone(),
+            session: OnceLock::new(),
+            version: OnceLock::new(),
             budget,
         }
     }
 
-    /// The refusal of the last message that was sent, if it was refused.
-    pub fn last_refusal(&self) -> Option<Refusal> {
-        self.lock().clone()
+    /// From now on, every request carries this version (MCP 2026-07-28, protocol version header).
+    pub fn set_version(&self, version: &str) {
+        if let Ok(version) = HeaderValue::from_str(version) {
+            // Versions are agreed on once.
+            let _ = self.version.set(version);
+        }
     }
 
-    async fn exchange(
-        &self,
-        target: &Target,
-        message: &ClientJsonRpcMessage,
-    ) -> Result<StreamableHttpPostResponse, Error> {
-        let sent = self.post(target).json(message).send().await;
-        let response = sent.map_err(HttpError::Transport)?;
-        let status = response.status();
-        *self.lock() = None;
-        let awaited = Awaited::read(message);
-        if status.is_success() {
-            return match awaited {
-                Some(awaited) => self.read_answer(target, &awaited, response).await,
-                None => Ok(StreamableHttpPostResponse::Accepted),
-            };
+    /// Sends a request, and reads its answer from a JSON body or a stream of events.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn request(&self, request: &Request) -> Result<Answer, Error> {
+        let sent = self.post(request.message.clone(), &request.headers).send();
+        let response = sent.await.map_err(|error| Error::of_connection(&error))?;
+        if !response.status().is_success() {
+            return Err(read_refusal(response).await);
         }
-        let challenge = header(&response, WWW_AUTHENTICATE);
-        let error = match status {
-            // Refused credentials are that, whatever else is said.
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => None,
-            StatusCode::NOT_FOUND if target.session_id.is_some() => None,
-            _ => read_error(&read_refusal(response).await),
-        };
-        // rmcp reads of it which versions a server speaks; nobody else does.
-        let is_discovery = awaited.as_ref().is_some_and(Awaited::is_discovery);
-        let error = error.map(|mut error| {
-            error.data = error.data.filter(|_| is_discovery);
-            error
-        });
-        let refusal = Refusal {
-            status,
-            challenge,
-            error,
-        };
-        *self.lock() = Some(refusal.clone());
-        awaited
-            .and_then(|awaited| read_refused_message(&awaited, &refusal))
-            .map(|answer| StreamableHttpPostResponse::Json(answer, None))
-            .ok_or_else(|| HttpError::Refused(Box::new(refusal)).into())
-    }
-
-    fn post(&self, target: &Target) -> reqwest::RequestBuilder {
-        let accepts = format!("{JSON_MIME_TYPE}, {EVENT_STREAM_MIME_TYPE}");
-        let headers = target.headers.clone().into_iter().collect();
-        let mut request = self.client.post(target.uri.as_ref());
-        request = request.header(ACCEPT, accepts).headers(headers);
-        if let Some(token) = &target.token {
-            request = request.bearer_auth(token);
+        if request.method == "initialize" {
+            self.keep_session(&response)?;
         }
-        if let Some(session_id) = &target.session_id {
-            request = request.header(HEADER_SESSION_ID, session_id.as_ref());
-        }
-        request
-    }
-
-    async fn read_answer(
-        &self,
-        target: &Target,
-        awaited: &Awaited,
-        response: reqwest::Response,
-    ) -> Result<StreamableHttpPostResponse, Error> {
-        let session_id = header(&response, HeaderName::from_static("mcp-session-id"));
-        if session_id
-            .as_ref()
-            .is_some_and(|it| it.len() > MAX_SESSION_ID)
-        {
-            let why = format!("its session id is longer than {MAX_SESSION_ID} bytes");
-            return Err(HttpError::from(Fault::NotMcp(why)).into());
-        }
-        let content_type = header(&response, CONTENT_TYPE);
+        let content_type = text_of(&response, CONTENT_TYPE);
         let is = |mime_type: &str| {
             let start = content_type
                 .as_ref()
                 .and_then(|it| it.get(..mime_type.len()));
             start.is_some_and(|start| start.eq_ignore_ascii_case(mime_type))
         };
-        let answer = match () {
-            () if is(EVENT_STREAM_MIME_TYPE) => self.read_events(target, awaited, response).await?,
-            () if is(JSON_MIME_TYPE) => {
-                let (body, held) = self.read_to_end(awaited.limit(), response).await?;
-                read_body(awaited, &body, held)?
-            }
-            () => return Err(Error::UnexpectedContentType(content_type)),
+        if is(EVENT_STREAM) {
+            return self.read_events(request, response).await;
+        }
+        if is(JSON) {
+            let (body, held) = self.read_to_end(request.max_answer, response).await?;
+            return Ok(read_answer(request, body, held)?);
+        }
+        Err(Error::NotMcp(match content_type {
+            Some(content_type) => format!("its content type is {content_type:?}"),
+            None => "it has no content type".to_owned(),
+        }))
+    }
+
+    /// Sends a notification.
+    ///
+    /// # Errors
+    /// The server refused it or was not reached.
+    pub async fn notify(&self, message: Bytes) -> Result<(), Error> {
+        let sent = self.post(message, &HeaderMap::new()).send().await;
+        let response = sent.map_err(|error| Error::of_connection(&error))?;
+        match response.status().is_success() {
+            true => Ok(()),
+            false => Err(read_refusal(response).await),
+        }
+    }
+
+    /// Ends the session, if there is one.
+    pub async fn close(&self) {
+        if self.session.get().is_none() {
+            return;
+        }
+        let request = self.client.delete(self.url.clone());
+        let request = request.headers(self.headers_of(&HeaderMap::new()));
+        // 405 is how a server says that clients do not end its sessions.
+        let _ = request.timeout(DELETE_TIMEOUT).send().await;
+    }
+
+    fn post(&self, message: Bytes, headers: &HeaderMap) -> reqwest::RequestBuilder {
+        let request = self.client.post(self.url.clone());
+        request.headers(self.headers_of(headers)).body(message)
+    }
+
+    fn headers_of(&self, request: &HeaderMap) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        if let Some(value) = self.credential.authorization() {
+            headers.insert(AUTHORIZATION, value.clone());
+        }
+        if let Some(session) = self.session.get() {
+            headers.insert(SESSION_ID, session.clone());
+        }
+        if let Some(version) = self.version.get() {
+            headers.insert(PROTOCOL_VERSION, version.clone());
+        }
+        headers.extend(request.clone());
+        headers
+    }
+
+    fn keep_session(&self, response: &Response) -> Result<(), Fault> {
+        let Some(id) = response.headers().get(SESSION_ID) else {
+            return Ok(());
         };
-        Ok(StreamableHttpPostResponse::Json(answer, session_id))
+        if id.len() > MAX_SESSION_ID {
+            let why = format!("its session id is longer than {MAX_SESSION_ID} bytes");
+            return Err(Fault::NotMcp(why));
+        }
+        // A channel opens one session.
+        let _ = self.session.set(id.clone());
+        Ok(())
     }
 
     async fn read_to_end(
         &self,
         limit: usize,
-        response: reqwest::Response,
-    ) -> Result<(Vec<u8>, Held), HttpError> {
-        let unread = Unread::new(limit, &self.budget);
+        response: Response,
+    ) -> Result<(Vec<u8>, Held), Error> {
         // What is announced and does not come takes no memory: its pages are never touched.
         let announced = response.content_length().unwrap_or(0).min(limit as u64);
         let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0));
-        let mut chunks = unread.count(response);
-        while let Some(chunk) = chunks.try_next().await? {
+        let mut held = self.budget.empty();
+        let mut chunks = chunks(response);
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| Error::of_connection(&error))?;
+            held.grow(chunk.len() as u64)?;
             body.extend_from_slice(&chunk);
+            if body.len() > limit {
+                return Err(Excess::Answer(limit).into());
+            }
         }
-        Ok((body, unread.take()))
+        Ok((body, held))
     }
 
-    /// Reads the stream up to the answer. What else is in it is counted, and a request of the
-    /// server's own is answered.
-    async fn read_events(
-        &self,
-        target: &Target,
-        awaited: &Awaited,
-        response: reqwest::Response,
-    ) -> Result<ServerJsonRpcMessage, HttpError> {
-        let unread = Unread::new(awaited.limit(), &self.budget);
-        let mut events = SseStream::from_bytes_stream(unread.count(response));
+    /// Reads the stream up to the answer. Other messages are counted, and requests of the server's
+    /// own are answered.
+    async fn read_events(&self, request: &Request, response: Response) -> Result<Answer, Error> {
+        let mut events = Events {
+            chunks: chunks(response),
+            decoder: sse::Decoder::default(),
+            decoded: VecDeque::new(),
+            limit: request.max_answer,
+            held: self.budget.empty(),
+        };
         let mut traffic = Traffic::default();
         let mut replies = FuturesUnordered::new();
         loop {
             let event = tokio::select! {
-                event = events.next(), if replies.len() < MOST_REPLIES => event,
+                event = events.next(), if replies.len() < MOST_REPLIES => event?,
                 Some(()) = replies.next() => continue,
             };
-            let ended = "the stream ended before the answer";
-            let event = event.ok_or_else(|| Fault::NotMcp(ended.to_owned()))?;
-            let Sse { event, data, .. } = event.map_err(stream_error)?;
-            let data = data.unwrap_or_default();
-            let held = unread.take();
+            let ended = || Fault::NotMcp("the stream ended before the answer".to_owned());
+            let (sse::Event { name, data }, held) = event.ok_or_else(ended)?;
             // Any other event is not of MCP, such as a `ping` that keeps the connection open.
-            let is_message = event.is_none_or(|it| it.is_empty() || it == "message");
-            if !is_message || data.trim().is_empty() {
-                traffic.notification(data.len()).map_err(Fault::from)?;
+            if !(name.is_empty() || name == b"message") {
+                traffic.notification(data.len())?;
                 continue;
             }
-            match Message::read(data.as_bytes()).map_err(Fault::from)? {
-                Message::Answer { id, outcome } if is_ours(awaited, id, outcome.is_err()) => {
-                    return Ok(awaited.answer(outcome, held)?);
+            let place = match Message::read(&data).map_err(Fault::from)? {
+                Message::Answer { id, outcome } if request.is_answered_by(id, outcome.is_err()) => {
+                    Place::of(outcome, &data)
                 }
                 Message::Unknown { .. } => return Err(Fault::unrecognized().into()),
                 Message::Answer { .. } | Message::Notification => {
-                    traffic.notification(data.len()).map_err(Fault::from)?;
+                    traffic.notification(data.len())?;
+                    continue;
                 }
                 Message::Request { id, method } => {
-                    let counted = traffic.request(&method, data.len());
-                    counted.map_err(Fault::from)?;
+                    traffic.request(&method, data.len())?;
                     if let Some(reply) = message::reply(id, &method) {
-                        replies.push(self.reply(target, reply));
+                        replies.push(self.reply(reply));
                     }
+                    continue;
                 }
-            }
+            };
+            return Ok(Answer::new(data, place, held)?);
         }
     }
 
-    /// Answers a request of the server's own. Whether that is heard is the server's concern.
-    async fn reply(&self, target: &Target, message: String) {
-        let headers = target.headers.iter();
-        let headers = headers.filter(|(name, _)| {
-            let name = name.as_str();
-            !OF_THE_MESSAGE.iter().any(|it| name.starts_with(it))
-        });
-        let target = Target {
-            uri: Arc::clone(&target.uri),
-            session_id: target.session_id.clone(),
-            token: target.token.clone(),
-            headers: headers
-                .map(|(name, it)| (name.clone(), it.clone()))
-                .collect(),
-        };
-        let request = self.post(&target).header(CONTENT_TYPE, JSON_MIME_TYPE);
-        let _ = request.body(message).timeout(REPLY_TIMEOUT).send().await;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Refusal>> {
-        self.last_refusal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Answers a request of the server's own. If the reply is lost, the server has to cope.
+    async fn reply(&self, message: String) {
+        let request = self.post(message.into(), &HeaderMap::new());
+        let _ = request.timeout(REPLY_TIMEOUT).send().await;
     }
 }
 
-type Error = StreamableHttpError<HttpError>;
-
-impl From<HttpError> for Error {
-    fn from(error: HttpError) -> Self {
-        Self::Client(error)
-    }
-}
-
-impl StreamableHttpClient for HttpClient {
-    type Error = HttpError;
-
-    async fn post_message(
-        &self,
-        uri: Arc<str>,
-        message: ClientJsonRpcMessage,
-        session_id: Option<Arc<str>>,
-        auth_header: Option<String>,
-        custom_headers: HashMap<HeaderName, HeaderValue>,
-    ) -> Result<StreamableHttpPostResponse, Error> {
-        let target = Target {
-            uri,
-            session_id,
-            token: auth_header,
-            headers: custom_headers,
-        };
-        let exchange = self.exchange(&target, &message);
-        tokio::select! {
-            answer = exchange => answer,
-            () = self.stop.cancelled() => Err(HttpError::Stopped.into()),
-        }
-    }
-
-    async fn delete_session(
-        &self,
-        uri: Arc<str>,
-        session_id: Arc<str>,
-        auth_header: Option<String>,
-        custom_headers: HashMap<HeaderName, HeaderValue>,
-    ) -> Result<(), Error> {
-        let mut request = self
-            .client
-            .delete(uri.as_ref())
-            .header(HEADER_SESSION_ID, session_id.as_ref())
-            .headers(custom_headers.into_iter().collect());
-        if let Some(token) = auth_header {
-            request = request.bearer_auth(token);
-        }
-        let request = request.timeout(DELETE_TIMEOUT);
-        // 405 is how a server says that clients do not end its sessions.
-        request.send().await.map_err(HttpError::Transport)?;
-        Ok(())
-    }
-
-    async fn get_stream(
-        &self,
-        _uri: Arc<str>,
-        _session_id: Option<Arc<str>>,
-        _last_event_id: Option<String>,
-        _auth_header: Option<String>,
-        _custom_headers: HashMap<HeaderName, HeaderValue>,
-    ) -> Result<BoxStream<'static, Result<Sse, SseError>>, Error> {
-        // Only answers to our own requests are of interest, and those come with the POST.
-        Err(Error::ServerDoesNotSupportSse)
-    }
-}
-
-/// Reads the answer to a request. rmcp ignores an answer that is to none of its requests, and nobody
-/// would hear of it.
-fn read_body(
-    awaited: &Awaited,
-    body: &[u8],
-    held: Held,
-) -> Result<ServerJsonRpcMessage, HttpError> {
-    match Message::read(body).map_err(Fault::from)? {
-        Message::Answer { id, outcome } if is_ours(awaited, id, outcome.is_err()) => {
-            Ok(awaited.answer(outcome, held)?)
-        }
-        Message::Unknown { .. } => Err(Fault::unrecognized().into()),
-        _ => {
-            let why = "the answer is not to the request that was made";
-            Err(Fault::NotMcp(why.to_owned()).into())
-        }
-    }
-}
-
-/// Whether an answer is to our request. An error without an id cannot be of another one.
-fn is_ours(awaited: &Awaited, id: Option<&RawValue>, is_error: bool) -> bool {
-    id.map_or(is_error, |id| awaited.has_id(id))
-}
-
-/// The bytes that were read and are not yet made anything of, in two places: where they come in, and
-/// where they are taken.
-#[derive(Clone)]
-struct Unread {
+/// The events of an answer, as long as no more than the limit is unread.
+struct Events {
+    chunks: BoxStream<'static, Result<Bytes, reqwest::Error>>,
+    decoder: sse::Decoder,
+    decoded: VecDeque<sse::Event>,
     limit: usize,
-    budget: Budget,
-    held: Arc<Mutex<Held>>,
+    /// What the bytes take that were read and not given out.
+    held: Held,
 }
 
-impl Unread {
-    fn new(limit: usize, budget: &Budget) -> Self {
-        Self {
-            limit,
-            budget: budget.clone(),
-            held: Arc::new(Mutex::new(budget.empty())),
+impl Events {
+    /// The next event and the share of the budget that its bytes take; `None` at the end.
+    async fn next(&mut self) -> Result<Option<(sse::Event, Held)>, Error> {
+        loop {
+            if let Some(event) = self.decoded.pop_front() {
+                let mut held = self.held.sibling();
+                std::mem::swap(&mut held, &mut self.held);
+                return Ok(Some((event, held)));
+            }
+            let Some(chunk) = self.chunks.next().await else {
+                return Ok(None);
+            };
+            let chunk = chunk.map_err(|error| Error::of_connection(&error))?;
+            self.held.grow(chunk.len() as u64)?;
+            if self.held.bytes() > self.limit as u64 {
+                return Err(Excess::Answer(self.limit).into());
+            }
+            self.decoder.push(&chunk, &mut self.decoded);
         }
     }
+}
 
-    /// The body of an answer, as long as no more than the limit is unread.
-    fn count(&self, response: reqwest::Response) -> BoxStream<'static, Result<Bytes, HttpError>> {
-        let unread = self.clone();
-        let chunks = response.bytes_stream().map_err(HttpError::Transport);
-        let chunks = chunks.map(move |chunk| {
-            let chunk = chunk?;
-            unread.add(chunk.len())?;
-            Ok(chunk)
-        });
-        chunks.boxed()
-    }
+fn chunks(response: Response) -> BoxStream<'static, Result<Bytes, reqwest::Error>> {
+    response.bytes_stream().boxed()
+}
 
-    fn add(&self, bytes: usize) -> Result<(), Fault> {
-        let mut held = self.lock();
-        held.grow(bytes as u64)?;
-        if held.bytes() > self.limit as u64 {
-            return Err(Excess::Answer(self.limit).into());
-        }
-        Ok(())
-    }
-
-    /// What is unread is made something of.
-    fn take(&self) -> Held {
-        std::mem::replace(&mut *self.lock(), self.budget.empty())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+/// What an answer with a status that is no success says.
+async fn read_refusal(response: Response) -> Error {
+    let status = response.status();
+    let challenge = text_of(&response, WWW_AUTHENTICATE);
+    let rejection = match status {
+        // Refused credentials are that, whatever else is said.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => None,
+        _ => read_error(&read_error_body(response).await),
+    };
+    Error::Refused {
+        status,
+        challenge,
+        rejection,
     }
 }
 
-/// What is wrong with a stream of events: where its bytes could not be read, that is it.
-fn stream_error(error: SseError) -> HttpError {
-    match error {
-        SseError::Body(error) => match error.downcast() {
-            Ok(error) => *error,
-            Err(error) => Fault::NotMcp(error.to_string()).into(),
-        },
-        error => Fault::NotMcp(error.to_string()).into(),
-    }
-}
-
-/// What rmcp shall be told of a refusal while it connects: a JSON-RPC error.
-///
-/// A server older than MCP 2026-07-28 may refuse `server/discover` in any way; rmcp falls back to
-/// `initialize` if that looks like a JSON-RPC error with the request's id. Refused credentials are
-/// never turned into a message.
-fn read_refused_message(awaited: &Awaited, refusal: &Refusal) -> Option<ServerJsonRpcMessage> {
-    let is_told = awaited.is_discovery()
-        && refusal.status.is_client_error()
-        && !matches!(
-            refusal.status,
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-        );
-    let error = refusal.error.clone().unwrap_or_else(|| {
-        let message = format!("server/discover was refused with HTTP {}", refusal.status);
-        ErrorData::invalid_request(message, None)
-    });
-    is_told.then(|| ServerJsonRpcMessage::error(error, Some(awaited.id().clone())))
-}
-
-/// The JSON-RPC error in the body of a refusal, if there is one.
-fn read_error(body: &[u8]) -> Option<ErrorData> {
-    match serde_json::from_slice::<ServerJsonRpcMessage>(body) {
-        Ok(JsonRpcMessage::Error(error)) => Some(error.error),
+/// The JSON-RPC error in the body of an HTTP error, if there is one.
+fn read_error(body: &[u8]) -> Option<Box<RpcError>> {
+    match Message::read(body).ok()? {
+        Message::Answer {
+            outcome: Err(error),
+            ..
+        } => serde_json::from_str(error.get()).ok(),
         _ => None,
     }
 }
 
-async fn read_refusal(response: reqwest::Response) -> Vec<u8> {
+async fn read_error_body(response: Response) -> Vec<u8> {
     let mut body = Vec::new();
     let mut chunks = response.bytes_stream();
     while let Some(Ok(chunk)) = chunks.next().await {
-        let room = MAX_REFUSAL - body.len();
+        let room = MAX_ERROR_BODY - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if body.len() == MAX_REFUSAL {
+        if body.len() == MAX_ERROR_BODY {
             break;
         }
     }
     body
 }
 
-fn header(response: &reqwest::Response, name: HeaderName) -> Option<String> {
+fn text_of(response: &Response, name: HeaderName) -> Option<String> {
     let value = response.headers().get(name)?;
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }

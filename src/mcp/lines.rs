@@ -3,7 +3,7 @@
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 use super::excess::Size;
-use super::exchange::Fault;
+use super::fault::Fault;
 use crate::budget::{Budget, Held};
 
 /// Reads lines. Dropping a future of [`Lines::next`] loses nothing.

@@ -1,25 +1,32 @@
-//! MCP, seen by a client.
+//! MCP, as a client speaks it: channels that carry JSON-RPC messages, and a typed client on top.
 
+mod channel;
 mod child;
 mod client;
 mod config;
+mod credential;
 mod environment;
 mod error;
 mod excess;
-mod exchange;
+mod fault;
+mod handshake;
 mod header;
 mod http;
 mod lines;
 mod message;
+mod page;
+mod param_headers;
 mod pool;
 mod probe;
 mod reach;
 mod server;
 mod stdio;
+mod tool;
 
 pub use child::kill_children;
 pub use client::{Called, Redirects, ToolList};
 pub use config::{Config, ConfigError};
+pub use credential::Credential;
 pub use error::Error;
 pub use excess::Excess;
 pub use header::{UnusableHeader, is_reserved, read_header};
@@ -27,3 +34,4 @@ pub use pool::{ClientPool, PoolOptions};
 pub use probe::{Answer, Heard, Probe, Request, Silence, TlsFault};
 pub use reach::{Forbidden, Reach};
 pub use server::{Command, Endpoint, Secrets, Server};
+pub use tool::{CallResult, JsonObject, Tool};

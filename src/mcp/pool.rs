@@ -5,14 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use rmcp::model::JsonObject;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::client::{Client, Connector};
-use super::{Called, Error, Reach, Redirects, Server, ToolList};
+use super::{Called, Error, JsonObject, Reach, Redirects, Server, ToolList};
 use crate::budget::Budget;
 
 /// How long ending all connections may take.
@@ -144,9 +143,12 @@ impl ClientPool {
     }
 
     /// Connects to `server`, and says which version of MCP was agreed on.
-    pub async fn version(&self, server: &Server) -> Result<Option<String>, Error> {
+    ///
+    /// # Errors
+    /// Why it could not be connected to.
+    pub async fn version(&self, server: &Server) -> Result<String, Error> {
         let shared = self.shared();
-        let connect = async { Ok(shared.lease(server).await?.client()?.version()) };
+        let connect = async { Ok(shared.lease(server).await?.client()?.version().to_owned()) };
         let version = shared.within(shared.options.list_timeout, connect).await;
         version.map_err(|error| error.without_secrets(server))
     }
@@ -158,13 +160,13 @@ impl ClientPool {
         &self,
         server: &Server,
         name: &str,
-        arguments: JsonObject,
+        arguments: &JsonObject,
     ) -> Result<Called, Error> {
         let shared = self.shared();
         let call = async {
             loop {
                 let lease = shared.lease(server).await?;
-                let called = lease.client()?.call(name, arguments.clone()).await;
+                let called = lease.client()?.call(name, arguments).await;
                 // What was not found did not run; of anything else nobody knows.
                 let is_repeated =
                     lease.is_outdated(&called) && lease.forget() && is_not_found(&called);
@@ -230,7 +232,7 @@ impl Shared {
     fn cell(&self, server: &Server) -> Option<Arc<OnceCell<Client>>> {
         let mut slots = self.lock();
         if let Some(slot) = slots.get(server) {
-            let is_spent = |client: &Client| client.is_closed() || client.is_used_up();
+            let is_spent = |client: &Client| client.is_closed();
             if !slot.cell.get().is_some_and(is_spent) {
                 return Some(Arc::clone(&slot.cell));
             }

@@ -1,21 +1,22 @@
 //! `Probe`: one HTTP request to an MCP server at a time, and what came back, as it came.
 
+use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use futures::stream::{StreamExt, TryStreamExt};
+use futures::stream::StreamExt;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use reqwest::tls::TlsInfo;
 use rustls::CertificateError;
 use serde_json::Value;
-use sse_stream::SseStream;
 use url::Url;
 
 use super::Error;
 use crate::outgoing;
+use crate::sse;
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const EVENT_STREAM: &str = "text/event-stream";
@@ -219,21 +220,24 @@ async fn read_body(answer: &mut Answer, response: reqwest::Response) {
 /// Reads until an event has the answer to what was asked.
 async fn read_events(answer: &mut Answer, response: reqwest::Response) {
     let mut read = 0;
-    let chunks = response.bytes_stream().map_ok(move |chunk| {
+    let mut chunks = response.bytes_stream();
+    let mut decoder = sse::Decoder::default();
+    let mut events = VecDeque::new();
+    while let Some(Ok(chunk)) = chunks.next().await {
         read += chunk.len();
-        (read, chunk)
-    });
-    let chunks = chunks.try_take_while(|(read, _)| std::future::ready(Ok(*read <= MAX_BODY)));
-    let mut events = SseStream::from_bytes_stream(chunks.map_ok(|(_, chunk)| chunk));
-    while let Some(Ok(event)) = events.next().await {
-        let data = event.data.unwrap_or_default();
-        if answer.start.is_empty() {
-            let name = event.event.unwrap_or_default();
-            answer.start = start_of(format!("{name} {data}").trim());
-        }
-        answer.message = serde_json::from_str(&data).ok().filter(is_message);
-        if answer.message.is_some() || is_endpoint(answer) {
+        if read > MAX_BODY {
             return;
+        }
+        decoder.push(&chunk, &mut events);
+        for sse::Event { name, data } in events.drain(..) {
+            if answer.start.is_empty() {
+                let [name, data] = [&name, &data].map(|it| String::from_utf8_lossy(it));
+                answer.start = start_of(format!("{name} {data}").trim());
+            }
+            answer.message = serde_json::from_slice(&data).ok().filter(is_message);
+            if answer.message.is_some() || is_endpoint(answer) {
+                return;
+            }
         }
     }
 }

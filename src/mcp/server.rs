@@ -8,6 +8,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use url::Url;
 
+use super::credential::Credential;
 use super::environment;
 use crate::secret::Secret;
 
@@ -64,11 +65,10 @@ impl Hash for Command {
 }
 
 /// An MCP server and what it is shown of the caller.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     pub endpoint: Endpoint,
-    /// Sent as `Authorization: Bearer ...`.
-    pub authorization: Option<Secret>,
+    pub credential: Credential,
     /// Sent as they are; their values are marked sensitive, so that `Debug` hides them.
     pub headers: HeaderMap,
 }
@@ -84,7 +84,7 @@ impl Server {
         /// What is shorter is a word of many texts.
         const SHORTEST: usize = 6;
         let headers = self.headers.values().filter_map(|it| it.to_str().ok());
-        let token = self.authorization.as_ref().map(Secret::expose);
+        let token = self.credential.secret();
         let (password, query, environment) = match &self.endpoint {
             Endpoint::Http(url) => (url.password(), url.query(), &[][..]),
             Endpoint::Stdio(command) => (None, None, &command.environment[..]),
@@ -142,27 +142,10 @@ impl Secrets<'_> {
     }
 }
 
-impl PartialEq for Server {
-    fn eq(&self, other: &Self) -> bool {
-        let token = |server: &Self| {
-            server
-                .authorization
-                .as_ref()
-                .map(|it| it.expose().to_owned())
-        };
-        self.endpoint == other.endpoint
-            && self.headers == other.headers
-            && token(self) == token(other)
-    }
-}
-
-impl Eq for Server {}
-
 impl Hash for Server {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.endpoint.hash(state);
-        let token = self.authorization.as_ref().map(Secret::expose);
-        token.hash(state);
+        self.credential.hash(state);
         // Equal maps may have their names in another order.
         let pairs = self.headers.iter();
         let mut pairs: Vec<_> = pairs

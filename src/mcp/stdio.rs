@@ -1,24 +1,22 @@
 //! A server that is started and spoken to over its stdin and stdout (MCP 2026-07-28, stdio).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::process::Stdio as Pipe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rmcp::model::{
-    ClientJsonRpcMessage, ClientNotification, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
-};
-use rmcp::service::RoleClient;
-use rmcp::transport::Transport;
-use tokio::io::AsyncWriteExt;
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::process::{ChildStdin, ChildStdout};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Error;
+use super::channel::{Answer, Place, Request, has_id};
 use super::child::Child;
 use super::excess::{Excess, MAX_ANSWER, Traffic};
-use super::exchange::{Awaited, Fault};
+use super::fault::Fault;
 use super::lines::{Line, Lines};
 use super::message::{self, Message};
 use super::server::Command;
@@ -29,39 +27,51 @@ const MOST_UNREAD: usize = 64;
 /// How long the last messages to a server may take.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The transport. Dropping it kills the process.
+/// The server's process, and two tasks that read and write. Dropping it kills the process.
 pub struct Stdio {
-    child: Child,
-    lines: Lines<ChildStdout>,
-    /// The most bytes that a line may have.
-    limit: usize,
-    /// To the task that writes; none when the connection is closed.
-    outbox: Option<mpsc::Sender<Vec<u8>>>,
-    writer: Option<AbortOnDropHandle<()>>,
-    awaited: HashMap<RequestId, Awaited>,
-    traffic: Traffic,
-    /// Answers that rmcp has not been given yet.
-    answers: VecDeque<ServerJsonRpcMessage>,
-    last_fault: LastFault,
+    /// To the task that writes; `None` when the connection is closed.
+    outbox: Mutex<Option<mpsc::Sender<Bytes>>>,
+    pending: Arc<Pending>,
+    process: Mutex<Option<Process>>,
 }
 
-/// Why a server is not read any further. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct LastFault(Arc<Mutex<Option<Fault>>>);
+struct Process {
+    child: Child,
+    writer: AbortOnDropHandle<()>,
+    _reader: AbortOnDropHandle<()>,
+}
 
-impl LastFault {
-    pub fn get(&self) -> Option<Fault> {
-        let fault = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        fault.clone()
+/// The requests that wait for an answer, by id.
+#[derive(Default)]
+struct Pending {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: HashMap<u64, oneshot::Sender<Result<Answer, Fault>>>,
+    /// Why the server is not read any further.
+    fault: Option<Fault>,
+}
+
+impl Pending {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, fault: Fault) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    /// Ends all requests, and those that come later.
+    fn end(&self, fault: &Fault) {
+        let mut state = self.lock();
+        state.fault = Some(fault.clone());
+        for (_, waiting) in state.waiting.drain() {
+            // Whoever does not wait any more does not need to know.
+            let _ = waiting.send(Err(fault.clone()));
+        }
     }
 }
 
 impl Stdio {
-    /// Starts the server. What it writes to stderr is for the person, and goes where ours does.
+    /// Starts the server. Its stderr goes where ours does, to the person at the terminal.
     ///
     /// # Errors
     /// [`Error::NotStarted`].
@@ -97,27 +107,126 @@ impl Stdio {
             .pipes()
             .ok_or_else(|| not_started(std::io::ErrorKind::BrokenPipe.into()))?;
         let (outbox, messages) = mpsc::channel(MOST_UNREAD);
-        Ok(Self {
-            child,
+        let pending = Arc::<Pending>::default();
+        let reader = Reader {
             lines: Lines::new(stdout, limit, budget),
             limit,
-            outbox: Some(outbox),
-            writer: Some(AbortOnDropHandle::new(tokio::spawn(write(stdin, messages)))),
-            awaited: HashMap::new(),
+            pending: Arc::clone(&pending),
+            // Replies do not keep the input of the server open.
+            outbox: outbox.downgrade(),
             traffic: Traffic::default(),
-            answers: VecDeque::new(),
-            last_fault: LastFault::default(),
+        };
+        Ok(Self {
+            outbox: Mutex::new(Some(outbox)),
+            pending,
+            process: Mutex::new(Some(Process {
+                child,
+                writer: AbortOnDropHandle::new(tokio::spawn(write(stdin, messages))),
+                _reader: AbortOnDropHandle::new(tokio::spawn(reader.run())),
+            })),
         })
     }
 
-    /// Where the reason is told why the server is not read any further.
-    pub fn last_fault(&self) -> LastFault {
-        self.last_fault.clone()
+    /// Sends a request, and waits for its answer.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn request(&self, request: &Request) -> Result<Answer, Fault> {
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut state = self.pending.lock();
+            if let Some(fault) = &state.fault {
+                return Err(fault.clone());
+            }
+            state.waiting.insert(request.id, sender);
+        }
+        // A late answer to a request that was given up is then the answer to none.
+        let _forget = Forget {
+            pending: &self.pending,
+            id: request.id,
+        };
+        self.send(request.message.clone()).await?;
+        receiver.await.unwrap_or(Err(Fault::Closed))
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// The server was ended, or reads no more.
+    pub async fn send(&self, message: Bytes) -> Result<(), Fault> {
+        let outbox = self.lock_outbox().clone();
+        let outbox = outbox.ok_or(Fault::Closed)?;
+        let sent = outbox.send(message).await;
+        // What ended the server says more than that it has ended.
+        sent.map_err(|_| self.pending.lock().fault.clone().unwrap_or(Fault::Closed))
+    }
+
+    /// Whether the server is not read any further.
+    pub fn is_closed(&self) -> bool {
+        self.pending.lock().fault.is_some() || self.lock_outbox().is_none()
+    }
+
+    /// Ends the input of the server, and then the server.
+    pub async fn close(&self) {
+        *self.lock_outbox() = None;
+        let process = self
+            .process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(mut process) = process {
+            // With the task goes stdin, and the server reads the end of its input.
+            let _ = tokio::time::timeout(FLUSH_TIMEOUT, &mut process.writer).await;
+            process.writer.abort();
+            process.child.end().await;
+        }
+    }
+
+    fn lock_outbox(&self) -> MutexGuard<'_, Option<mpsc::Sender<Bytes>>> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a request off the list when it is over.
+struct Forget<'a> {
+    pending: &'a Pending,
+    id: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.pending.lock().waiting.remove(&self.id);
+    }
+}
+
+/// Reads what the server writes, and gives each answer to the request that waits for it.
+struct Reader {
+    lines: Lines<ChildStdout>,
+    /// The most bytes that a line may have.
+    limit: usize,
+    pending: Arc<Pending>,
+    outbox: mpsc::WeakSender<Bytes>,
+    traffic: Traffic,
+}
+
+impl Reader {
+    async fn run(mut self) {
+        let fault = loop {
+            let taken = match self.lines.next().await {
+                Ok(Some(line)) => self.take(line),
+                Ok(None) => Err(Fault::Closed),
+                Err(fault) => Err(fault),
+            };
+            if let Err(fault) = taken {
+                break fault;
+            }
+        };
+        self.pending.end(&fault);
     }
 
     fn take(&mut self, line: Line) -> Result<(), Fault> {
         match line {
-            Line::Text { text, held } => self.take_text(&text, held),
+            Line::Text { text, held } => self.take_text(text, held),
             Line::TooLong(size) => {
                 let limit = self.limit;
                 self.fail_all(&Excess::Line { size, limit }.into(), size.is_known())
@@ -125,149 +234,89 @@ impl Stdio {
         }
     }
 
-    fn take_text(&mut self, text: &[u8], held: Held) -> Result<(), Fault> {
+    fn take_text(&mut self, text: Vec<u8>, held: Held) -> Result<(), Fault> {
         // What is no message is for a person, as a banner is.
-        let Ok(message) = Message::read(text) else {
+        let Ok(message) = Message::read(&text) else {
             return Ok(self.traffic.notification(text.len())?);
         };
-        match message {
+        let (waiting, place) = match message {
             Message::Answer { id, outcome } => {
-                let Some(awaited) = self.remove(|awaited| match id {
-                    Some(id) => awaited.has_id(id),
-                    // An error without an id is of a request that the server could not read.
-                    None => outcome.is_err(),
-                }) else {
-                    return Ok(self.traffic.notification(text.len())?);
-                };
-                self.traffic = Traffic::default();
-                match awaited.answer(outcome, held) {
-                    Ok(answer) => self.answers.push_back(answer),
-                    Err(fault) => self.fail(&awaited, fault)?,
-                }
+                let place = Place::of(outcome, &text);
+                (self.waiting_for(id, outcome.is_err()), Some(place))
             }
-            Message::Unknown { id: Some(id) } => {
-                self.traffic.notification(text.len())?;
-                if let Some(awaited) = self.remove(|awaited| awaited.has_id(id)) {
-                    self.fail(&awaited, Fault::unrecognized())?;
-                }
-            }
+            Message::Unknown { id: Some(id) } => (self.waiting_for(Some(id), false), None),
             Message::Request { id, method } => {
                 self.traffic.request(&method, text.len())?;
-                // A server that does not read what it is sent has no use for an answer either.
-                if let (Some(reply), Some(outbox)) = (message::reply(id, &method), &self.outbox) {
-                    let _ = outbox.try_send(line_of(reply));
+                // A server that does not read what it is sent has no use for a reply either.
+                if let (Some(reply), Some(outbox)) =
+                    (message::reply(id, &method), self.outbox.upgrade())
+                {
+                    let _ = outbox.try_send(reply.into());
                 }
+                return Ok(());
             }
-            Message::Notification | Message::Unknown { id: None } => {
-                self.traffic.notification(text.len())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the request that the answer is to off the list: if several may be meant, none is.
-    fn remove(&mut self, is_meant: impl Fn(&Awaited) -> bool) -> Option<Awaited> {
-        let mut meant = self.awaited.values().filter(|it| is_meant(it));
-        let id = match (meant.next(), meant.next()) {
-            (Some(awaited), None) => awaited.id().clone(),
-            _ => return None,
+            Message::Notification | Message::Unknown { id: None } => (None, None),
         };
-        self.awaited.remove(&id)
-    }
-
-    /// The request has no answer.
-    fn fail(&mut self, awaited: &Awaited, fault: Fault) -> Result<(), Fault> {
-        let answer = awaited.fail(fault.clone()).ok_or(fault)?;
-        self.answers.push_back(answer);
+        let Some(waiting) = waiting else {
+            return Ok(self.traffic.notification(text.len())?);
+        };
+        let answer = match place {
+            Some(place) => {
+                self.traffic = Traffic::default();
+                Answer::new(text, place, held)
+            }
+            None => {
+                self.traffic.notification(text.len())?;
+                Err(Fault::unrecognized())
+            }
+        };
+        // Whoever gave the request up does not need the answer.
+        let _ = waiting.send(answer);
         Ok(())
     }
 
-    /// Nobody knows which request was answered: none has an answer.
+    /// Takes the request that an answer is to off the list.
+    fn waiting_for(
+        &self,
+        id: Option<&RawValue>,
+        is_error: bool,
+    ) -> Option<oneshot::Sender<Result<Answer, Fault>>> {
+        let waiting = &mut self.pending.lock().waiting;
+        let id = match id {
+            Some(id) => waiting.keys().copied().find(|sent| has_id(id, *sent)),
+            // An error without an id is of a request that the server could not read: if several may
+            // be meant, none is.
+            None if is_error && waiting.len() == 1 => waiting.keys().copied().next(),
+            None => None,
+        };
+        waiting.remove(&id?)
+    }
+
+    /// Nobody knows which request was answered: all of them fail.
     fn fail_all(&mut self, fault: &Fault, goes_on: bool) -> Result<(), Fault> {
-        if !goes_on || self.awaited.is_empty() {
+        let mut state = self.pending.lock();
+        if !goes_on || state.waiting.is_empty() {
             return Err(fault.clone());
         }
-        for awaited in std::mem::take(&mut self.awaited).into_values() {
-            self.fail(&awaited, fault.clone())?;
+        for (_, waiting) in state.waiting.drain() {
+            let _ = waiting.send(Err(fault.clone()));
         }
-        Ok(())
-    }
-}
-
-impl Transport<RoleClient> for Stdio {
-    type Error = std::io::Error;
-
-    fn send(
-        &mut self,
-        message: ClientJsonRpcMessage,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
-        if let Some(awaited) = Awaited::read(&message) {
-            // The one before it was given up: a late answer to it is no answer to this one.
-            self.awaited.retain(|_, it| !it.is_discovery());
-            self.awaited.insert(awaited.id().clone(), awaited);
-        }
-        if let Some(id) = cancelled(&message) {
-            self.awaited.remove(id);
-        }
-        let line = serde_json::to_string(&message).map(line_of);
-        let outbox = self.outbox.clone();
-        async move {
-            let closed = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
-            let outbox = outbox.ok_or_else(closed)?;
-            outbox.send(line?).await.map_err(|_| closed())
-        }
-    }
-
-    async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
-        loop {
-            if let Some(answer) = self.answers.pop_front() {
-                return Some(answer);
-            }
-            let taken = match self.lines.next().await {
-                Ok(line) => self.take(line?),
-                Err(fault) => Err(fault),
-            };
-            if let Err(fault) = taken {
-                self.last_fault.set(fault);
-                return None;
-            }
-        }
-    }
-
-    async fn close(&mut self) -> Result<(), Self::Error> {
-        self.outbox = None;
-        if let Some(writer) = self.writer.take() {
-            // With the task goes stdin, and the server reads the end of its input.
-            let _ = tokio::time::timeout(FLUSH_TIMEOUT, writer).await;
-        }
-        self.child.end().await;
         Ok(())
     }
 }
 
 /// Writes messages until there are no more, or the server reads no more.
-async fn write(mut stdin: ChildStdin, mut messages: mpsc::Receiver<Vec<u8>>) {
+async fn write(stdin: ChildStdin, mut messages: mpsc::Receiver<Bytes>) {
+    let mut stdin = BufWriter::new(stdin);
     while let Some(message) = messages.recv().await {
-        if stdin.write_all(&message).await.is_err() {
+        let written = async {
+            stdin.write_all(&message).await?;
+            stdin.write_all(b"\n").await?;
+            stdin.flush().await
+        };
+        if written.await.is_err() {
             return;
         }
-    }
-}
-
-fn line_of(message: String) -> Vec<u8> {
-    let mut line = message.into_bytes();
-    line.push(b'\n');
-    line
-}
-
-/// The request that nobody waits for any more, if this message says so.
-fn cancelled(message: &ClientJsonRpcMessage) -> Option<&RequestId> {
-    let JsonRpcMessage::Notification(message) = message else {
-        return None;
-    };
-    match &message.notification {
-        ClientNotification::CancelledNotification(it) => it.params.request_id.as_ref(),
-        _ => None,
     }
 }
 
@@ -276,13 +325,9 @@ fn cancelled(message: &ClientJsonRpcMessage) -> Option<&RequestId> {
 mod tests {
     use std::time::Instant;
 
-    use rmcp::model::{
-        CallToolRequest, CallToolRequestParams, ClientRequest, DiscoverRequest,
-        DiscoverRequestParams, GetExtensions,
-    };
+    use serde_json::{Value, json};
 
     use super::super::excess::Size;
-    use super::super::exchange::{Answer, Exchange, Received};
     use super::*;
 
     const GRACE: Duration = Duration::from_millis(100);
@@ -299,34 +344,22 @@ mod tests {
         Stdio::with_limit(&command, LIMIT, Budget::unlimited(), GRACE).unwrap()
     }
 
-    /// Sends call 7, and returns where its answer goes.
-    async fn call(server: &mut Stdio) -> Arc<Exchange> {
-        let exchange = Arc::<Exchange>::default();
-        let request = CallToolRequest::new(CallToolRequestParams::new("a"));
-        let mut request = ClientRequest::CallToolRequest(request);
-        request.extensions_mut().insert(Arc::clone(&exchange));
-        let message = ClientJsonRpcMessage::request(request, RequestId::Number(7));
-        server.send(message).await.unwrap();
-        exchange
+    fn request(id: u64, method: &'static str, params: &Value) -> Request {
+        Request::new(id, method, params, MAX_ANSWER).unwrap()
     }
 
-    async fn receive(server: &mut Stdio) -> Option<ServerJsonRpcMessage> {
-        let received = tokio::time::timeout(Duration::from_secs(20), server.receive());
-        received.await.expect("it hangs")
-    }
-
-    /// What the call gives: the text of its result, or why there is none.
-    fn outcome(exchange: &Exchange) -> Result<String, String> {
-        let Received { answer, .. } = exchange.take().unwrap().map_err(|it| it.to_string())?;
-        let Answer::Called(result) = answer else {
-            panic!("{answer:?}");
-        };
-        Ok(result.content[0].as_text().unwrap().text.clone())
+    /// Makes a call with this id: the text of its result, or why there is none.
+    async fn call(server: &Stdio, id: u64) -> Result<String, Fault> {
+        let request = request(id, "tools/call", &json!({"name": "a"}));
+        let answered = tokio::time::timeout(Duration::from_secs(20), server.request(&request));
+        let answer = answered.await.expect("it hangs")?;
+        let result: Value = serde_json::from_str(answer.outcome().unwrap()).unwrap();
+        Ok(result["content"][0]["text"].as_str().unwrap().to_owned())
     }
 
     #[tokio::test]
     async fn an_answer_is_found_among_what_else_is_written() {
-        let mut server = start(&format!(
+        let server = start(&format!(
             r#"read call; echo Starting ...; echo; echo '{{"x": [1'
             echo '{{"jsonrpc": "2.0", "method": "notifications/progress", "params": {{}}}}'
             echo '{{"jsonrpc": "2.0", "id": 99, "result": {{}}}}'
@@ -334,64 +367,56 @@ mod tests {
             echo '{{"jsonrpc": "2.0", "id": "s", "method": "sampling/createMessage"}}'; read refusal
             printf '{ANSWER}\n' "$(echo "$pong$refusal" | tr -d '"{{}}')""#
         ));
-        let exchange = call(&mut server).await;
-        assert!(receive(&mut server).await.is_some());
         assert_eq!(
-            outcome(&exchange).unwrap(),
+            call(&server, 7).await.unwrap(),
             "jsonrpc:2.0,id:p,result:jsonrpc:2.0,id:s,error:code:-32601,\
              message:this client does not serve the method"
         );
-        assert!(receive(&mut server).await.is_none());
-        assert!(server.last_fault.get().is_none());
+        assert!(matches!(call(&server, 8).await, Err(Fault::Closed)));
+        assert!(server.is_closed());
     }
 
     #[tokio::test]
     async fn a_line_over_the_limit_fails_the_call_and_the_next_one_is_answered() {
-        let mut server = start(&format!(
+        let server = start(&format!(
             "read call; head -c 1500 /dev/zero | tr '\\0' x; echo; read call; printf '{ANSWER}\n' a"
         ));
-        let exchange = call(&mut server).await;
-        assert!(receive(&mut server).await.is_some());
         assert_eq!(
-            outcome(&exchange).unwrap_err(),
+            call(&server, 6).await.unwrap_err().to_string(),
             "a line of 1500 bytes; the limit is 1000 bytes"
         );
-        let exchange = call(&mut server).await;
-        assert!(receive(&mut server).await.is_some());
-        assert_eq!(outcome(&exchange).unwrap(), "a");
+        assert_eq!(call(&server, 7).await.unwrap(), "a");
     }
 
     #[tokio::test]
-    async fn an_answer_that_is_malformed_fails_the_call() {
-        for (answer, words) in [
-            (r#"{"jsonrpc": "2.0", "id": 7}"#, "unrecognized"),
-            (r#"{"jsonrpc": "2.0", "id": 7, "result": {}}"#, "expected"),
-            (
-                r#"{"jsonrpc": "2.0", "id": 7, "error": {}}"#,
-                "missing field",
-            ),
-        ] {
-            let mut server = start(&format!("read call; echo '{answer}'; read more"));
-            let exchange = call(&mut server).await;
-            assert!(receive(&mut server).await.is_some());
-            let why = outcome(&exchange).unwrap_err();
-            assert!(why.contains(words), "{answer}: {why}");
-        }
+    async fn a_message_with_the_id_of_a_call_that_is_no_answer_fails_it() {
+        let server = start(r#"read call; echo '{"jsonrpc": "2.0", "id": 7}'; read more"#);
+        let fault = call(&server, 7).await.unwrap_err().to_string();
+        assert_eq!(fault, "unrecognized JSON-RPC message");
+    }
+
+    #[tokio::test]
+    async fn answers_go_to_the_calls_with_their_ids_in_any_order() {
+        let answer = |id: &str| ANSWER.replace('7', id);
+        let server = start(&format!(
+            "read first; read second; printf '{}\n{}\n' b a",
+            answer("8"),
+            answer(r#""7""#)
+        ));
+        let (first, second) = tokio::join!(call(&server, 7), call(&server, 8));
+        assert_eq!((&*first.unwrap(), &*second.unwrap()), ("a", "b"));
     }
 
     #[tokio::test]
     async fn a_late_answer_to_a_discovery_that_was_given_up_is_skipped() {
         let late = r#"{"jsonrpc": "2.0", "id": 6, "error": {"code": -32601, "message": "no"}}"#;
-        let mut server = start(&format!(
-            "read discovery; read call; echo '{late}'; printf '{ANSWER}\\n' a"
+        let server = start(&format!(
+            "read discovery; read call; echo '{late}'; printf '{ANSWER}\n' a"
         ));
-        let request = DiscoverRequest::new(DiscoverRequestParams {});
-        let request = ClientRequest::DiscoverRequest(request);
-        let message = ClientJsonRpcMessage::request(request, RequestId::Number(6));
-        server.send(message).await.unwrap();
-        let exchange = call(&mut server).await;
-        assert!(receive(&mut server).await.is_some());
-        assert_eq!(outcome(&exchange).unwrap(), "a");
+        let discovery = request(6, "server/discover", &json!({}));
+        let given_up = tokio::time::timeout(Duration::ZERO, server.request(&discovery));
+        assert!(given_up.await.is_err());
+        assert_eq!(call(&server, 7).await.unwrap(), "a");
     }
 
     #[tokio::test]
@@ -399,46 +424,39 @@ mod tests {
         let requests =
             |method: &str| format!(r#"yes '{{"jsonrpc": "2.0", "id": 1, "method": "{method}"}}'"#);
         for script in ["yes", &requests("ping"), &requests("roots/list")] {
-            let mut server = start(&format!("read call; {script}"));
-            call(&mut server).await;
-            assert!(receive(&mut server).await.is_none());
-            let fault = server.last_fault.get();
-            assert!(
-                matches!(fault, Some(Fault::Excess(_))),
-                "{script}: {fault:?}"
-            );
-            server.close().await.unwrap();
+            let server = start(&format!("read call; {script}"));
+            let fault = call(&server, 7).await.unwrap_err();
+            assert!(matches!(fault, Fault::Excess(_)), "{script}: {fault:?}");
+            assert!(server.is_closed());
+            server.close().await;
         }
     }
 
     #[tokio::test]
     async fn a_line_without_an_end_ends_the_connection() {
-        let mut server = start("read call; cat /dev/zero");
-        call(&mut server).await;
-        assert!(receive(&mut server).await.is_none());
-        let Some(Fault::Excess(excess)) = server.last_fault.get() else {
-            panic!("{:?}", server.last_fault);
+        let server = start("read call; cat /dev/zero");
+        let Err(Fault::Excess(excess)) = call(&server, 7).await else {
+            panic!("it is not read to its end");
         };
         let size = Size::MoreThan(2 * LIMIT);
         assert_eq!(excess, Excess::Line { size, limit: LIMIT });
+        assert!(server.is_closed());
     }
 
     #[tokio::test]
     async fn a_server_that_reads_nothing_is_sent_no_more_than_it_may_leave_unread() {
-        let mut server = start("sleep 60");
-        let params = CallToolRequestParams::new("x".repeat(10_000));
-        let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
+        let server = start("sleep 60");
+        let message = Bytes::from("x".repeat(10_000));
         let mut sent = 0;
-        for number in 0..200 {
-            let id = RequestId::Number(number);
-            let sending = server.send(ClientJsonRpcMessage::request(request.clone(), id));
+        for _ in 0..200 {
+            let sending = server.send(message.clone());
             let sending = tokio::time::timeout(Duration::from_millis(1), sending);
             sent += usize::from(sending.await.is_ok());
         }
         // Beside those in our queue, there are those in the pipe.
         assert!((MOST_UNREAD..2 * MOST_UNREAD).contains(&sent), "{sent}");
         let started = Instant::now();
-        server.close().await.unwrap();
+        server.close().await;
         assert!(started.elapsed() < 8 * GRACE);
     }
 }

@@ -1,7 +1,4 @@
-//! Bytes of `text/event-stream` to events: bounded, and a missing terminal event is an error.
-//!
-//! The reader is ours because every byte counts here: an answer must survive fields that nobody
-//! knows, line ends of all three kinds, and chunks that end anywhere (HTML, server-sent events).
+//! The events of a streamed response: within limits, and a missing terminal event is an error.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,6 +14,7 @@ use super::event::Event;
 use super::indexes::Indexes;
 use super::limits::Items;
 use crate::budget::{Held, parsed_size};
+use crate::sse::{self, Decoder};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -45,7 +43,7 @@ pub struct Frames {
     held: Held,
     decoder: Decoder,
     /// The data of events that are whole and have not been given out.
-    decoded: VecDeque<Vec<u8>>,
+    decoded: VecDeque<sse::Event>,
 }
 
 impl Frames {
@@ -68,9 +66,9 @@ impl Frames {
     /// The data of the next event; nothing when the bytes end.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
         loop {
-            if let Some(data) = self.decoded.pop_front() {
-                self.count(&data)?;
-                return Ok(Some(data));
+            if let Some(event) = self.decoded.pop_front() {
+                self.count(&event.data)?;
+                return Ok(Some(event.data));
             }
             let Some(chunk) = self.bytes.next().await else {
                 return Ok(None);
@@ -80,7 +78,7 @@ impl Frames {
             self.decoder.push(&chunk, &mut self.decoded);
             let too_large = [
                 (self.bytes_read, self.bounds.max_bytes),
-                (self.decoder.event_bytes, self.bounds.max_event),
+                (self.decoder.unfinished(), self.bounds.max_event),
             ];
             if let Some((_, most)) = too_large.into_iter().find(|(size, most)| size > most) {
                 return Err(Error::TooLarge(most));
@@ -107,7 +105,7 @@ impl Frames {
 
     /// Holds what has come of the next event, and `event` bytes.
     fn hold(&mut self, event: u64) -> Result<(), Error> {
-        let bytes = event + self.decoder.event_bytes as u64;
+        let bytes = event + self.decoder.unfinished() as u64;
         Ok(self.held.resize(bytes)?)
     }
 
@@ -212,77 +210,6 @@ pub fn object(data: &[u8]) -> Result<Map<String, Value>, Error> {
             .take(80)
             .collect(),
     })
-}
-
-/// Bytes to the data of events. All other fields are for browsers, and are passed over.
-#[derive(Default)]
-struct Decoder {
-    /// The line that is under way.
-    line: Vec<u8>,
-    data: Vec<u8>,
-    /// The bytes since the last event.
-    event_bytes: usize,
-    has_begun: bool,
-    /// A CR came last: an LF behind it belongs to the same line end.
-    after_cr: bool,
-}
-
-impl Decoder {
-    fn push(&mut self, mut chunk: &[u8], events: &mut VecDeque<Vec<u8>>) {
-        if self.after_cr && !chunk.is_empty() {
-            self.after_cr = false;
-            chunk = chunk.strip_prefix(b"\n").unwrap_or(chunk);
-        }
-        while let Some(end) = chunk.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
-            self.line.extend_from_slice(&chunk[..end]);
-            self.event_bytes += end + 1;
-            self.end_line(events);
-            let is_cr = chunk[end] == b'\r';
-            chunk = &chunk[end + 1..];
-            if is_cr {
-                self.after_cr = chunk.is_empty();
-                chunk = chunk.strip_prefix(b"\n").unwrap_or(chunk);
-            }
-        }
-        self.line.extend_from_slice(chunk);
-        self.event_bytes += chunk.len();
-    }
-
-    fn end_line(&mut self, events: &mut VecDeque<Vec<u8>>) {
-        const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-        let mut line = self.line.as_slice();
-        if !self.has_begun {
-            self.has_begun = true;
-            line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
-        }
-        if line.is_empty() {
-            let data = std::mem::take(&mut self.data);
-            // A keep-alive has no data.
-            if !data.trim_ascii().is_empty() {
-                events.push_back(data);
-                self.event_bytes = 0;
-            }
-        } else if let Some(value) = line.strip_prefix(b"data") {
-            let value = match value {
-                [] => Some(value),
-                [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
-                // A field whose name only begins so.
-                _ => None,
-            };
-            if let Some(value) = value {
-                if self.data.is_empty() {
-                    // An event of one line, as most are, is not copied.
-                    let start = self.line.len() - value.len();
-                    self.data = std::mem::take(&mut self.line);
-                    self.data.drain(..start);
-                } else {
-                    self.data.push(b'\n');
-                    self.data.extend_from_slice(value);
-                }
-            }
-        }
-        self.line.clear();
-    }
 }
 
 /// Why bytes came no more.

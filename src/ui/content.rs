@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use rmcp::model::{CallToolResult, ContentBlock, ResourceContents};
+use serde_json::Value;
 
 use super::sanitize::one_line;
+use crate::mcp::CallResult;
 
 /// What a block of a result carries that is no text (MCP 2026-07-28, tools, tool result).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,56 +17,53 @@ pub struct Attachment<'a> {
 
 impl<'a> Attachment<'a> {
     /// That of a block which is an image, audio or a binary resource.
-    pub fn of(block: &'a ContentBlock) -> Option<Self> {
-        let (mime_type, base64) = match block {
-            ContentBlock::Image(image) => (Some(&image.mime_type), &image.data),
-            ContentBlock::Audio(audio) => (Some(&audio.mime_type), &audio.data),
-            ContentBlock::Resource(resource) => match &resource.resource {
-                ResourceContents::BlobResourceContents {
-                    mime_type, blob, ..
-                } => (mime_type.as_ref(), blob),
-                _ => return None,
-            },
+    pub fn of(block: &'a Value) -> Option<Self> {
+        let (carrier, field) = match block["type"].as_str()? {
+            "image" | "audio" => (block, "data"),
+            "resource" => (&block["resource"], "blob"),
             _ => return None,
         };
         Some(Self {
-            mime_type: mime_type.map(String::as_str),
-            base64,
+            mime_type: carrier["mimeType"].as_str(),
+            base64: carrier[field].as_str()?,
         })
     }
 }
 
 /// The result as text. `saved` has the file that each block was saved as. A result that has
 /// structured content alone is that.
-pub fn result_text(result: &CallToolResult, saved: &[Option<PathBuf>]) -> String {
-    if let (true, Some(structured)) = (result.content.is_empty(), &result.structured_content) {
+pub fn result_text(result: &CallResult, saved: &[Option<PathBuf>]) -> String {
+    if let (true, Some(structured)) = (result.content().is_empty(), result.structured_content()) {
         return structured.to_string();
     }
     let files = saved.iter().map(Option::as_ref);
     let files = files.chain(std::iter::repeat(None));
-    let blocks = result.content.iter().zip(files);
+    let blocks = result.content().iter().zip(files);
     let blocks: Vec<String> = blocks.map(|(block, file)| told(block, file)).collect();
     blocks.join("\n")
 }
 
-fn told(block: &ContentBlock, file: Option<&PathBuf>) -> String {
+fn told(block: &Value, file: Option<&PathBuf>) -> String {
     if let Some(attachment) = Attachment::of(block) {
         let mime_type = one_line(attachment.mime_type.unwrap_or("data"));
         let size = size(attachment.base64.trim_end_matches('=').len() as u64 * 3 / 4);
         let file = file.map_or(String::new(), |it| format!(": {}", it.display()));
         return format!("{mime_type}, {size}{file}");
     }
-    match block {
-        ContentBlock::Text(text) => text.text.clone(),
-        ContentBlock::Resource(resource) => resource.get_text(),
-        ContentBlock::ResourceLink(link) => {
-            let mime_type = link.mime_type.as_deref().map(|it| one_line(it) + ", ");
-            let size = link.size.map(|it| size(it) + ", ");
+    match (block["type"].as_str(), &block["uri"]) {
+        (Some("text"), _) => block["text"].as_str().unwrap_or_default().to_owned(),
+        (Some("resource"), _) if block["resource"]["text"].is_string() => block["resource"]["text"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        (Some("resource_link"), Value::String(uri)) => {
+            let mime_type = block["mimeType"].as_str().map(|it| one_line(it) + ", ");
+            let size = block["size"].as_u64().map(|it| size(it) + ", ");
             let (mime_type, size) = (mime_type.unwrap_or_default(), size.unwrap_or_default());
-            format!("{mime_type}{size}at {}", one_line(&link.uri))
+            format!("{mime_type}{size}at {}", one_line(uri))
         }
-        // rmcp may know more kinds some day.
-        other => serde_json::json!(other).to_string(),
+        // A kind of a later version of MCP, or of the server's own.
+        _ => block.to_string(),
     }
 }
 
@@ -86,7 +84,7 @@ mod tests {
 
     #[test]
     fn text_is_told_as_it_is_and_anything_else_in_a_line() {
-        let result: CallToolResult = serde_json::from_value(json!({"content": [
+        let result: CallResult = serde_json::from_value(json!({"content": [
             {"type": "text", "text": "two\nlines"},
             {"type": "image", "mimeType": "image/png", "data": "A".repeat(16_000)},
             {"type": "audio", "mimeType": "audio/wav\u{1b}[2J", "data": "AAAA"},
@@ -109,7 +107,7 @@ mod tests {
     #[test]
     fn structured_content_alone_is_told() {
         let result = json!({"content": [], "structuredContent": {"result": [1, 2]}});
-        let result: CallToolResult = serde_json::from_value(result).unwrap();
+        let result: CallResult = serde_json::from_value(result).unwrap();
         assert_eq!(result_text(&result, &[]), r#"{"result":[1,2]}"#);
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use console::measure_text_width;
-use rmcp::model::{Tool, ToolAnnotations};
 use serde_json::Value;
 
 use super::sanitize::one_line;
+use crate::mcp::Tool;
 use crate::schema::{TooLarge, Type, Work, shortened};
 
 /// How wide the column of signatures gets; one that is wider stands out of it.
@@ -23,7 +23,7 @@ pub struct Table {
 /// The tool with its parameters, in the order of its `inputSchema`. `?` or a default stands at
 /// those that may be left out. An error has the signature as far as `work` allows.
 fn signature(tool: &Tool, work: &mut Work) -> Result<String, String> {
-    let root = Value::Object((*tool.input_schema).clone());
+    let root = Value::Object(tool.input_schema().clone());
     let required = root["required"].as_array().into_iter().flatten();
     let required: HashSet<&str> = required.filter_map(Value::as_str).collect();
     let properties = root["properties"].as_object().into_iter().flatten();
@@ -39,7 +39,7 @@ fn signature(tool: &Tool, work: &mut Work) -> Result<String, String> {
     if !is_whole {
         parameters.push("...".to_owned());
     }
-    let signature = format!("{}({})", one_line(&tool.name), parameters.join(", "));
+    let signature = format!("{}({})", one_line(tool.name()), parameters.join(", "));
     match is_whole {
         true => Ok(signature),
         false => Err(signature),
@@ -73,7 +73,7 @@ pub fn table(tools: &[Tool], width: Option<usize>) -> Table {
     for tool in tools {
         work.next_schema();
         let signature = signature(tool, &mut work).unwrap_or_else(|signature| {
-            too_large.push(tool.name.to_string());
+            too_large.push(tool.name().to_owned());
             signature
         });
         rows.push((signature, purpose(tool)));
@@ -109,16 +109,16 @@ fn row(signature: &str, purpose: &str, column: usize, width: Option<usize>) -> S
 
 /// What the tool does to the world, as its server says, and the first line of its description.
 fn purpose(tool: &Tool) -> String {
-    let hint = tool.annotations.as_ref().and_then(hint);
-    let description = tool.description.as_deref().or(tool.title.as_deref());
+    let hint = hint(tool);
+    let description = tool.description().or(tool.title());
     let first = description.unwrap_or_default().trim().lines().next();
     let first = first.map(|line| one_line(line.trim_end()));
     let parts = hint.map(str::to_owned).into_iter().chain(first);
     parts.collect::<Vec<_>>().join(" ")
 }
 
-fn hint(annotations: &ToolAnnotations) -> Option<&'static str> {
-    match (annotations.read_only_hint, annotations.destructive_hint) {
+fn hint(tool: &Tool) -> Option<&'static str> {
+    match (tool.hint("readOnlyHint"), tool.hint("destructiveHint")) {
         (Some(true), _) => Some("[read-only]"),
         // Not said, it is true to MCP; what is said of every tool is not worth reading.
         (_, Some(true)) => Some("[destructive]"),

@@ -3,11 +3,11 @@
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
-use rmcp::model::{CallToolResult, Tool};
 use serde::Serialize;
 
 use super::{Format, Ui, content, sanitize, signature};
 use crate::error::Error;
+use crate::mcp::{CallResult, Tool};
 
 impl Ui {
     /// Shows the tools of a server: a line each, or as it sent them.
@@ -31,15 +31,11 @@ impl Ui {
 
     /// Shows the result of a call: as text, or as the server sent it. `saved` has the file that
     /// each block was saved as. As text, that of a tool which failed is left to [`Self::failure`].
-    pub fn result(
-        &mut self,
-        result: &CallToolResult,
-        saved: &[Option<PathBuf>],
-    ) -> Result<(), Error> {
+    pub fn result(&mut self, result: &CallResult, saved: &[Option<PathBuf>]) -> Result<(), Error> {
         if self.format != Format::Text {
             return self.document(result);
         }
-        if result.is_error == Some(true) {
+        if result.is_error() {
             return Ok(());
         }
         let text = content::result_text(result, saved);

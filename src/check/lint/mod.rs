@@ -6,11 +6,11 @@ mod size;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rmcp::model::Tool;
 use serde_json::Value;
 
 use crate::check::words::{few, quoted};
 use crate::check::{Complaint, Outcome, Step};
+use crate::mcp::Tool;
 use crate::responses::MCPTool;
 use crate::schema::{TooLarge, Work};
 
@@ -42,7 +42,7 @@ pub fn across(lists: &[(&str, &[Tool])]) -> Step {
     let mut labels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (label, tools) in lists {
         for tool in *tools {
-            labels.entry(&tool.name).or_default().insert(label);
+            labels.entry(tool.name()).or_default().insert(label);
         }
     }
     let shared = labels.iter().filter(|(_, labels)| labels.len() > 1);
@@ -65,10 +65,10 @@ pub fn across(lists: &[(&str, &[Tool])]) -> Step {
 fn names(tools: &[Tool]) -> Step {
     let (fit, refused): (Vec<&Tool>, Vec<&Tool>) = tools
         .iter()
-        .partition(|tool| is_function_name(&tool.name, LONGEST_NAME));
+        .partition(|tool| is_function_name(tool.name(), LONGEST_NAME));
     let long = fit
         .into_iter()
-        .filter(|tool| !is_function_name(&tool.name, LONGEST_NAME_ELSEWHERE));
+        .filter(|tool| !is_function_name(tool.name(), LONGEST_NAME_ELSEWHERE));
     let (refused, long) = (named(refused), named(long));
     let mut causes = Vec::new();
     if !refused.is_empty() {
@@ -104,7 +104,7 @@ fn is_function_name(name: &str, longest: usize) -> bool {
 
 fn duplicates(label: &str, tools: &[Tool]) -> Step {
     let mut seen = BTreeSet::new();
-    let twice = tools.iter().filter(|tool| !seen.insert(&tool.name));
+    let twice = tools.iter().filter(|tool| !seen.insert(tool.name()));
     let twice: BTreeSet<String> = named(twice).into_iter().collect();
     let twice: Vec<String> = twice.into_iter().collect();
     let outcome = match twice.is_empty() {
@@ -130,7 +130,7 @@ pub fn does_not_parse(tools: &[Tool]) -> bool {
 }
 
 fn has_odd_schemes(tool: &Tool) -> bool {
-    let schemes = tool.meta.as_ref().and_then(|it| it.get("securitySchemes"));
+    let schemes = tool.meta("securitySchemes");
     !matches!(schemes, None | Some(Value::Array(_) | Value::Null))
 }
 
@@ -154,7 +154,7 @@ fn security_schemes(tools: &[Tool]) -> Step {
 }
 
 fn schemas(tools: &[Tool]) -> Step {
-    let odd = found(tools, |tool, _| Ok(schema::shape(&tool.input_schema)));
+    let odd = found(tools, |tool, _| Ok(schema::shape(tool.input_schema())));
     rule(
         "lint_schemas",
         "each `inputSchema` is an object with `properties`",
@@ -169,14 +169,14 @@ fn schemas(tools: &[Tool]) -> Step {
 
 fn references(tools: &[Tool]) -> Step {
     let lost = found(tools, |tool, work| {
-        schema::lost_references(&tool.input_schema, work)
+        schema::lost_references(tool.input_schema(), work)
     });
     let outcome = match lost.is_empty() {
         true => {
             let mut work = Work::of_list();
             let recursive = named(tools.iter().filter(|tool| {
                 work.next_schema();
-                schema::is_recursive(&tool.input_schema, &mut work) == Ok(true)
+                schema::is_recursive(tool.input_schema(), &mut work) == Ok(true)
             }));
             let recursive = (!recursive.is_empty()).then(|| few(&recursive, ", "));
             Outcome::Pass(recursive.map(|tools| format!("recursive, which is allowed: {tools}")))
@@ -195,7 +195,7 @@ fn references(tools: &[Tool]) -> Step {
 
 fn strict(tools: &[Tool]) -> Step {
     let refused = found(tools, |tool, work| {
-        schema::not_strict(&tool.input_schema, work)
+        schema::not_strict(tool.input_schema(), work)
     });
     rule(
         "lint_strict",
@@ -211,9 +211,7 @@ fn strict(tools: &[Tool]) -> Step {
 }
 
 fn descriptions(tools: &[Tool]) -> Step {
-    let silent = tools
-        .iter()
-        .filter(|tool| is_blank(tool.description.as_deref()));
+    let silent = tools.iter().filter(|tool| is_blank(tool.description()));
     rule(
         "lint_descriptions",
         "tools have descriptions",
@@ -228,8 +226,8 @@ fn descriptions(tools: &[Tool]) -> Step {
 
 fn parameter_descriptions(tools: &[Tool]) -> Step {
     let silent = found(tools, |tool, work| {
-        work.spend(tool.input_schema.len() as u64)?;
-        let parameters = tool.input_schema.get("properties");
+        work.spend(tool.input_schema().len() as u64)?;
+        let parameters = tool.input_schema().get("properties");
         let parameters = parameters.and_then(Value::as_object).into_iter().flatten();
         let silent = parameters.filter(|(_, schema)| is_blank(schema["description"].as_str()));
         Ok(silent.map(|(name, _)| quoted(name)).collect())
@@ -251,10 +249,9 @@ fn is_blank(text: Option<&str>) -> bool {
 }
 
 fn read_only_hints(tools: &[Tool]) -> Step {
-    let silent = tools.iter().filter(|tool| {
-        let annotations = tool.annotations.as_ref();
-        annotations.and_then(|it| it.read_only_hint).is_none()
-    });
+    let silent = tools
+        .iter()
+        .filter(|tool| tool.hint("readOnlyHint").is_none());
     rule(
         "lint_read_only_hints",
         "tools say whether they only read",
@@ -270,7 +267,7 @@ fn read_only_hints(tools: &[Tool]) -> Step {
 }
 
 fn named<'a>(tools: impl IntoIterator<Item = &'a Tool>) -> Vec<String> {
-    tools.into_iter().map(|tool| quoted(&tool.name)).collect()
+    tools.into_iter().map(|tool| quoted(tool.name())).collect()
 }
 
 /// The tools in which something was found, each with the first few things. A schema that is too
@@ -287,7 +284,7 @@ fn found(
     });
     found
         .filter(|(_, found)| !found.is_empty())
-        .map(|(tool, found)| format!("{} ({})", quoted(&tool.name), few(&found, ", ")))
+        .map(|(tool, found)| format!("{} ({})", quoted(tool.name()), few(&found, ", ")))
         .collect()
 }
 

@@ -1,11 +1,12 @@
 //! How much of the model's context a list of tools takes.
 
-use rmcp::model::Tool;
+use serde_json::json;
 
 use super::rule;
 use crate::check::words::{quoted, tools as counted};
 use crate::check::{Complaint, Outcome, Step};
 use crate::connector;
+use crate::mcp::Tool;
 use crate::responses::MCPTool;
 
 /// So many tools are more than a model chooses from well (OpenAI allowed 128 functions a request).
@@ -62,7 +63,7 @@ fn outcome(label: &str, tools: &[Tool], entry: &MCPTool) -> Outcome {
     let largest = &largest[..LARGEST];
     let named: Vec<String> = largest
         .iter()
-        .map(|tool| format!("{} {}", quoted(&tool.name), tokens(tool)))
+        .map(|tool| format!("{} {}", quoted(tool.name()), tokens(tool)))
         .collect();
     told += &format!("; the largest are {}", named.join(", "));
     let hint = format!(
@@ -88,7 +89,7 @@ fn sum(tools: &[&Tool]) -> usize {
 
 /// What the model is told of a tool is its name, its description and its schema.
 fn tokens(tool: &Tool) -> usize {
-    let description = tool.description.as_deref().unwrap_or_default();
-    let schema = tool.schema_as_json_value().to_string();
-    (tool.name.len() + description.len() + schema.len()).div_ceil(4)
+    let description = tool.description().unwrap_or_default();
+    let schema = json!(tool.input_schema()).to_string();
+    (tool.name().len() + description.len() + schema.len()).div_ceil(4)
 }

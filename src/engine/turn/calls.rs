@@ -89,7 +89,7 @@ impl Turn {
         let ended = async move {
             let (outcome, held) = match ready {
                 Ok((server, arguments)) => {
-                    let called = server.call(&engine.clients, &call.name, arguments);
+                    let called = server.call(&engine.clients, &call.name, &arguments);
                     held_outcome(&server, called.await)
                 }
                 Err(error) => (Err(error), None),

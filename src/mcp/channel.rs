@@ -1,0 +1,184 @@
+//! `Channel`: JSON-RPC messages to a server and back, as they are. What they mean is up to its user:
+//! the typed client is one, and nothing that a server sends is lost on the way to it.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Error;
+use super::fault::Fault;
+use super::http::Http;
+use super::message::Message;
+use super::stdio::Stdio;
+use crate::budget::Held;
+
+/// A connection to a server. A further transport is a variant here.
+pub enum Channel {
+    Http(Http),
+    Stdio(Stdio),
+}
+
+/// A request as it goes out.
+pub struct Request {
+    /// No two requests on a channel have the same.
+    pub id: u64,
+    pub method: &'static str,
+    /// The whole JSON-RPC message.
+    pub message: Bytes,
+    /// HTTP headers that repeat parts of the message (MCP 2026-07-28, standard request headers).
+    pub headers: HeaderMap,
+    /// The most bytes that its answer may have.
+    pub max_answer: usize,
+}
+
+impl Request {
+    /// A request without headers of its own.
+    ///
+    /// # Errors
+    /// The parameters are no JSON.
+    pub fn new(
+        id: u64,
+        method: &'static str,
+        params: &impl Serialize,
+        max_answer: usize,
+    ) -> Result<Self, Error> {
+        #[derive(Serialize)]
+        struct Envelope<'a, P> {
+            jsonrpc: &'static str,
+            id: u64,
+            method: &'static str,
+            params: &'a P,
+        }
+        let envelope = Envelope {
+            jsonrpc: "2.0",
+            id,
+            method,
+            params,
+        };
+        Ok(Self {
+            id,
+            method,
+            message: serde_json::to_vec(&envelope).map_err(Fault::from)?.into(),
+            headers: HeaderMap::new(),
+            max_answer,
+        })
+    }
+
+    /// Whether an answer with this id is to this request: some servers send a number back as text.
+    /// An error without an id is the answer if nothing else can be.
+    pub fn is_answered_by(&self, id: Option<&RawValue>, is_error: bool) -> bool {
+        id.map_or(is_error, |id| has_id(id, self.id))
+    }
+}
+
+/// Whether an id that came back is this one.
+pub fn has_id(id: &RawValue, sent: u64) -> bool {
+    id.get().trim_matches('"').parse() == Ok(sent)
+}
+
+/// The answer to a request: the text of the whole message, and where in it the result or the error is.
+#[derive(Debug)]
+pub struct Answer {
+    text: String,
+    outcome: Result<Range<usize>, Range<usize>>,
+    /// The share of the budget that the text takes.
+    pub held: Held,
+}
+
+impl Answer {
+    /// Keeps an answer whose `outcome` was read from `text`.
+    ///
+    /// # Errors
+    /// The text is not UTF-8.
+    pub fn new(text: Vec<u8>, outcome: Place, held: Held) -> Result<Self, Fault> {
+        let text = String::from_utf8(text).map_err(|_| Fault::unrecognized())?;
+        Ok(Self {
+            text,
+            outcome: outcome.0,
+            held,
+        })
+    }
+
+    /// The JSON of its `result`, or of its `error`.
+    pub fn outcome(&self) -> Result<&str, &str> {
+        match &self.outcome {
+            Ok(range) => Ok(&self.text[range.clone()]),
+            Err(range) => Err(&self.text[range.clone()]),
+        }
+    }
+}
+
+/// Where the result or the error is in the text of an answer.
+pub struct Place(Result<Range<usize>, Range<usize>>);
+
+impl Place {
+    /// The place of an outcome that [`Message::read`] found in `text`.
+    pub fn of(outcome: Result<&RawValue, &RawValue>, text: &[u8]) -> Self {
+        let range = |json: &RawValue| {
+            let start = json.get().as_ptr().addr() - text.as_ptr().addr();
+            start..start + json.get().len()
+        };
+        Self(outcome.map(range).map_err(range))
+    }
+}
+
+/// Reads a body that has to be the answer to `request`.
+///
+/// # Errors
+/// It is not, or not JSON-RPC.
+pub fn read_answer(request: &Request, body: Vec<u8>, held: Held) -> Result<Answer, Fault> {
+    let place = match Message::read(&body)? {
+        Message::Answer { id, outcome } if request.is_answered_by(id, outcome.is_err()) => {
+            Place::of(outcome, &body)
+        }
+        Message::Unknown { .. } => return Err(Fault::unrecognized()),
+        _ => {
+            let why = "the answer is not to the request that was made";
+            return Err(Fault::NotMcp(why.to_owned()));
+        }
+    };
+    Answer::new(body, place, held)
+}
+
+impl Channel {
+    /// Sends a request, and waits for its answer. Dropping the future gives the answer up.
+    ///
+    /// # Errors
+    /// There is no answer: an error in JSON-RPC is one.
+    pub async fn request(&self, request: &Request) -> Result<Answer, Error> {
+        match self {
+            Self::Http(http) => http.request(request).await,
+            Self::Stdio(stdio) => Ok(stdio.request(request).await?),
+        }
+    }
+
+    /// Sends a notification.
+    ///
+    /// # Errors
+    /// It could not be sent, or was refused.
+    pub async fn notify(&self, message: Bytes) -> Result<(), Error> {
+        match self {
+            Self::Http(http) => http.notify(message).await,
+            Self::Stdio(stdio) => Ok(stdio.send(message).await?),
+        }
+    }
+
+    /// Whether nothing can be sent on it any more.
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Self::Http(_) => false,
+            Self::Stdio(stdio) => stdio.is_closed(),
+        }
+    }
+
+    /// Ends it, and the session or the process behind it.
+    pub async fn close(&self) {
+        match self {
+            Self::Http(http) => http.close().await,
+            Self::Stdio(stdio) => stdio.close().await,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! `Fault`: why a message of a server is rejected.
+
+use super::excess::Excess;
+use crate::budget::Exhausted;
+
+/// Why a message is rejected. Several requests can share one, as when a process ends.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Fault {
+    #[error(transparent)]
+    Excess(#[from] Excess),
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
+    #[error("{0}")]
+    NotMcp(String),
+    /// The server closed the connection, or its process ended.
+    #[error("the connection was closed")]
+    Closed,
+}
+
+impl Fault {
+    /// The message has the id of a request, and is no answer to it.
+    pub fn unrecognized() -> Self {
+        Self::NotMcp("unrecognized JSON-RPC message".to_owned())
+    }
+}
+
+impl From<serde_json::Error> for Fault {
+    fn from(error: serde_json::Error) -> Self {
+        /// The text may repeat what was sent. It is shortened after secrets are removed.
+        const MAX_TEXT: usize = 64 * 1024;
+        Self::NotMcp(error.to_string().chars().take(MAX_TEXT).collect())
+    }
+}

@@ -1,0 +1,158 @@
+//! `Page`: a page of a list of tools, read within limits.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::client::HeaderTools;
+use super::excess::{Excess, MAX_HEADER_TOOLS, MOST_TOOLS};
+use super::fault::Fault;
+use super::param_headers::read_annotations;
+use super::tool::Tool;
+use crate::budget::parsed_size;
+
+/// A page of a list of tools.
+#[derive(Debug, Default)]
+pub struct Page {
+    pub tools: Vec<Tool>,
+    pub next_cursor: Option<String>,
+    /// The size of the page as it came.
+    pub bytes: usize,
+    /// The tools whose arguments are sent in headers as well.
+    pub header_tools: HeaderTools,
+}
+
+impl Page {
+    /// Reads the result of `tools/list`. With `reads_annotations`, a tool whose `x-mcp-header` is
+    /// invalid is left out, as MCP 2026-07-28 demands of clients on HTTP.
+    ///
+    /// # Errors
+    /// It is no list of tools, or one that is too long.
+    pub fn read(result: &str, reads_annotations: bool) -> Result<Self, Fault> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct RawPage<'a> {
+            #[serde(borrow)]
+            tools: RawTools<'a>,
+            next_cursor: Option<String>,
+        }
+        let RawPage { tools, next_cursor } = serde_json::from_str(result)?;
+        if tools.is_more {
+            return Err(Excess::Tools.into());
+        }
+        let mut page = Self {
+            tools: Vec::with_capacity(tools.tools.len()),
+            next_cursor,
+            bytes: result.len(),
+            ..Self::default()
+        };
+        let mut annotated_bytes = 0;
+        for json in tools.tools {
+            let tool: Tool = serde_json::from_str(json.get())?;
+            if reads_annotations && json.get().contains("x-mcp-header") {
+                annotated_bytes += parsed_size(json.get().as_bytes());
+                if annotated_bytes > MAX_HEADER_TOOLS {
+                    return Err(Excess::HeaderTools.into());
+                }
+                let Some(headers) = read_annotations(tool.input_schema()) else {
+                    continue;
+                };
+                let name = tool.name().to_owned();
+                page.header_tools.insert(name, headers.into());
+            }
+            page.tools.push(tool);
+        }
+        Ok(page)
+    }
+}
+
+/// The tools of a page, unread, and no more of them than a server may have.
+#[derive(Default)]
+struct RawTools<'a> {
+    tools: Vec<&'a RawValue>,
+    is_more: bool,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawTools<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Tools;
+
+        impl<'de> Visitor<'de> for Tools {
+            type Value = RawTools<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of tools")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut read = RawTools::default();
+                while read.tools.len() < MOST_TOOLS {
+                    match seq.next_element()? {
+                        Some(tool) => read.tools.push(tool),
+                        None => return Ok(read),
+                    }
+                }
+                while seq.next_element::<IgnoredAny>()?.is_some() {
+                    read.is_more = true;
+                }
+                Ok(read)
+            }
+        }
+
+        deserializer.deserialize_seq(Tools)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(page: &Value) -> Result<Page, Fault> {
+        Page::read(&page.to_string(), true)
+    }
+
+    fn tools(number: usize) -> Value {
+        let tool = |number| json!({"name": format!("tool_{number}"), "inputSchema": {}});
+        json!({"tools": (0..number).map(tool).collect::<Vec<_>>()})
+    }
+
+    #[test]
+    fn a_list_of_too_many_tools_is_not_read() {
+        let fault = |page: Value| read(&page).unwrap_err().to_string();
+        assert_eq!(read(&tools(MOST_TOOLS)).unwrap().tools.len(), MOST_TOOLS);
+        assert_eq!(
+            fault(tools(MOST_TOOLS + 1)),
+            "a list of more than 20000 tools"
+        );
+        let header = json!({"x-mcp-header": "A", "description": "x".repeat(600 * 1024)});
+        let header = json!({"properties": {"a": header}});
+        assert_eq!(
+            fault(json!({"tools": [{"name": "a", "inputSchema": header}]})),
+            "tools with `x-mcp-header` that take more than 512 KiB in memory"
+        );
+        assert!(fault(json!({})).contains("missing field `tools`"));
+    }
+
+    #[test]
+    fn a_tool_with_an_invalid_annotation_is_left_out_where_headers_are_sent() {
+        let annotated = |name, header| {
+            let property = json!({"type": "string", "x-mcp-header": header});
+            json!({"name": name, "inputSchema": {"properties": {"a": property}}})
+        };
+        let page = json!({
+            "tools": [annotated("good", "A"), annotated("bad", ""), {"name": "c", "inputSchema": {}}],
+            "nextCursor": "2",
+        });
+        let read = read(&page).unwrap();
+        let names: Vec<&str> = read.tools.iter().map(Tool::name).collect();
+        assert_eq!(names, ["good", "c"]);
+        assert_eq!(read.next_cursor.as_deref(), Some("2"));
+        assert!(read.header_tools.contains_key("good"));
+        let read = Page::read(&page.to_string(), false).unwrap();
+        assert_eq!((read.tools.len(), read.header_tools.len()), (3, 0));
+    }
+}
