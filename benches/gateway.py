@@ -138,7 +138,10 @@ def latency(mcp_cli, turns):
             added = [one - other for one, other in zip(turn_times, part_times)]
             show(f"a turn, {name}", turn_times)
             show("  its parts alone", part_times)
-            show("  added", added, f"{statistics.median(added) / statistics.median(hops):5.1f} x an empty answer")
+            to_hop = statistics.median(added) / statistics.median(hops)
+            to_parts = statistics.median(added) / statistics.median(part_times)
+            wanted = f"; {at_most(to_parts, 1.2)}" if name == "tools listed before" else ""
+            show("  added", added, f"{to_hop:5.1f} x an empty answer, {to_parts:.2f} x its parts{wanted}")
             connections = json.loads(model.ask(model.request("/")))["connections"] - before["connections"]
             print(f"  new connections to the upstream in {2 * (WARM_UP + turns)} steps: {connections}")
 
@@ -167,6 +170,14 @@ def timed(requests):
     took = time.perf_counter() - started
     gc.enable()
     return took, answer
+
+
+def at_most(value, most):
+    return f"target: at most {most}{'' if value <= most else ', missed'}"
+
+
+def at_least(value, least):
+    return f"target: at least {least}{'' if value >= least else ', missed'}"
 
 
 def show(name, seconds, note=""):
@@ -207,10 +218,13 @@ def rates(mcp_cli, seconds):
                 best[name] = max(best[name], wrk(*load(), seconds=seconds))
     print(f"\n{'16 connections':40}{'a second':>10}{'to such a call':>20}")
     for name, rate in best.items():
-        print(f"{name:40}{rate:10.0f}{rate / best[CALLS]:18.3f} x")
+        ratio = rate / best[CALLS]
+        wanted = at_least(ratio, TARGETS[name]) if name in TARGETS else ""
+        print(f"{name:40}{rate:10.0f}{ratio:18.3f} x  {wanted}".rstrip())
 
 
 CALLS = "tools/call of the dice server alone"
+TARGETS = {"a response without tools": 0.25, "a turn, tools listed before": 0.08}
 RESPOND = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
@@ -256,7 +270,7 @@ def grows(mcp_cli, responses, size):
         return print(f"too few to tell what happens beyond {full}, where the store is full")
     slope, _ = statistics.linear_regression(*zip(*after))
     print(f"from {after[0][0]} on, {slope:+.1f} bytes a response, {slope / kept:+.2%} of what it would take to keep it; "
-          f"{after[-1][1] / full / kept:.2f} x what is kept")
+          f"{after[-1][1] / full / kept:.2f} x what is kept; {at_most(after[-1][1] / full / kept, 1.3)}")
 
 
 def memory(pid):

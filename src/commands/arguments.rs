@@ -331,7 +331,6 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// The library that answers to the tests of the contract is the judge.
         #[test]
         fn nothing_is_refused_that_fits_the_schema(n in -3i64..3, text in "[a-c]{0,3}", list in proptest::collection::vec(0..3, 0..4)) {
             let schema = json!({"type": "object", "required": ["n"], "properties": {
@@ -339,7 +338,8 @@ mod tests {
                 "list": {"type": "array", "uniqueItems": true, "items": {"oneOf": [{"const": 0}, {"type": "integer", "maximum": 1}]}}},
                 "$defs": {"text": {"type": "string", "minLength": 1, "pattern": "^a"}}});
             let arguments = json!({"n": n, "text": text, "list": list});
-            let is_fit = jsonschema::is_valid(&schema, &arguments);
+            // 0 matches both forms of an item, and so not exactly one.
+            let is_fit = n >= -1 && text.starts_with('a') && (list.is_empty() || list == [1]);
             let checked = checked(&object(arguments), &object(schema));
             proptest::prop_assert_eq!(checked.is_ok(), is_fit);
         }

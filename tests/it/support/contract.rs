@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
 
-use jsonschema::Validator;
+use boon::{Compiler, SchemaIndex, Schemas};
 use serde_json::{Value, json};
 
 static DEFINITIONS: LazyLock<Value> = LazyLock::new(|| {
@@ -106,21 +106,27 @@ pub fn events_of(output_index: usize, item: &Value) -> Vec<Value> {
     [vec![added], parts, vec![done]].concat()
 }
 
+/// The schemas that were compiled so far, by name.
+#[derive(Default)]
+struct Contract {
+    schemas: Schemas,
+    compiled: HashMap<String, SchemaIndex>,
+}
+
 fn assert_is(name: &str, instance: &Value) {
-    static VALIDATORS: LazyLock<Mutex<HashMap<String, Validator>>> = LazyLock::new(Mutex::default);
-    let mut validators = VALIDATORS.lock().unwrap();
-    let validator = validators.entry(name.to_owned()).or_insert_with(|| {
+    static CONTRACT: LazyLock<Mutex<Contract>> = LazyLock::new(Mutex::default);
+    let mut contract = CONTRACT.lock().unwrap();
+    let Contract { schemas, compiled } = &mut *contract;
+    let index = compiled.entry(name.to_owned()).or_insert_with(|| {
         let schema = json!({"$ref": format!("#/$defs/{name}"), "$defs": &*DEFINITIONS});
-        jsonschema::validator_for(&schema).unwrap()
+        let url = format!("http://contract.test/{name}");
+        let mut compiler = Compiler::new();
+        compiler.add_resource(&url, schema).unwrap();
+        compiler.compile(&url, schemas).unwrap()
     });
-    let complaints: Vec<String> = validator
-        .iter_errors(instance)
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect();
-    assert!(
-        complaints.is_empty(),
-        "not a {name}: {complaints:#?}\n{instance:#}"
-    );
+    if let Err(complaints) = schemas.validate(instance, *index) {
+        panic!("not a {name}: {complaints:#}\n{instance:#}");
+    }
 }
 
 #[test]
