@@ -44,7 +44,11 @@ fn a_server_that_stays_is_ended_with_all_that_it_started() {
 #[test]
 fn a_server_that_was_never_connected_to_is_ended_too() {
     let answer = |id| format!(r#"read request; echo '{{"jsonrpc": "2.0", "id": {id}}}'"#);
-    let script = format!("trap '' TERM; sleep 60 & {}; {}; sleep 60", answer(1), answer(2));
+    let script = format!(
+        "trap '' TERM; sleep 60 & {}; {}; sleep 60",
+        answer(1),
+        answer(2)
+    );
     let (_folder, path) = config(&script, &json!({}));
     let started = Instant::now();
     let run = list(&path).run();
