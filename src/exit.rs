@@ -34,6 +34,35 @@ pub enum ExitStatus {
     Terminated = 143,
 }
 
+impl ExitStatus {
+    /// A word for programs: what kind of failure this is.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Internal => "internal",
+            Self::Usage => "usage",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::BrokenAnswer => "broken_answer",
+            Self::McpServer => "mcp_server",
+            Self::NotApproved => "not_approved",
+            Self::ToolError => "tool_error",
+            Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
+            Self::HungUp => "hung_up",
+            Self::Quit => "quit",
+        }
+    }
+
+    /// Whether a signal ended the program.
+    pub fn is_signal(self) -> bool {
+        matches!(
+            self,
+            Self::HungUp | Self::Interrupted | Self::Quit | Self::Terminated
+        )
+    }
+}
+
 impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {
         Self::from(status as u8)

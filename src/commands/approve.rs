@@ -66,17 +66,15 @@ impl ApprovalPolicy {
         let (label, name) = (&call.server_label, &call.name);
         let shown = ui::tool_name(label, name);
         let Some(server) = servers.get(label) else {
-            return Err(Error::PendingElsewhere { call: shown });
+            return Err(Error::pending_elsewhere(&shown));
         };
         let approve = match self {
             Self::Ask if ui.can_ask() => return ui.ask_approval(call, &server.shown).await,
             Self::Ask => {
                 ui.decided(call, Decision::Open);
                 let is_plain = ui::is_plain_name(label) && ui::is_plain_name(name);
-                return Err(Error::NobodyToAsk {
-                    call: shown,
-                    approve: is_plain.then(|| format!("{label}/{name}")),
-                });
+                let approve = is_plain.then(|| format!("{label}/{name}"));
+                return Err(Error::nobody_to_ask(&shown, approve.as_deref()));
             }
             Self::All => true,
             Self::None => false,
@@ -131,14 +129,20 @@ fn meant<'a>(
     let labels: Vec<&str> = labels.filter(|label| may_offer(label, name)).collect();
     match labels.as_slice() {
         [label] => Ok((label, name)),
-        [] => Err(Error::ApproveUnknown {
-            nearest: nearest(name, lists),
-            name: name.to_owned(),
-        }),
-        several => Err(Error::ApproveAmbiguous {
-            name: name.to_owned(),
-            servers: several.join(", "),
-        }),
+        [] => {
+            let hint = nearest(name, lists).map_or_else(
+                || "write the name as the server lists it: TOOL or LABEL/TOOL".to_owned(),
+                |it| arguments::did_you_mean(&it),
+            );
+            let text =
+                format!("--approve names the tool {name:?}, which no server of this request has");
+            Err(Error::usage(text).with_hint(hint))
+        }
+        several => Err(Error::usage(format!(
+            "--approve names the tool {name:?}, which more than one server can have: {}",
+            several.join(", ")
+        ))
+        .with_hint("name the tool as LABEL/TOOL")),
     }
 }
 
@@ -197,15 +201,12 @@ mod tests {
             let meant = meant(name, &servers, &lists);
             assert_eq!(meant.as_ref().ok(), tool.as_ref(), "{name}: {meant:?}");
         }
-        let refused = meant("read_file", &servers, &lists).unwrap_err();
-        assert!(matches!(
-            refused,
-            Error::ApproveUnknown { nearest: None, .. }
-        ));
-        let refused = meant("rol", &servers, &lists).unwrap_err();
-        assert!(
-            matches!(refused, Error::ApproveUnknown { nearest: Some(name), .. } if name == "roll")
-        );
+        let hint = |name| {
+            let refused = meant(name, &servers, &lists).unwrap_err();
+            refused.hint().unwrap_or_default().to_owned()
+        };
+        assert!(hint("read_file").starts_with("write the name as the server lists it"));
+        assert_eq!(hint("rol"), "did you mean `roll`?");
     }
 
     #[test]
@@ -215,10 +216,8 @@ mod tests {
         let (one, two) = (servers(&["a"]), servers(&["a", "b"]));
         assert!(meant("old", &one, &lists).is_err());
         assert!(meant("roll", &one, &lists).is_ok());
-        assert!(matches!(
-            meant("roll", &two, &lists),
-            Err(Error::ApproveAmbiguous { .. })
-        ));
+        let ambiguous = meant("roll", &two, &lists).unwrap_err().to_string();
+        assert!(ambiguous.ends_with("more than one server can have: a, b"));
         assert_eq!(meant("b/any", &two, &lists).unwrap(), ("b", "any"));
         assert_eq!(meant("any", &one, &[]).unwrap(), ("a", "any"));
 

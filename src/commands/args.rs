@@ -48,8 +48,20 @@ impl SecretSource {
     /// The secret, without the line end that an editor puts behind it. A `Bearer` in front is
     /// dropped: it is sent by whoever sends the token.
     ///
-    /// `what` names the secret in the error of one that no header could carry.
-    pub fn read(&self, what: &'static str) -> Result<Secret, Error> {
+    /// # Errors
+    /// It cannot be read, is empty, or cannot be sent in a header. `what` names it in the error.
+    pub fn read(&self, what: &str) -> Result<Secret, Error> {
+        self.read_if_any(what)?.ok_or_else(|| {
+            Error::usage(format!("{what} is empty"))
+                .with_hint("@FILE reads it from a file, - from stdin")
+        })
+    }
+
+    /// The same; `None` if it is empty.
+    ///
+    /// # Errors
+    /// It cannot be read, or cannot be sent in a header.
+    pub fn read_if_any(&self, what: &str) -> Result<Option<Secret>, Error> {
         let text = match self {
             Self::Text(secret) => secret.clone(),
             Self::File(path) => Secret::from(read_small(path)?),
@@ -58,12 +70,13 @@ impl SecretSource {
         let token = text.expose().trim();
         let token = token.strip_prefix("Bearer ").unwrap_or(token);
         if token.is_empty() {
-            return Err(Error::EmptySecret(what));
+            return Ok(None);
         }
         if !token.chars().all(|it| it.is_ascii_graphic()) {
-            return Err(Error::UnusableSecret(what));
+            let text = format!("{what} has characters that are not allowed in an HTTP header");
+            return Err(Error::usage(text).with_hint("look for a line break or a space in it"));
         }
-        Ok(Secret::from(token.to_owned()))
+        Ok(Some(Secret::from(token.to_owned())))
     }
 }
 
@@ -73,7 +86,10 @@ pub fn http_url(text: &str, flag: &'static str) -> Result<Url, Error> {
     Url::parse(text)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        .ok_or(Error::NotAUrl { flag })
+        .ok_or_else(|| {
+            Error::usage(format!("{flag} is not an http or https URL"))
+                .with_hint("write it with http:// or https:// and a host")
+        })
 }
 
 /// A text file with a secret, or with headers.
@@ -139,19 +155,18 @@ pub fn key_json(text: &str) -> Result<(String, Value), String> {
 pub fn script(path: &str) -> Result<Model, Error> {
     let path = Path::new(path);
     let script = Script::parse(&text(&file::read(path, MAX_SCRIPT)?, path)?);
-    script.map(Model::Script).map_err(|source| Error::Script {
-        path: path.into(),
-        source,
+    script.map(Model::Script).map_err(|source| {
+        let text = format!("{} is not a script that can be played", path.display());
+        Error::usage(text).with_source(source).with_hint(
+            "a script is a JSON list of steps, such as {\"calls\": [{\"name\": ..., \"arguments\": {...}}]} and {\"say\": \"...\"}",
+        )
     })
 }
 
 /// A JSON file, such as that of `--schema`.
 pub fn read_json(path: &Path) -> Result<Value, Error> {
     let text = read_text_file(path)?;
-    serde_json::from_str(&text).map_err(|source| Error::NotJson {
-        path: path.to_owned(),
-        source,
-    })
+    serde_json::from_str(&text).map_err(|source| Error::not_json(path, source))
 }
 
 #[cfg(test)]

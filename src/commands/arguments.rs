@@ -4,7 +4,7 @@ use std::cell::LazyCell;
 
 use serde_json::Value;
 
-use crate::error::{ArgumentProblem, Error};
+use crate::error::Error;
 use crate::mcp::JsonObject;
 use crate::schema::{self, Checked, Type, Violation, Work};
 
@@ -34,18 +34,20 @@ impl Arguments {
     pub fn read(pairs: &[String], base: JsonObject) -> Result<Self, Error> {
         let mut typed: Vec<(String, Typed)> = Vec::with_capacity(pairs.len());
         for pair in pairs {
-            let (key, value) = pair
-                .split_once('=')
-                .ok_or_else(|| Error::NotAnArgument(pair.clone()))?;
+            let (key, value) = pair.split_once('=').ok_or_else(|| not_an_argument(pair))?;
             let (key, value) = match key.strip_suffix(':') {
                 None => (key, Typed::Text(value.to_owned())),
                 Some(key) => match serde_json::from_str(value) {
                     Ok(json) => (key, Typed::Json(json)),
-                    Err(error) => return Err(wrong(key, ArgumentProblem::NotJson(error))),
+                    Err(error) => {
+                        return Err(wrong(key, "is not JSON")
+                            .with_source(error)
+                            .with_hint("a string needs quotes: 'key:=\"text\"', or key=text"));
+                    }
                 },
             };
             if typed.iter().any(|(known, _)| known == key) {
-                return Err(wrong(key, ArgumentProblem::Twice));
+                return Err(wrong(key, "is given twice").with_hint("write a list as 'key:=[1, 2]'"));
             }
             typed.push((key.to_owned(), value));
         }
@@ -63,7 +65,7 @@ impl Arguments {
                 Typed::Text(text) => {
                     let expected = expected(key, &root);
                     let value = expected.value(text);
-                    value.ok_or_else(|| wrong(key, ArgumentProblem::Type(expected.to_string())))?
+                    value.ok_or_else(|| wrong(key, &format!("must be {expected}")))?
                 }
             };
             arguments.insert(key.clone(), value);
@@ -106,11 +108,19 @@ pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
     Some(nearest.to_owned())
 }
 
-fn wrong(key: &str, problem: ArgumentProblem) -> Error {
-    Error::Argument {
-        key: key.to_owned(),
-        problem,
-    }
+fn not_an_argument(pair: &str) -> Error {
+    Error::usage(format!("{pair:?} is not a KEY=VALUE argument"))
+        .with_hint("write key=value, or key:=json")
+}
+
+/// What is wrong with the argument `key`.
+fn wrong(key: &str, problem: &str) -> Error {
+    Error::usage(format!("argument `{key}` {problem}"))
+}
+
+/// The hint that another name may have been meant.
+pub fn did_you_mean(name: &str) -> String {
+    format!("did you mean `{name}`?")
 }
 
 fn explain(violation: Violation, arguments: &JsonObject, root: &Value) -> Error {
@@ -118,25 +128,24 @@ fn explain(violation: Violation, arguments: &JsonObject, root: &Value) -> Error 
         Violation::Unknown { key } => {
             let left = known(root).filter(|it| !arguments.contains_key(*it));
             let nearest = nearest(&key, left);
-            wrong(&key, ArgumentProblem::Unknown { nearest })
+            let hint = nearest.as_deref().map(did_you_mean);
+            wrong(&key, "is not an argument of the tool").with_hint_if(hint)
         }
         Violation::Missing { key } => {
             let given = arguments.keys().map(String::as_str);
             let strangers = given.filter(|it| !known(root).any(|known| known == *it));
-            let problem = ArgumentProblem::Missing {
-                expected: expected(&key, root).to_string(),
-                nearest: nearest(&key, strangers),
-            };
-            wrong(&key, problem)
+            let problem = format!("is missing: it must be {}", expected(&key, root));
+            let hint = nearest(&key, strangers).map(|it| format!("`{it}` was given instead"));
+            wrong(&key, &problem).with_hint_if(hint)
         }
-        Violation::Unfit { path, message } if path.is_empty() => Error::Arguments(message),
+        Violation::Unfit { path, message } if path.is_empty() => {
+            Error::usage(format!("the arguments do not fit the tool: {message}"))
+        }
         Violation::Unfit { path, message } => {
             let expected = expected(&path, root);
             match arguments.get(&path) {
-                Some(value) if !expected.has(value) => {
-                    wrong(&path, ArgumentProblem::Type(expected.to_string()))
-                }
-                _ => wrong(&path, ArgumentProblem::Unfit(message)),
+                Some(value) if !expected.has(value) => wrong(&path, &format!("must be {expected}")),
+                _ => wrong(&path, &format!("does not fit: {message}")),
             }
         }
     }

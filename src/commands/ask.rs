@@ -15,10 +15,11 @@ use super::print_request::{self, PrintAs};
 use super::servers::{McpServerArgs, Servers};
 use super::signals::StopSignals;
 use super::state::{self, Kept};
+use super::tools;
 use crate::address;
 use crate::engine::Engine;
 use crate::engine::model::{Model, Upstream, UpstreamApi};
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::exit::ExitStatus;
 use crate::responses::{
     self, Client, Conversation, CreateResponse, Event, EventKind, Input, Item, Limits, MCPTool,
@@ -244,7 +245,7 @@ pub async fn ask(
 impl Question {
     fn route(&mut self, ui: &Ui) -> Result<Route, Error> {
         let commands = std::mem::take(&mut self.servers.commands);
-        let model = match self.answerer.take().ok_or(Error::NoApiKey)? {
+        let model = match self.answerer.take().ok_or_else(Error::no_api_key)? {
             Answerer::BuiltIn(model) => model,
             Answerer::Endpoint(key) => {
                 let client = self.args.client(&key, ui)?;
@@ -325,13 +326,11 @@ impl Question {
             let response = match self.respond(route, &request, &mut done, ui).await {
                 Ok(response) => response,
                 // A name that --approve gets wrong is put right, and the question asked again.
-                Err(error @ (Error::ApproveUnknown { .. } | Error::ApproveAmbiguous { .. })) => {
-                    return Err(error);
-                }
+                Err(error) if error.exit_status() == ExitStatus::Usage => return Err(error),
                 // What is incomplete can be continued as well, and so can what broke off.
                 Err(error) => {
-                    let has_more = match &error {
-                        Error::Responses(responses::Error::NotCompleted { response, .. }) => {
+                    let has_more = match error.cause() {
+                        Cause::Responses(responses::Error::NotCompleted { response, .. }) => {
                             self.kept.conversation.add(&request, response);
                             true
                         }
@@ -357,12 +356,16 @@ impl Question {
             self.check_approve(&[])?;
             if self.kept.conversation.pending.is_empty() {
                 return match was_denied && !has_result {
-                    true => Err(Error::NothingApproved),
+                    true => Err(Error::new(
+                        ExitStatus::NotApproved,
+                        "a tool call was denied, and no other call succeeded",
+                    )),
                     false => Ok(ExitStatus::Done),
                 };
             }
         }
-        Err(Error::EndlessApprovals(MOST_ROUNDS))
+        let text = format!("the response still asks for approval after {MOST_ROUNDS} rounds");
+        Err(Error::new(ExitStatus::BrokenAnswer, text))
     }
 
     /// Refuses a name of `--approve` that is in doubt, as soon as the tools of all servers are known.
@@ -420,11 +423,13 @@ impl AskArgs {
     fn check(&self, servers: &Servers) -> Result<(), Error> {
         let started_here = servers.commands.keys().min();
         match (self.calls_from_here(), self.server.hosted_only()) {
-            (true, Some(what)) => return Err(Error::NotLocal(what)),
+            (true, Some(what)) => return Err(tools::not_local(what)),
             (false, _) if let Some(label) = started_here => {
-                return Err(Error::NotHosted {
-                    server_label: label.clone(),
-                });
+                let text = format!(
+                    "server {label:?} is started on this machine, where OpenAI cannot reach it"
+                );
+                return Err(Error::usage(text)
+                    .with_hint("add --bridge or --local, or serve it over HTTP behind a tunnel"));
             }
             _ => {}
         }
@@ -433,9 +438,8 @@ impl AskArgs {
         }
         match &self.model {
             Some(model) if model == "rules" || model.starts_with("script:") => {
-                Err(Error::ModelNeedsLocal {
-                    model: model.clone(),
-                })
+                let text = format!("--model {model} is a local model");
+                Err(Error::usage(text).with_hint("add --local"))
             }
             _ => Ok(()),
         }
@@ -451,11 +455,9 @@ impl AskArgs {
         if self.local {
             return Ok(Answerer::BuiltIn(self.local_model()?));
         }
-        let api_key = self.api_key.as_ref().ok_or(Error::NoApiKey)?;
-        match api_key.read("OPENAI_API_KEY") {
-            Err(Error::EmptySecret(_)) => Err(Error::NoApiKey),
-            read => Ok(Answerer::Endpoint(read?)),
-        }
+        let api_key = self.api_key.as_ref().ok_or_else(Error::no_api_key)?;
+        let key = api_key.read_if_any("OPENAI_API_KEY")?;
+        Ok(Answerer::Endpoint(key.ok_or_else(Error::no_api_key)?))
     }
 
     fn client(&self, api_key: &Secret, ui: &Ui) -> Result<Client, Error> {
@@ -494,9 +496,8 @@ impl AskArgs {
             None | Some("rules") => Ok(Model::Rules),
             Some(model) => match model.strip_prefix("script:") {
                 Some(path) => args::script(path),
-                None => Err(Error::UnknownLocalModel {
-                    model: model.to_owned(),
-                }),
+                None => Err(Error::usage(format!("unknown local model: {model:?}"))
+                    .with_hint("use --model rules or --model script:FILE")),
             },
         }
     }
@@ -522,7 +523,7 @@ impl AskArgs {
         // What is on stdin may be the token, and a question has no business with that.
         let holds_key = matches!(self.api_key, Some(SecretSource::Stdin));
         if holds_key && self.server.reads_stdin() {
-            return Err(Error::TwoOnStdin);
+            return Err(Error::two_on_stdin());
         }
         let holds_secret = holds_key || self.server.reads_stdin();
         let is_piped = !std::io::stdin().is_terminal() && !holds_secret;
@@ -537,7 +538,8 @@ impl AskArgs {
             .collect();
         match parts.as_slice() {
             [] if may_be_missing => Ok(None),
-            [] => Err(Error::NoPrompt),
+            [] => Err(Error::usage("no question was given")
+                .with_hint("pass it as an argument, or pipe it to stdin")),
             parts => Ok(Some(parts.join("\n\n"))),
         }
     }
@@ -556,12 +558,18 @@ impl AskArgs {
         if self.fields.r#continue {
             let kept = state::load()?;
             return match kept.conversation.previous_response_id {
-                Some(_) if self.calls_from_here() => Err(Error::LocalContinue),
+                Some(_) if self.calls_from_here() => Err(Error::usage(
+                    "the last conversation is stored at an API, not on this machine",
+                )
+                .with_hint("omit --local and --bridge, or begin a new conversation without -c")),
                 _ => Ok(kept),
             };
         }
         if self.calls_from_here() && self.fields.previous_response_id.is_some() {
-            return Err(Error::LocalPrevious);
+            return Err(Error::usage(
+                "--previous-response-id names a response stored at an API, and this machine stores none",
+            )
+            .with_hint("-c continues the last conversation"));
         }
         let conversation = Conversation {
             previous_response_id: self.fields.previous_response_id.clone(),

@@ -19,10 +19,7 @@ const MOST_FILES: usize = 100_000;
 
 /// Makes the folder, so that a call is not made whose result cannot be kept.
 pub fn prepare(folder: &Path) -> Result<(), Error> {
-    fs::create_dir_all(folder).map_err(|source| Error::Write {
-        path: folder.to_owned(),
-        source,
-    })
+    fs::create_dir_all(folder).map_err(|source| Error::write(folder, source))
 }
 
 /// What became of the blocks of a result.
@@ -46,13 +43,13 @@ pub fn save(blocks: &[Value], tool: &str, folder: &Path) -> Result<Saved, Error>
             match File::create_new(&path) {
                 Err(error)
                     if error.kind() == io::ErrorKind::AlreadyExists && number < MOST_FILES => {}
-                Err(source) => return Err(Error::Write { path, source }),
+                Err(source) => return Err(Error::write(&path, source)),
                 Ok(file) => break (file, path),
             }
         };
         match file.write_all(bytes) {
             Ok(()) => Ok(path),
-            Err(source) => Err(Error::Write { path, source }),
+            Err(source) => Err(Error::write(&path, source)),
         }
     };
     let mut saved = Saved::default();
@@ -199,7 +196,12 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(matches!(prepare(&file), Err(Error::Write { .. })));
+        assert!(
+            prepare(&file)
+                .unwrap_err()
+                .to_string()
+                .ends_with("cannot be written")
+        );
         assert!(prepare(&folder.path().join("a/b")).is_ok());
     }
 }

@@ -46,18 +46,23 @@ impl Backend {
     /// Serves one client on stdin and stdout, until that disconnects.
     ///
     /// # Errors
-    /// [`Error::Stdio`] if the client does not speak MCP, or cannot be read or written to.
+    /// The client does not speak MCP, or cannot be read or written to.
     pub async fn serve_stdio(self) -> Result<(), Error> {
         match self {
             Self::Dice(server) => match server.serve(rmcp::transport::stdio()).await {
                 Ok(running) => match running.waiting().await {
                     Ok(_) => Ok(()),
-                    Err(error) => Err(Error::Stdio(error.into())),
+                    Err(error) => Err(not_served(error)),
                 },
                 // The client disconnected before it sent anything.
                 Err(ServerInitializeError::ConnectionClosed(_)) => Ok(()),
-                Err(error) => Err(Error::Stdio(error.into())),
+                Err(error) => Err(not_served(error)),
             },
         }
     }
+}
+
+fn not_served(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::internal("the MCP client at the other end of stdio could not be served")
+        .with_source(error)
 }

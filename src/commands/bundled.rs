@@ -22,10 +22,10 @@ impl Bundled {
     /// Starts it on a free port, and returns its URL.
     ///
     /// # Errors
-    /// [`Error::Listen`] if the system refuses a port.
+    /// The system refuses a port.
     pub async fn start() -> Result<(Self, Url), Error> {
         let address: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let listen = |source| Error::Listen { address, source };
+        let listen = |source| Error::listen(address, source);
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let url =

@@ -103,13 +103,18 @@ pub fn read(args: CheckArgs, ui: &mut Ui) -> Result<Checkup, Error> {
     let is_here =
         |entry: &MCPTool| entry.server_url.is_some() || commands.contains_key(&entry.server_label);
     match entries.as_slice() {
-        [] => return Err(Error::NoServer),
+        [] => return Err(Error::no_server()),
         [_, _, ..] if args.call.is_some() => {
             let labels = entries.iter().map(|it| it.server_label.as_str());
             let labels = labels.collect::<Vec<_>>().join(", ");
-            return Err(Error::SeveralServers(labels));
+            return Err(Error::several_servers(&labels));
         }
-        entries if !entries.iter().all(is_here) => return Err(Error::OnlyAtOpenAi),
+        entries if !entries.iter().all(is_here) => {
+            return Err(
+                Error::usage("an OpenAI connector or tunnel cannot be checked from here")
+                    .with_hint("check the MCP server behind it, with --server-url"),
+            );
+        }
         _ => {}
     }
     let clients = ClientPool::new(PoolOptions {
@@ -200,17 +205,14 @@ impl CheckArgs {
             return Ok(None);
         };
         let text = match path.as_os_str() == "-" {
-            true if self.server.reads_stdin() => return Err(Error::TwoOnStdin),
+            true if self.server.reads_stdin() => return Err(Error::two_on_stdin()),
             true => args::read_stdin()?,
             false => args::read_text_file(path)?,
         };
         // A response, or events, a line each.
         let values = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
         let values = values.collect::<Result<Vec<_>, _>>();
-        let values = values.map_err(|source| Error::NotJson {
-            path: path.clone(),
-            source,
-        })?;
+        let values = values.map_err(|source| Error::not_json(path, source))?;
         Ok(Some(Recorded {
             path: path.clone(),
             values: values.into(),
@@ -230,8 +232,11 @@ impl Recorded {
     fn of(&self, server_label: &str) -> Result<Vec<McpListToolsTool>, Error> {
         against::read(&self.values, Some(server_label))
             .or_else(|| against::read(&self.values, None))
-            .ok_or_else(|| Error::NoRecordedList {
-                path: self.path.clone(),
+            .ok_or_else(|| {
+                let text = format!("{} lists no tools of this server", self.path.display());
+                Error::usage(text).with_hint(
+                    "save a response with an mcp_list_tools item of this server, such as with `ask --json`",
+                )
             })
     }
 }
@@ -245,17 +250,14 @@ fn mcp_entries(entries: Vec<ToolEntry>) -> Vec<MCPTool> {
 }
 
 fn write_junit(path: &Path, reports: &[Report]) -> Result<(), Error> {
-    std::fs::write(path, report::junit(reports)).map_err(|source| Error::Write {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::write(path, report::junit(reports)).map_err(|source| Error::write(path, source))
 }
 
 impl From<check::Error> for Error {
     fn from(error: check::Error) -> Self {
         match error {
-            check::Error::Engine(error) => Self::Responses(error),
-            check::Error::Client(error) => Self::McpClient(error),
+            check::Error::Engine(error) => error.into(),
+            check::Error::Client(error) => Self::internal(error.to_string()).with_source(error),
         }
     }
 }

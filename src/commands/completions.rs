@@ -47,12 +47,12 @@ pub fn man(args: ManArgs, command_line: clap::Command, ui: &mut Ui) -> Result<Ex
             let mut page = Vec::new();
             clap_mangen::Man::new(command_line)
                 .render(&mut page)
-                .map_err(Error::Output)?;
+                .map_err(Error::output)?;
             ui.print(String::from_utf8_lossy(&page).trim_end())?;
         }
         Some(path) => std::fs::create_dir_all(&path)
             .and_then(|()| clap_mangen::generate_to(command_line, &path))
-            .map_err(|source| Error::Write { path, source })?,
+            .map_err(|source| Error::write(&path, source))?,
     }
     Ok(ExitStatus::Done)
 }

@@ -22,7 +22,7 @@ const SERVER_GRACE: Duration = Duration::from_secs(13);
 /// environment; a signal during that time ends the process. `run` does the rest.
 ///
 /// # Errors
-/// Those of `read` and `run`, and [`Error::Runtime`] if the system refuses threads or signals.
+/// Those of `read` and `run`, or the system refuses threads or signals.
 pub fn client<T>(
     ui: &mut Ui,
     read: impl FnOnce(&mut Ui) -> Result<T, Error>,
@@ -72,7 +72,7 @@ fn block_on(
 ) -> Result<ExitStatus, Error> {
     clock::check(SystemTime::now())?;
     let _children = Children;
-    let runtime = runtime.enable_all().build().map_err(Error::Runtime)?;
+    let runtime = runtime.enable_all().build().map_err(Error::runtime)?;
     let ended = runtime.block_on(verb());
     // A thread that reads stdin cannot be woken, so the end does not wait for it.
     runtime.shutdown_background();

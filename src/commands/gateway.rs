@@ -9,6 +9,7 @@ use super::args::{self, SecretSource};
 use super::listen::{self, HostArgs, LogArgs};
 use super::signals::StopSignals;
 use crate::budget::Budget;
+use crate::engine::StoreError;
 use crate::engine::model::{Model, Upstream, UpstreamApi};
 use crate::engine::{Bounds, Engine, Store};
 use crate::error::Error;
@@ -157,7 +158,11 @@ pub async fn gateway(
     } = setup;
     let (listener, address) = listen::listen(&args.host, args.port).await?;
     if args.no_auth && !address.ip().is_loopback() {
-        return Err(Error::OpenGateway { host: args.host });
+        let text = format!(
+            "--no-auth on {} would be open to anyone who can reach it",
+            args.host
+        );
+        return Err(Error::usage(text).with_hint("omit --no-auth, or listen on 127.0.0.1"));
     }
 
     let limits = GatewayOptions::default();
@@ -209,14 +214,18 @@ impl GatewayArgs {
             return Ok(Model::Upstream(self.upstream.model(budget, ui)?));
         }
         if let Some(flag) = self.upstream.given() {
-            return Err(Error::NeedsUpstream { flag });
+            return Err(
+                Error::usage(format!("{flag} has no meaning without --model upstream"))
+                    .with_hint("add --model upstream"),
+            );
         }
         match self.model.strip_prefix("script:") {
             Some(path) => args::script(path),
             None if self.model == "rules" => Ok(Model::Rules),
-            None => Err(Error::UnknownGatewayModel {
-                model: self.model.clone(),
-            }),
+            None => Err(
+                Error::usage(format!("unknown gateway model: {:?}", self.model))
+                    .with_hint("use --model rules, --model script:FILE or --model upstream"),
+            ),
         }
     }
 
@@ -249,9 +258,19 @@ impl GatewayArgs {
         if self.store.as_os_str() == "memory" {
             return Ok(Store::in_memory(bounds));
         }
-        Store::open(&self.store, bounds).map_err(|source| Error::Store {
-            path: self.store.clone(),
-            source,
+        Store::open(&self.store, bounds).map_err(|source| {
+            let hint = match &source {
+                StoreError::NewerVersion { .. } => {
+                    Some("use the newer mcp-cli for it, or name another file with --store")
+                }
+                _ => None,
+            };
+            Error::internal(format!(
+                "{} cannot be used as a store",
+                self.store.display()
+            ))
+            .with_source(source)
+            .with_hint_if(hint)
         })
     }
 
@@ -290,7 +309,7 @@ impl UpstreamArgs {
         )?;
         let key = match &self.upstream_api_key {
             Some(key) => key.read("--upstream-api-key")?,
-            None if url.host_str() == Some("api.openai.com") => return Err(Error::NoApiKey),
+            None if url.host_str() == Some("api.openai.com") => return Err(Error::no_api_key()),
             None => Secret::from(String::new()),
         };
         // The clients of the gateway retry themselves.

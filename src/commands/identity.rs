@@ -121,20 +121,24 @@ pub fn go_on(
         let server_label = call.server_label.clone();
         let call = ui::tool_name(&server_label, &call.name);
         match (before.get(&server_label), now.get(&server_label)) {
-            (_, None) => return Err(Error::PendingElsewhere { call }),
-            (None, Some(_)) => return Err(Error::PendingUnknown { call }),
+            (_, None) => return Err(Error::pending_elsewhere(&call)),
+            (None, Some(_)) => {
+                let text = format!("`{call}` waits for approval at an unknown server");
+                return Err(Error::usage(text)
+                    .with_hint("an older mcp-cli wrote this conversation; ask again without -c"));
+            }
             (Some(before), Some(now)) if before != now => {
                 let (asked, named) = (before.to_string(), now.to_string());
                 let named = match asked == named {
                     true => format!("{named}, with other parameters"),
                     false => named,
                 };
-                return Err(Error::PendingAtAnother {
-                    call,
-                    server_label,
-                    asked,
-                    named,
-                });
+                let text = format!(
+                    "`{call}` waits for approval at {asked}, but {server_label} is now another server: {named}"
+                );
+                return Err(Error::usage(text).with_hint(
+                    "name the server that asked for approval, or ask again without -c",
+                ));
             }
             (Some(_), Some(_)) => {}
         }
@@ -282,15 +286,12 @@ mod tests {
         let none = Identities::new();
 
         assert!(go_on(&mut kept, &one, &one).unwrap().is_empty());
-        assert!(matches!(
-            go_on(&mut kept, &one, &other),
-            Err(Error::PendingAtAnother { asked, named, .. })
-                if asked.contains("http://a/") && named.contains("http://b/")
-        ));
-        let unknown = go_on(&mut kept, &none, &one);
-        assert!(matches!(unknown, Err(Error::PendingUnknown { .. })));
-        let elsewhere = go_on(&mut kept, &one, &none);
-        assert!(matches!(elsewhere, Err(Error::PendingElsewhere { .. })));
+        let mut refused = |before, now| go_on(&mut kept, before, now).unwrap_err().to_string();
+        let another = refused(&one, &other);
+        assert!(another.contains("at http://a/"), "{another}");
+        assert!(another.contains("another server: http://b/"), "{another}");
+        assert!(refused(&none, &one).contains("at an unknown server"));
+        assert!(refused(&one, &none).contains("its server is not named"));
 
         // Where nothing waits, the tools of before are not those of the server that is named now.
         kept.pending.clear();

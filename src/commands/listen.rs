@@ -96,19 +96,18 @@ impl HostArgs {
 /// Listens on an address, and returns it with the port that a port 0 became.
 ///
 /// # Errors
-/// [`Error::UnknownHost`] if the host cannot be resolved, [`Error::Listen`] if the system refuses.
+/// The host cannot be resolved, or the system refuses.
 pub async fn listen(host: &str, port: u16) -> Result<(TcpListener, SocketAddr), Error> {
     let address = resolve(host, port)?;
-    let failed = |source| Error::Listen { address, source };
+    let failed = |source| Error::listen(address, source);
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
 }
 
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, Error> {
-    let unknown = |source| Error::UnknownHost {
-        host: host.to_owned(),
-        source,
+    let unknown = |source: std::io::Error| {
+        Error::internal(format!("{host:?} is not an address of this machine")).with_source(source)
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     (bare, port)

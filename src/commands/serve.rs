@@ -100,12 +100,23 @@ impl ServeArgs {
             ];
             let demanded = demanded.into_iter().find(|(_, is_given)| *is_given);
             let demanded = demanded.map(|(flag, _)| flag).or(self.verifier.given());
-            return demanded.map_or(Ok(()), |flag| Err(Error::NeedsHttp { flag }));
+            return demanded.map_or(Ok(()), |flag| {
+                let text = format!(
+                    "{flag} has no meaning with -t stdio: whoever starts the server may call it"
+                );
+                Err(Error::usage(text).with_hint("serve over HTTP, or omit it"))
+            });
         }
         let demanded = self.print_token.then_some("--print-token");
         match demanded.or(self.verifier.given()) {
-            Some(flag) if !self.auth => Err(Error::NeedsAuth { flag }),
-            _ if self.print_token && self.verifier.has_foreign_key() => Err(Error::ForeignKey),
+            Some(flag) if !self.auth => Err(Error::usage(format!(
+                "{flag} has no meaning without --auth"
+            ))
+            .with_hint("add --auth")),
+            _ if self.print_token && self.verifier.has_foreign_key() => Err(Error::usage(
+                "--print-token needs a private key, but --public-key and --jwks name public keys",
+            )
+            .with_hint("omit it to sign with the developer key pair")),
             _ => Ok(()),
         }
     }

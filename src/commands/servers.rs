@@ -12,7 +12,7 @@ use super::args::{self, SecretSource};
 use super::label::ServerLabel;
 use crate::address;
 use crate::error::Error;
-use crate::mcp::{self, Config, Endpoint};
+use crate::mcp::{self, Config, ConfigError, Endpoint};
 use crate::responses::{
     self, MCPTool, MCPToolAllowedTools, MCPToolFilter, MCPToolRequireApproval, ToolEntry,
 };
@@ -186,9 +186,16 @@ impl McpServerArgs {
     }
 
     fn read_config(&self, path: &Path, servers: &mut Servers) -> Result<(), Error> {
-        let unusable = |source| Error::McpConfig {
-            path: path.to_owned(),
-            source,
+        let unusable = |source: ConfigError| {
+            let hint = match &source {
+                ConfigError::Variable { .. } => {
+                    Some("set it, or give it a default: ${VARIABLE:-default}")
+                }
+                _ => None,
+            };
+            Error::usage(format!("{} cannot be used", path.display()))
+                .with_source(source)
+                .with_hint_if(hint)
         };
         let config = Config::read(&args::read_config(path)?).map_err(unusable)?;
         if config.has_inputs {
@@ -204,7 +211,10 @@ impl McpServerArgs {
         // A token for one server is not for all the others.
         let takes_credentials = names.len() == 1 && servers.entries.is_empty();
         if !takes_credentials && servers.entries.is_empty() && self.has_credentials() {
-            return Err(Error::WhoseCredentials);
+            return Err(Error::usage(
+                "--authorization and -H are for one server, but several are named",
+            )
+            .with_hint("write the headers to the file, or name one --server"));
         }
         for name in names {
             let mut server = config
@@ -260,7 +270,10 @@ impl McpServerArgs {
             self.tunnel_id.is_some(),
         ];
         if targets.into_iter().filter(|it| *it).count() > 1 {
-            return Err(Error::SeveralTargets);
+            return Err(Error::usage(
+                "more than one of --server-url, --connector-id and --tunnel-id is given",
+            )
+            .with_hint("name one; other servers can come from --mcp-config"));
         }
         if let Some(url) = url {
             target.insert("server_url".to_owned(), url.as_str().into());
@@ -275,8 +288,11 @@ impl McpServerArgs {
         // `MCPTool` knows the connectors there are.
         serde_json::from_value(Value::Object(target))
             .map(Some)
-            .map_err(|_| Error::UnknownConnector {
-                id: self.connector_id.clone().unwrap_or_default(),
+            .map_err(|_| {
+                let id = self.connector_id.as_deref().unwrap_or_default();
+                Error::usage(format!("unknown connector: {id:?}")).with_hint(
+                    "the connectors are connector_dropbox, connector_gmail, connector_googlecalendar, connector_googledrive, connector_microsoftteams, connector_outlookcalendar, connector_outlookemail and connector_sharepoint",
+                )
             })
     }
 
@@ -369,7 +385,10 @@ impl McpServerArgs {
             .flat_map(Map::keys);
         if entry.authorization.is_some() && names.any(|it| it.eq_ignore_ascii_case("authorization"))
         {
-            return Err(Error::TwoCredentials);
+            return Err(
+                Error::usage("both --authorization and an Authorization header are given")
+                    .with_hint("omit one of them"),
+            );
         }
         Ok(())
     }

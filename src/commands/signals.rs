@@ -37,7 +37,7 @@ impl StopSignals {
     /// Receives signals from now on. A verb that has not ended within `grace` of the first is ended.
     ///
     /// # Errors
-    /// [`Error::Runtime`] if the system refuses.
+    /// If the system refuses.
     pub fn new(grace: Duration) -> Result<Self, Error> {
         let (sender, received) = mpsc::unbounded_channel();
         listen(move |count, stop| {
@@ -95,11 +95,11 @@ impl StopSignals {
 impl Stop {
     fn error(self) -> Error {
         match self {
-            Self::Interrupt => Error::Interrupted,
+            Self::Interrupt => Error::new(ExitStatus::Interrupted, "stopped by Ctrl-C"),
             #[cfg(unix)]
-            Self::Terminate => Error::Terminated,
+            Self::Terminate => Error::new(ExitStatus::Terminated, "stopped by SIGTERM"),
             #[cfg(unix)]
-            Self::HangUp => Error::HungUp,
+            Self::HangUp => Error::new(ExitStatus::HungUp, "stopped by SIGHUP"),
         }
     }
 }
@@ -109,9 +109,9 @@ fn listen(mut on_signal: impl FnMut(usize, Stop) + Send + 'static) -> Result<(),
     use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
     use signal_hook::iterator::Signals;
 
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT]).map_err(Error::Runtime)?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT]).map_err(Error::runtime)?;
     if !ignores_hang_up() {
-        signals.add_signal(SIGHUP).map_err(Error::Runtime)?;
+        signals.add_signal(SIGHUP).map_err(Error::runtime)?;
     }
     let receive = move || {
         for (index, signal) in signals.forever().enumerate() {
@@ -125,7 +125,7 @@ fn listen(mut on_signal: impl FnMut(usize, Stop) + Send + 'static) -> Result<(),
         }
     };
     let thread = thread::Builder::new().name("signals".to_owned());
-    thread.spawn(receive).map_err(Error::Runtime)?;
+    thread.spawn(receive).map_err(Error::runtime)?;
     Ok(())
 }
 
@@ -147,7 +147,7 @@ fn ignores(status: &str, signal: i32) -> bool {
 #[cfg(not(unix))]
 fn listen(mut on_signal: impl FnMut(usize, Stop) + Send + 'static) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all();
-    let runtime = runtime.build().map_err(Error::Runtime)?;
+    let runtime = runtime.build().map_err(Error::runtime)?;
     let receive = move || {
         let mut count = 0;
         while runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
@@ -156,7 +156,7 @@ fn listen(mut on_signal: impl FnMut(usize, Stop) + Send + 'static) -> Result<(),
         }
     };
     let thread = thread::Builder::new().name("signals".to_owned());
-    thread.spawn(receive).map_err(Error::Runtime)?;
+    thread.spawn(receive).map_err(Error::runtime)?;
     Ok(())
 }
 

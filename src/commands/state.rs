@@ -1,6 +1,5 @@
 //! The last conversation, in a file that only its owner can read.
 
-use std::io;
 use std::path::PathBuf;
 
 use directories::ProjectDirs;
@@ -9,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::args;
 use super::identity::Identities;
 use crate::error::Error;
-use crate::file;
 use crate::private_file;
 use crate::responses::Conversation;
 
@@ -26,15 +24,12 @@ pub struct Kept {
 /// The conversation of the last `ask`.
 pub fn load() -> Result<Kept, Error> {
     let path = path()?;
-    let text = match args::read_text_file(&path) {
-        Err(Error::File(file::Error::Read { source, .. }))
-            if source.kind() == io::ErrorKind::NotFound =>
-        {
-            return Err(Error::NoConversation);
-        }
-        text => text?,
-    };
-    serde_json::from_str(&text).map_err(|source| Error::NotJson { path, source })
+    if !path.exists() {
+        return Err(Error::usage("there is no conversation to continue")
+            .with_hint("omit -c to begin a new conversation"));
+    }
+    let text = args::read_text_file(&path)?;
+    serde_json::from_str(&text).map_err(|source| Error::not_json(&path, source))
 }
 
 /// Keeps the conversation in place of the one before.
@@ -50,7 +45,7 @@ pub fn save(kept: &Kept) -> Result<(), Error> {
 }
 
 fn path() -> Result<PathBuf, Error> {
-    let folders = ProjectDirs::from("", "", "mcp-cli").ok_or(Error::NoHome)?;
+    let folders = ProjectDirs::from("", "", "mcp-cli").ok_or_else(Error::no_home)?;
     let folder = folders.state_dir().unwrap_or_else(|| folders.data_dir());
     Ok(folder.join("last-conversation.json"))
 }

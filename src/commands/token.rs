@@ -127,7 +127,7 @@ impl KeyArgs {
 fn key_dir(given: Option<PathBuf>) -> Result<PathBuf, Error> {
     given
         .or_else(|| Some(ProjectDirs::from("", "", "mcp-cli")?.data_dir().to_owned()))
-        .ok_or(Error::NoHome)
+        .ok_or_else(Error::no_home)
 }
 
 /// Generate a new developer key pair

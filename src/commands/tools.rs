@@ -10,10 +10,11 @@ use super::arguments::{self, Arguments};
 use super::attachments;
 use super::servers::McpServerArgs;
 use super::signals::StopSignals;
+use crate::auth;
 use crate::connector::{self, Server};
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::exit::ExitStatus;
-use crate::mcp::{ClientPool, JsonObject, PoolOptions, Tool};
+use crate::mcp::{self, ClientPool, Endpoint, JsonObject, PoolOptions, Tool};
 use crate::responses::ToolEntry;
 use crate::ui::{self, Format, Ui};
 
@@ -116,7 +117,7 @@ pub fn read(args: ToolsArgs, ui: &mut Ui) -> Result<Task, Error> {
         Verb::Call(args) => {
             let input = args.input_json.as_deref();
             if input == Some("-") && args.server.reads_stdin() {
-                return Err(Error::TwoOnStdin);
+                return Err(Error::two_on_stdin());
             }
             let base = input.map_or(Ok(JsonObject::new()), input_json)?;
             let call = Call {
@@ -174,12 +175,13 @@ impl Call {
         let name = &self.name;
         let server_label = server.label().to_owned();
         let Some(tool) = tools.iter().find(|it| it.name() == name) else {
-            let names = tools.iter().map(Tool::name);
-            return Err(Error::UnknownTool {
-                nearest: arguments::nearest(name, names),
-                name: name.clone(),
-                server_label,
-            });
+            let nearest = arguments::nearest(name, tools.iter().map(Tool::name));
+            let hint = nearest.map_or_else(
+                || "`mcp-cli tools list` with the same server lists its tools".to_owned(),
+                |it| arguments::did_you_mean(&it),
+            );
+            let text = format!("`{server_label}` has no tool `{name}`");
+            return Err(Error::usage(text).with_hint(hint));
         };
         let arguments = self.arguments.to_json(tool.input_schema())?;
         for note in arguments::check(&arguments, tool.input_schema()).await? {
@@ -191,10 +193,12 @@ impl Call {
 
         ui.wait(&format!("calling {}", ui::tool_name(&server_label, name)));
         let called = server.call(clients, name, &arguments).await;
-        let called = called.map_err(|source| Error::Call {
-            server_label: server_label.clone(),
-            name: name.clone(),
-            source,
+        let called = called.map_err(|source| {
+            let text = format!("`{server_label}.{name}` could not be called");
+            let hint = hint_of_call(&source);
+            Error::new(ExitStatus::McpServer, text)
+                .with_source(source)
+                .with_hint_if(hint)
         })?;
         let result = called.result;
 
@@ -209,39 +213,111 @@ impl Call {
             .as_mcp()
             .without_secrets(ui::result_text(&result, files));
         let damaged = saved.transpose()?.unwrap_or_default().damaged;
-        let damaged = (!damaged.is_empty()).then(|| Error::NotBase64(damaged.join("; ")));
+        let damaged = (!damaged.is_empty()).then(|| {
+            let text = format!(
+                "data that is not Base64 was not saved: {}",
+                damaged.join("; ")
+            );
+            Error::new(ExitStatus::BrokenAnswer, text)
+        });
         if !result.is_error() {
             return damaged.map_or(Ok(ExitStatus::Done), Err);
         }
         if let Some(damaged) = damaged {
             ui.note(&damaged.to_string());
         }
-        Err(Error::ToolFailed {
-            server_label,
-            name: name.clone(),
-            message: match message.trim() {
-                "" => "it does not say why".to_owned(),
-                message => message.to_owned(),
-            },
-        })
+        let message = match message.trim() {
+            "" => "it does not say why",
+            message => message,
+        };
+        let text = format!("`{server_label}.{name}` failed: {message}");
+        Err(Error::new(ExitStatus::ToolError, text))
     }
 }
 
 /// The tools of the server, as far as `--allowed-tools` and `--read-only` let them be seen.
 async fn offered(server: &Server, clients: &ClientPool) -> Result<Vec<Tool>, Error> {
-    let listed = server.list(clients).await.map_err(|source| Error::List {
-        server_label: server.label().to_owned(),
-        source,
+    let listed = server.list(clients).await.map_err(|source| {
+        let hint = hint_of_list(&source, &server.as_mcp().endpoint);
+        let server_label = server.label().to_owned();
+        let cause = Cause::List {
+            server_label,
+            source,
+        };
+        Error::because_of(ExitStatus::McpServer, cause).with_hint_if(hint)
     })?;
     let mut tools = listed.tools;
     tools.retain(|tool| server.allows(&connector::listed(tool.clone())));
     Ok(tools)
 }
 
+/// What to try with a server that gave no list.
+fn hint_of_list(error: &mcp::Error, endpoint: &Endpoint) -> Option<&'static str> {
+    let is_command = matches!(endpoint, Endpoint::Stdio(_));
+    match error {
+        mcp::Error::Timeout(_) if is_command => {
+            Some("check what the server writes to stderr; a first start of npx or uvx takes longer")
+        }
+        mcp::Error::Timeout(_) => Some("check the server's log: it accepted the connection"),
+        mcp::Error::Refused {
+            status, challenge, ..
+        } => match status.as_u16() {
+            401 => Some(auth::hint_of_challenge(challenge.as_deref())),
+            403 => {
+                Some("the token needs other scopes, or the server has to allow this Host or Origin")
+            }
+            404 => Some("check the path: many servers distinguish `/mcp` from `/mcp/`"),
+            400 => Some("check the server's log; it may require a session"),
+            405 | 406 | 415 => Some("check the path: it does not accept a POST of JSON-RPC"),
+            421 => Some("add the host name of the URL to the server's allowed hosts"),
+            300..=399 => Some("name the URL that it redirects to"),
+            500.. => Some("check the server's log"),
+            _ => None,
+        },
+        mcp::Error::Unreachable(_) => Some("check that the server runs, and that the URL is right"),
+        mcp::Error::NotMcp(_) if is_command => Some(
+            "run the command by itself: it must wait for input, and write nothing but JSON-RPC to stdout",
+        ),
+        mcp::Error::NotMcp(_) => Some("check that the URL is that of the server's MCP endpoint"),
+        mcp::Error::NotStarted { .. } => Some("check `command` and `args`"),
+        mcp::Error::Forbidden(_)
+        | mcp::Error::Protocol { .. }
+        | mcp::Error::Excess(_)
+        | mcp::Error::Exhausted(_)
+        | mcp::Error::Setup(_) => None,
+    }
+}
+
+/// What to try after a call that brought no result from a server that gave its list.
+fn hint_of_call(error: &mcp::Error) -> Option<&'static str> {
+    match error {
+        mcp::Error::Timeout(_) => Some("raise it with --timeout"),
+        mcp::Error::Refused { status, .. } => match status.as_u16() {
+            401 | 403 => Some("the server requires credentials for calls: see --authorization"),
+            500.. => Some("check the server's log"),
+            _ => None,
+        },
+        mcp::Error::Forbidden(_)
+        | mcp::Error::Protocol { .. }
+        | mcp::Error::Unreachable(_)
+        | mcp::Error::NotMcp(_)
+        | mcp::Error::NotStarted { .. }
+        | mcp::Error::Excess(_)
+        | mcp::Error::Exhausted(_)
+        | mcp::Error::Setup(_) => None,
+    }
+}
+
+/// A connector or a tunnel, which only OpenAI can use.
+pub fn not_local(what: &str) -> Error {
+    Error::usage(format!("a {what} cannot be used from this machine"))
+        .with_hint("name the server with --server-url, or omit --local and --bridge")
+}
+
 /// The one server that the arguments name.
 fn one_server(args: &McpServerArgs, ui: &mut Ui) -> Result<Server, Error> {
     if let Some(what) = args.hosted_only() {
-        return Err(Error::NotLocal(what));
+        return Err(not_local(what));
     }
     let servers = args.read()?;
     for note in &servers.notes {
@@ -253,11 +329,11 @@ fn one_server(args: &McpServerArgs, ui: &mut Ui) -> Result<Server, Error> {
         ToolEntry::Other(_) => None,
     });
     match entries.collect::<Vec<_>>().as_slice() {
-        [] => Err(Error::NoServer),
+        [] => Err(Error::no_server()),
         [entry] => Ok(Server::read(entry, &servers.commands)?),
         several => {
             let labels: Vec<&str> = several.iter().map(|it| &*it.server_label).collect();
-            Err(Error::SeveralServers(labels.join(", ")))
+            Err(Error::several_servers(&labels.join(", ")))
         }
     }
 }
@@ -272,14 +348,14 @@ fn input_json(source: &str) -> Result<JsonObject, Error> {
                 true => args::read_stdin()?,
                 false => source.to_owned(),
             };
-            serde_json::from_str(&text).map_err(|source| Error::NotJson {
-                path: if is_stdin { "stdin" } else { "--input-json" }.into(),
-                source,
+            serde_json::from_str(&text).map_err(|source| {
+                let name = if is_stdin { "stdin" } else { "--input-json" };
+                Error::not_json(name.as_ref(), source)
             })?
         }
     };
     match value {
         Value::Object(object) => Ok(object),
-        _ => Err(Error::NotAnObject("--input-json")),
+        _ => Err(Error::usage("--input-json is not a JSON object")),
     }
 }

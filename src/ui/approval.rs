@@ -99,16 +99,16 @@ pub fn ask(request: &McpApprovalRequest, address: &str) -> Result<bool, Error> {
     let size = size.filter(|(rows, columns)| *rows > 0 && *columns > 0);
     let size = size.unwrap_or((24, 80));
     let question = question(request, address, (size.0.into(), size.1.into()));
-    let no_answer = |_| Error::NobodyToAsk {
-        call: tool_name(&request.server_label, &request.name),
-        approve: None,
+    let no_answer = |_| {
+        let call = tool_name(&request.server_label, &request.name);
+        Error::nobody_to_ask(&call, None)
     };
     forget_what_was_typed();
     let mut stderr = io::stderr();
-    writeln!(stderr, "{}", question.call).map_err(Error::Output)?;
+    writeln!(stderr, "{}", question.call).map_err(Error::output)?;
     loop {
-        write!(stderr, "{}", question.asked).map_err(Error::Output)?;
-        stderr.flush().map_err(Error::Output)?;
+        write!(stderr, "{}", question.asked).map_err(Error::output)?;
+        stderr.flush().map_err(Error::output)?;
         // The terminal edits the line itself, as its user set it up.
         let answer = read_line(io::stdin().lock()).map_err(no_answer)?;
         // The end of input, Ctrl-D, is a no to this call; Ctrl-C is a no to the whole question.
@@ -122,7 +122,7 @@ pub fn ask(request: &McpApprovalRequest, address: &str) -> Result<bool, Error> {
             Some(whole) if answer.trim() == "v" => whole,
             _ => "Answer y or n.",
         };
-        writeln!(stderr, "{told}").map_err(Error::Output)?;
+        writeln!(stderr, "{told}").map_err(Error::output)?;
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::sanitize::{brief_line, one_line};
 use super::{ERROR, NOTE};
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::responses::{self, ApiError, FailedDependency, McpCallError};
 
 /// The lines that tell a person how a verb failed. `checks` are the command lines that look closer
@@ -24,7 +24,7 @@ pub fn text(error: &Error, checks: &HashMap<String, String>) -> Vec<String> {
         lines.push(format!("{ERROR}cause:{ERROR:#} {}", brief_line(&cause)));
     }
     if let Some(hint) = error.hint() {
-        lines.push(format!("{NOTE}hint:{NOTE:#} {}", brief_line(&hint)));
+        lines.push(format!("{NOTE}hint:{NOTE:#} {}", brief_line(hint)));
     }
     if let Some(check) = failed_server(error).and_then(|label| checks.get(label)) {
         lines.push(format!("{NOTE}run:{NOTE:#} {}", one_line(check)));
@@ -38,13 +38,13 @@ const MOST_BYTES: usize = 16 * 1024;
 /// The same as one line of JSON. A text of more than 16 KiB is cut, and ends in `...`.
 pub fn json(error: &Error) -> String {
     let api_error = api_error(error);
-    let status = match error {
-        Error::Responses(responses::Error::FailedDependency(_)) => Some(424),
-        Error::Responses(responses::Error::Refused { status, .. }) => Some(*status),
+    let status = match error.cause() {
+        Cause::Responses(responses::Error::FailedDependency(_)) => Some(424),
+        Cause::Responses(responses::Error::Refused { status, .. }) => Some(*status),
         _ => None,
     };
     let mut line = json!({"error": {
-        "kind": error.kind(),
+        "kind": error.exit_status().kind(),
         "exit": error.exit_status() as u8,
         "status": status,
         "message": api_error.map_or_else(|| error.to_string(), |it| it.message.clone()),
@@ -73,20 +73,20 @@ fn cut_texts(value: &mut Value) {
 
 /// The label of the server that gave no list of tools, if that is the failure.
 fn failed_server(error: &Error) -> Option<&str> {
-    match error {
-        Error::Responses(responses::Error::FailedDependency(failure)) => {
+    match error.cause() {
+        Cause::Responses(responses::Error::FailedDependency(failure)) => {
             failure.list.as_ref().map(|list| list.server_label.as_str())
         }
-        Error::List { server_label, .. } => Some(server_label),
+        Cause::List { server_label, .. } => Some(server_label),
         _ => None,
     }
 }
 
 fn api_error(error: &Error) -> Option<&ApiError> {
-    match error {
-        Error::Responses(responses::Error::FailedDependency(failure)) => Some(&failure.error),
-        Error::Responses(responses::Error::Refused { error, .. }) => Some(error),
-        Error::Responses(responses::Error::Failed(error)) => Some(error),
+    match error.cause() {
+        Cause::Responses(responses::Error::FailedDependency(failure)) => Some(&failure.error),
+        Cause::Responses(responses::Error::Refused { error, .. }) => Some(error),
+        Cause::Responses(responses::Error::Failed(error)) => Some(error),
         _ => None,
     }
 }
@@ -105,9 +105,9 @@ fn fields(error: &ApiError) -> Option<String> {
 }
 
 fn causes(error: &Error) -> Vec<String> {
-    match error {
-        Error::Responses(responses::Error::FailedDependency(failure)) => why(failure),
-        Error::Responses(
+    match error.cause() {
+        Cause::Responses(responses::Error::FailedDependency(failure)) => why(failure),
+        Cause::Responses(
             responses::Error::Refused { request_id, .. }
             | responses::Error::NotAResponse { request_id, .. },
         ) => {
@@ -116,7 +116,7 @@ fn causes(error: &Error) -> Vec<String> {
                 .collect()
         }
         // Of a connection that failed, only the system knows why; the rest is layers.
-        Error::Responses(responses::Error::Unreachable { .. }) => {
+        Cause::Responses(responses::Error::Unreachable { .. }) => {
             chain(error).pop().into_iter().collect()
         }
         _ => chain(error),
@@ -183,15 +183,12 @@ pub fn hint_of_call(error: &McpCallError) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::ExitStatus;
 
     #[test]
     fn an_error_of_any_length_is_a_short_line_and_bounded_json() {
         let message = format!("begins{}ends", "\u{e9}\u{1b}".repeat(500_000));
-        let error = Error::ToolFailed {
-            server_label: "s".to_owned(),
-            name: "t".to_owned(),
-            message,
-        };
+        let error = Error::new(ExitStatus::ToolError, message);
         let lines = text(&error, &HashMap::new());
         assert!(lines[0].contains("begins") && lines[0].ends_with("ends"));
         assert!(lines[0].contains(" characters left out] "), "{}", lines[0]);

@@ -26,6 +26,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::check::Report;
 use crate::error::Error;
+use crate::exit::ExitStatus;
 use crate::http::Exchange;
 use crate::responses::{Event, EventKind, McpApprovalRequest, OnRetry, Response};
 
@@ -87,8 +88,8 @@ fn write_out(text: &str) -> Result<(), Error> {
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
         .map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Error::ReaderLeft,
-            _ => Error::Output(error),
+            io::ErrorKind::BrokenPipe => Error::reader_left(),
+            _ => Error::output(error),
         })
 }
 
@@ -356,7 +357,8 @@ impl Ui {
         self.flush_answer()?;
         let (request, address) = (request.clone(), address.to_owned());
         let asked = tokio::task::spawn_blocking(move || approval::ask(&request, &address));
-        asked.await.unwrap_or(Err(Error::Interrupted))
+        let interrupted = |_| Error::new(ExitStatus::Interrupted, "stopped by Ctrl-C");
+        asked.await.map_err(interrupted)?
     }
 
     /// Tells what became of a call that needed approval.
@@ -373,7 +375,8 @@ impl Ui {
         // What had come is shown, however it ended; that it cannot be is no news after a failure.
         let _ = self.flush_answer();
         // A shell prints nothing about a program that was told to stop, and neither do we.
-        if error.is_signal() || matches!(error, Error::ReaderLeft) {
+        let status = error.exit_status();
+        if status.is_signal() || status == ExitStatus::Done {
             return;
         }
         let text = match self.format {
