@@ -167,21 +167,30 @@ pub fn members_size(members: &Map<String, Value>) -> u64 {
 /// text included: many small values take many times their length.
 pub fn parsed_size(json: &[u8]) -> u64 {
     let mut size = json.len() as u64;
-    let mut is_string = false;
-    let mut bytes = json.iter();
-    while let Some(byte) = bytes.next() {
-        match (byte, is_string) {
-            (b'"', _) => is_string = !is_string,
-            (b'\\', true) => {
-                bytes.next();
-            }
-            (b'{', false) => size += OBJECT,
-            (b'[', false) => size += LIST,
-            (b',', false) => size += MEMBER,
+    let mut rest = json.iter();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'"' => rest = after_string(rest.as_slice()).iter(),
+            b'{' => size += OBJECT,
+            b'[' => size += LIST,
+            b',' => size += MEMBER,
             _ => {}
         }
     }
     size
+}
+
+/// What follows a string, from behind its first quote.
+fn after_string(mut json: &[u8]) -> &[u8] {
+    while let Some(place) = memchr::memchr2(b'"', b'\\', json) {
+        let is_end = json[place] == b'"';
+        let next = place + if is_end { 1 } else { 2 };
+        json = json.get(next..).unwrap_or_default();
+        if is_end {
+            return json;
+        }
+    }
+    &[]
 }
 
 /// Parses JSON that takes at most `most` bytes once it is parsed, by [`parsed_size`]: a text that is

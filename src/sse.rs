@@ -36,7 +36,7 @@ impl Decoder {
             self.after_cr = false;
             chunk = chunk.strip_prefix(b"\n").unwrap_or(chunk);
         }
-        while let Some(end) = chunk.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', chunk) {
             self.line.extend_from_slice(&chunk[..end]);
             self.bytes += end + 1;
             self.end_line(events);

@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::refusal::told;
 use crate::responses::{ApiError, Error, Event, EventKind, EventStream, Item, Response, Status};
@@ -67,11 +67,13 @@ impl Snapshot {
     pub fn take(&mut self, event: &Event) {
         let number = event.sequence_number();
         self.next_number = number.map_or(self.next_number, |it| it + 1);
-        if let Some(data) = event.as_read() {
+        if let Some(fields) = event.as_read() {
             // An event of an upstream or of a script is about a part of an item.
             let item = event.output_index().and_then(|it| self.output.get_mut(it));
-            if let (Some(item), Some(Value::String(arguments))) = (item, data.get("arguments")) {
-                set_arguments(Arc::make_mut(item), arguments);
+            if let Some(item) = item
+                && let Some(arguments) = fields.text("arguments")
+            {
+                set_arguments(Arc::make_mut(item), &arguments);
             }
             return;
         }

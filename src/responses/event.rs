@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
+use super::fields::Fields;
 use super::indexes::Indexes;
 use super::item::Item;
 use super::response::Response;
@@ -23,23 +24,24 @@ enum Form {
         kind: EventKind,
     },
     Read {
-        data: Map<String, Value>,
+        fields: Fields,
         kind: OnceLock<EventKind>,
         output_index: Option<usize>,
     },
 }
 
 impl Event {
-    /// Reads the `data` of an event. Nothing is refused: what is not known is `EventKind::Other`.
-    pub fn read(data: Map<String, Value>) -> Self {
-        Self::read_in(data, &mut Indexes::default())
+    /// Reads an event that is JSON already. Nothing is refused: what is not known is
+    /// `EventKind::Other`.
+    pub fn read(data: &Map<String, Value>) -> Self {
+        Self::read_in(Fields::from(data), &mut Indexes::default())
     }
 
-    /// The same for an event of a stream, of which `indexes` has followed the others.
-    pub(crate) fn read_in(data: Map<String, Value>, indexes: &mut Indexes) -> Self {
+    /// The same for the `data` of an event of a stream, of which `indexes` has followed the others.
+    pub(crate) fn read_in(fields: Fields, indexes: &mut Indexes) -> Self {
         Self(Form::Read {
-            output_index: indexes.of(&data),
-            data,
+            output_index: indexes.of(&fields),
+            fields,
             kind: OnceLock::new(),
         })
     }
@@ -67,17 +69,10 @@ impl Event {
         match &self.0 {
             Form::Made { kind, .. } => kind,
             Form::Read {
-                data,
+                fields,
                 kind,
                 output_index,
-            } => kind.get_or_init(|| {
-                if data.contains_key("output_index") || output_index.is_none() {
-                    understood(data, EventKind::deserialize(data))
-                } else {
-                    let numbered = numbered(data.clone(), *output_index);
-                    understood(&numbered, EventKind::deserialize(&numbered))
-                }
-            }),
+            } => kind.get_or_init(|| EventKind::read(fields, *output_index)),
         }
     }
 
@@ -86,30 +81,26 @@ impl Event {
         match self.0 {
             Form::Made { kind, .. } => kind,
             Form::Read {
-                data,
+                fields,
                 kind,
                 output_index,
-            } => kind.into_inner().unwrap_or_else(|| {
-                if data.get("type") == Some(&"error".into()) {
-                    return understood(&data, EventKind::deserialize(&data));
-                }
-                let read = EventKind::deserialize(Value::Object(numbered(data, output_index)));
-                read.unwrap_or(EventKind::Other(Map::new()))
-            }),
+            } => kind
+                .into_inner()
+                .unwrap_or_else(|| EventKind::read(&fields, output_index)),
         }
     }
 
-    /// The JSON of an event that was read.
-    pub fn as_read(&self) -> Option<&Map<String, Value>> {
+    /// The fields of an event that was read.
+    pub fn as_read(&self) -> Option<&Fields> {
         match &self.0 {
             Form::Made { .. } => None,
-            Form::Read { data, .. } => Some(data),
+            Form::Read { fields, .. } => Some(fields),
         }
     }
 
     /// The `type` of an event that was read.
     pub fn name(&self) -> &str {
-        let name = self.as_read().and_then(|it| it.get("type")?.as_str());
+        let name = self.as_read().and_then(|it| it.plain_text("type"));
         name.unwrap_or_default()
     }
 
@@ -119,7 +110,7 @@ impl Event {
             Form::Made {
                 sequence_number, ..
             } => Some(*sequence_number),
-            Form::Read { data, .. } => data.get("sequence_number")?.as_u64(),
+            Form::Read { fields, .. } => fields.number("sequence_number"),
         }
     }
 
@@ -127,9 +118,7 @@ impl Event {
     pub fn output_index(&self) -> Option<usize> {
         match &self.0 {
             Form::Made { .. } => None,
-            Form::Read {
-                data, output_index, ..
-            } => output_index.or_else(|| data.get("output_index")?.as_u64()?.try_into().ok()),
+            Form::Read { output_index, .. } => *output_index,
         }
     }
 
@@ -138,18 +127,41 @@ impl Event {
         match &self.0 {
             Form::Made { kind, .. } => kind.is_terminal(),
             // Without a copy of the response.
-            Form::Read { data, .. } => {
-                TERMINAL.contains(&self.name())
-                    && data.get("response").is_some_and(Value::is_object)
+            Form::Read { fields, .. } => {
+                TERMINAL.contains(&self.name()) && fields.is_object("response")
             }
         }
+    }
+
+    /// The event, which was read, with another number, and about another item.
+    pub(crate) fn renumbered(
+        mut self,
+        sequence_number: u64,
+        output_index: usize,
+        item_id: &str,
+    ) -> Self {
+        if let Form::Read {
+            fields,
+            output_index: place,
+            kind,
+        } = &mut self.0
+        {
+            fields.set("output_index", &output_index);
+            if fields.contains("item_id") {
+                fields.set("item_id", &item_id);
+            }
+            fields.set("sequence_number", &sequence_number);
+            *place = Some(output_index);
+            kind.take();
+        }
+        self
     }
 
     /// The event as one line of JSON: as it came, with `type` first where it is ours.
     pub fn to_json(&self) -> Vec<u8> {
         let written = match &self.0 {
             Form::Made { kind, .. } => serde_json::to_vec(kind),
-            Form::Read { data, .. } => serde_json::to_vec(data),
+            Form::Read { fields, .. } => return fields.to_json(),
         };
         let Ok(mut json) = written else {
             unreachable!("an event has string keys, and nothing in it fails to serialize");
@@ -170,33 +182,14 @@ impl Event {
     /// The event as a JSON object.
     pub fn into_data(self) -> Map<String, Value> {
         match self.0 {
-            Form::Read { data, .. } => data,
+            Form::Read { fields, .. } => fields.to_map().unwrap_or_default(),
             Form::Made { .. } => serde_json::from_slice(&self.to_json()).unwrap_or_default(),
         }
     }
 }
 
-/// The data with the place of the item that it tells of.
-fn numbered(mut data: Map<String, Value>, output_index: Option<usize>) -> Map<String, Value> {
-    if let Some(output_index) = output_index {
-        data.insert("output_index".to_owned(), output_index.into());
-    }
-    data
-}
-
-fn understood(data: &Map<String, Value>, read: Result<EventKind, serde_json::Error>) -> EventKind {
-    match read {
-        // The documented shape of `error` is flat; the recorded one nests (`EventKind::Error`).
-        Ok(EventKind::Other(_)) if data.get("type") == Some(&"error".into()) => EventKind::Error {
-            error: ApiError::read(data),
-        },
-        Ok(kind) => kind,
-        Err(_) => EventKind::Other(Map::new()),
-    }
-}
-
 /// What an event says, for the events that this program acts on or makes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type")]
 pub enum EventKind {
     #[serde(rename = "response.created")]
@@ -249,7 +242,6 @@ pub enum EventKind {
         output_index: usize,
         item_id: String,
         delta: String,
-        #[serde(default)]
         obfuscation: String,
     },
     #[serde(rename = "response.mcp_call_arguments.done")]
@@ -273,7 +265,6 @@ pub enum EventKind {
     ContentPartAdded {
         item_id: String,
         output_index: usize,
-        #[serde(default)]
         content_index: usize,
         part: Value,
     },
@@ -281,29 +272,23 @@ pub enum EventKind {
     OutputTextDelta {
         item_id: String,
         output_index: usize,
-        #[serde(default)]
         content_index: usize,
         delta: String,
-        #[serde(default)]
         logprobs: Vec<Value>,
-        #[serde(default)]
         obfuscation: String,
     },
     #[serde(rename = "response.output_text.done")]
     OutputTextDone {
         item_id: String,
         output_index: usize,
-        #[serde(default)]
         content_index: usize,
         text: String,
-        #[serde(default)]
         logprobs: Vec<Value>,
     },
     #[serde(rename = "response.content_part.done")]
     ContentPartDone {
         item_id: String,
         output_index: usize,
-        #[serde(default)]
         content_index: usize,
         part: Value,
     },
@@ -311,7 +296,8 @@ pub enum EventKind {
     #[serde(rename = "error")]
     Error { error: ApiError },
 
-    /// An event that this program does not know; [`Event::as_read`] has it.
+    /// An event that this program does not know, or whose fields have another type; [`Event::as_read`]
+    /// has it.
     #[serde(untagged)]
     Other(Map<String, Value>),
 }
@@ -324,6 +310,130 @@ const TERMINAL: [&str; 3] = [
 ];
 
 impl EventKind {
+    /// What the fields of an event say.
+    fn read(fields: &Fields, output_index: Option<usize>) -> Self {
+        let read = Self::parse(fields, output_index);
+        read.unwrap_or_else(|_| Self::Other(Map::new()))
+    }
+
+    fn parse(fields: &Fields, output_index: Option<usize>) -> Result<Self, serde_json::Error> {
+        let response = || fields.parse::<Response>("response");
+        let item = || Ok::<_, serde_json::Error>(Arc::new(fields.parse::<Item>("item")?));
+        let text = |name| fields.parse::<String>(name);
+        let or_default = |name| match fields.contains(name) {
+            true => fields.parse::<String>(name),
+            false => Ok(String::new()),
+        };
+        let logprobs = || match fields.contains("logprobs") {
+            true => fields.parse::<Vec<Value>>("logprobs"),
+            false => Ok(Vec::new()),
+        };
+        let content_index = || match fields.contains("content_index") {
+            true => fields.parse::<usize>("content_index"),
+            false => Ok(0),
+        };
+        let output_index = || output_index.map_or_else(|| fields.parse("output_index"), Ok);
+        let name = fields.text("type").unwrap_or_default();
+        Ok(match &*name {
+            "response.created" => Self::Created {
+                response: response()?,
+            },
+            "response.queued" => Self::Queued {
+                response: response()?,
+            },
+            "response.in_progress" => Self::InProgress {
+                response: response()?,
+            },
+            "response.completed" => Self::Completed {
+                response: response()?,
+            },
+            "response.failed" => Self::Failed {
+                response: response()?,
+            },
+            "response.incomplete" => Self::Incomplete {
+                response: response()?,
+            },
+            "response.output_item.added" => Self::OutputItemAdded {
+                output_index: output_index()?,
+                item: item()?,
+            },
+            "response.output_item.done" => Self::OutputItemDone {
+                output_index: output_index()?,
+                item: item()?,
+            },
+            "response.mcp_list_tools.in_progress" => Self::McpListToolsInProgress {
+                output_index: output_index()?,
+                item_id: text("item_id")?,
+            },
+            "response.mcp_list_tools.completed" => Self::McpListToolsCompleted {
+                output_index: output_index()?,
+                item_id: text("item_id")?,
+            },
+            "response.mcp_list_tools.failed" => Self::McpListToolsFailed {
+                output_index: output_index()?,
+                item_id: text("item_id")?,
+            },
+            "response.mcp_call.in_progress" => Self::McpCallInProgress {
+                output_index: output_index()?,
+                item_id: text("item_id")?,
+            },
+            "response.mcp_call_arguments.delta" => Self::McpCallArgumentsDelta {
+                output_index: output_index()?,
+                item_id: text("item_id")?,
+                delta: text("delta")?,
+                obfuscation: or_default("obfuscation")?,
+            },
+            "response.mcp_call_arguments.done" => Self::McpCallArgumentsDone {
+                output_index: output_index()?,
+                item_id: text("item_id")?,
+                arguments: text("arguments")?,
+            },
+            "response.mcp_call.completed" => Self::McpCallCompleted {
+                output_index: output_index()?,
+                item_id: text("item_id")?,
+            },
+            "response.mcp_call.failed" => Self::McpCallFailed {
+                output_index: output_index()?,
+                item_id: text("item_id")?,
+            },
+            "response.content_part.added" => Self::ContentPartAdded {
+                item_id: text("item_id")?,
+                output_index: output_index()?,
+                content_index: content_index()?,
+                part: fields.parse("part")?,
+            },
+            "response.output_text.delta" => Self::OutputTextDelta {
+                item_id: text("item_id")?,
+                output_index: output_index()?,
+                content_index: content_index()?,
+                delta: text("delta")?,
+                logprobs: logprobs()?,
+                obfuscation: or_default("obfuscation")?,
+            },
+            "response.output_text.done" => Self::OutputTextDone {
+                item_id: text("item_id")?,
+                output_index: output_index()?,
+                content_index: content_index()?,
+                text: text("text")?,
+                logprobs: logprobs()?,
+            },
+            "response.content_part.done" => Self::ContentPartDone {
+                item_id: text("item_id")?,
+                output_index: output_index()?,
+                content_index: content_index()?,
+                part: fields.parse("part")?,
+            },
+            // The documented shape is flat, the recorded one nests.
+            "error" => Self::Error {
+                error: match fields.parse("error") {
+                    Ok(error) => error,
+                    Err(_) => ApiError::read(&fields.to_map()?),
+                },
+            },
+            _ => Self::Other(Map::new()),
+        })
+    }
+
     /// The response in the event, if it has one.
     pub fn response(&self) -> Option<&Response> {
         match self {
@@ -353,7 +463,7 @@ mod tests {
     use super::*;
 
     fn event(data: &Value) -> Event {
-        Event::read(data.as_object().unwrap().clone())
+        Event::read(data.as_object().unwrap())
     }
 
     #[test]

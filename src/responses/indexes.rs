@@ -1,6 +1,10 @@
 //! Which item an event tells of, where the server does not say it by a number.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use super::fields::Fields;
 
 /// The ids of the items so far. OpenAI numbers items with `output_index`; llama.cpp names them by
 /// id, or tells of the last one without a name.
@@ -11,23 +15,32 @@ pub struct Indexes {
 
 impl Indexes {
     /// The `output_index` of an event that tells of an item.
-    pub fn of(&mut self, event: &Map<String, Value>) -> Option<usize> {
-        let said = event.get("output_index").and_then(Value::as_u64);
+    pub fn of(&mut self, event: &Fields) -> Option<usize> {
+        #[derive(Deserialize)]
+        struct Item {
+            id: Option<String>,
+        }
+        let said = event.number("output_index");
         let said = said.and_then(|it| usize::try_from(it).ok());
-        let item = event.get("item");
-        let id = event.get("item_id").or_else(|| item?.get("id"));
-        let id = id.and_then(Value::as_str);
-        if event.get("type") == Some(&"response.output_item.added".into()) {
+        let is_added = event.plain_text("type") == Some("response.output_item.added");
+        if said.is_some() && !is_added {
+            return said;
+        }
+        let id = match event.contains("item_id") {
+            true => event.text("item_id").map(Cow::into_owned),
+            false => event.parse::<Item>("item").ok().and_then(|item| item.id),
+        };
+        if is_added {
             let next = self.ids.len();
             if said.is_none_or(|said| said == next) {
-                self.ids.push(id.map(str::to_owned));
+                self.ids.push(id);
             }
             return said.or(Some(next));
         }
-        if said.is_some() || (item.is_none() && id.is_none()) {
-            return said;
+        if !event.contains("item") && id.is_none() {
+            return None;
         }
-        let named = self.ids.iter().rposition(|it| it.as_deref() == id);
+        let named = self.ids.iter().rposition(|it| *it == id);
         named.or_else(|| self.ids.len().checked_sub(1))
     }
 }
@@ -76,7 +89,11 @@ mod tests {
                 Some(2),
             ),
         ] {
-            assert_eq!(indexes.of(event.as_object().unwrap()), expected, "{event}");
+            assert_eq!(
+                indexes.of(&Fields::from(event.as_object().unwrap())),
+                expected,
+                "{event}"
+            );
         }
     }
 }

@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::error::Error;
 use super::event::Event;
@@ -71,18 +74,52 @@ impl Items {
         if self.seen.len() > self.most {
             return Err(too_many_items(self.most));
         }
-        let Some(data) = event.as_read() else {
+        let Some(fields) = event.as_read() else {
             return Ok(());
         };
-        data.get("item").map_or(Ok(()), check_parts)?;
-        match data.get("response") {
-            Some(Value::Object(response)) => {
-                let output = response.get("output").and_then(Value::as_array);
-                check_output(output.map_or(&[], Vec::as_slice), self.most)
-            }
-            _ => Ok(()),
+        if let Some(item) = fields.get("item") {
+            check_lengths(&serde_json::from_str(item).unwrap_or_default())?;
         }
+        if let Some(response) = fields.get("response") {
+            let response: ResponseLengths = serde_json::from_str(response).unwrap_or_default();
+            let output = response.output.0;
+            if output.len() > self.most {
+                return Err(too_many_items(self.most));
+            }
+            output.iter().try_for_each(|item| check_lengths(&item.0))?;
+        }
+        Ok(())
     }
+}
+
+/// How long the lists of a response are, counted without making them.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ResponseLengths {
+    output: Lenient<Vec<Lenient<Lengths>>>,
+}
+
+/// How long the lists of an item are.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Lengths {
+    content: Lenient<Vec<IgnoredAny>>,
+    summary: Lenient<Vec<IgnoredAny>>,
+}
+
+/// A value that counts as an empty one if it has another type.
+#[derive(Default)]
+struct Lenient<T>(T);
+
+impl<'de, T: Default + DeserializeOwned> Deserialize<'de> for Lenient<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = <&RawValue>::deserialize(deserializer)?;
+        Ok(Self(serde_json::from_str(json.get()).unwrap_or_default()))
+    }
+}
+
+fn check_lengths(item: &Lengths) -> Result<(), Error> {
+    check_parts(item.content.0.len().max(item.summary.0.len()))
 }
 
 /// Refuses an output of more than `most` items.
@@ -93,7 +130,13 @@ pub fn check_output(output: &[Value], most: usize) -> Result<(), Error> {
     if output.len() > most {
         return Err(too_many_items(most));
     }
-    output.iter().try_for_each(check_parts)
+    let fields = ["content", "summary"];
+    let parts = |item: &Value| {
+        let lists = fields.map(|field| item.get(field).and_then(Value::as_array));
+        lists.into_iter().flatten().map(Vec::len).max()
+    };
+    let parts = output.iter().filter_map(parts).max();
+    check_parts(parts.unwrap_or(0))
 }
 
 /// What an answer with more items than `most` fails with.
@@ -104,11 +147,10 @@ pub fn too_many_items(most: usize) -> Error {
     }
 }
 
-fn check_parts(item: &Value) -> Result<(), Error> {
-    let parts = ["content", "summary"].map(|field| item.get(field).and_then(Value::as_array));
-    match parts.into_iter().flatten().any(|it| it.len() > MOST_PARTS) {
-        false => Ok(()),
-        true => Err(Error::TooMany {
+fn check_parts(parts: usize) -> Result<(), Error> {
+    match parts <= MOST_PARTS {
+        true => Ok(()),
+        false => Err(Error::TooMany {
             what: "parts in an item",
             most: MOST_PARTS,
         }),

@@ -5,6 +5,7 @@ mod client;
 mod conversation;
 mod error;
 mod event;
+mod fields;
 mod indexes;
 mod item;
 mod limits;

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::EventStream;
 use super::error::Error;
 use super::event::Event;
+use super::fields::Fields;
 use super::indexes::Indexes;
 use super::limits::Items;
 use crate::budget::{Held, parsed_size};
@@ -20,6 +21,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How long is waited for what may follow but does not have to.
 const A_MOMENT: Duration = Duration::from_secs(1);
+/// How many characters are shown of data that is no event.
+const MOST_SHOWN: usize = 80;
 
 /// How much is read of a stream.
 #[derive(Debug, Clone, Copy)]
@@ -184,13 +187,13 @@ impl Reader {
                 }
             };
             if !is_done(&data) {
-                return Some(self.read(&data));
+                return Some(self.read(data));
             }
         }
     }
 
-    fn read(&mut self, data: &[u8]) -> Result<Event, Error> {
-        let event = Event::read_in(object(data)?, &mut self.indexes);
+    fn read(&mut self, data: Vec<u8>) -> Result<Event, Error> {
+        let event = Event::read_in(fields(data)?, &mut self.indexes);
         self.items.count(&event)?;
         Ok(event)
     }
@@ -202,14 +205,23 @@ pub fn is_done(data: &[u8]) -> bool {
 }
 
 /// The data of an event as the JSON object that it has to be.
+fn fields(data: Vec<u8>) -> Result<Fields, Error> {
+    let text = String::from_utf8(data).map_err(|error| not_an_event(error.as_bytes()))?;
+    // What cannot be read is shown as it begins; most is not.
+    let start: String = text.chars().take(MOST_SHOWN).collect();
+    Fields::read(text).map_err(|_| not_an_event(start.as_bytes()))
+}
+
+/// The same, with all its values.
 pub fn object(data: &[u8]) -> Result<Map<String, Value>, Error> {
-    serde_json::from_slice(data).map_err(|_| Error::NotAnEvent {
-        start: String::from_utf8_lossy(data)
-            .trim()
-            .chars()
-            .take(80)
-            .collect(),
-    })
+    serde_json::from_slice(data).map_err(|_| not_an_event(data))
+}
+
+fn not_an_event(data: &[u8]) -> Error {
+    let text = String::from_utf8_lossy(data);
+    Error::NotAnEvent {
+        start: text.trim().chars().take(MOST_SHOWN).collect(),
+    }
 }
 
 /// Why bytes came no more.

@@ -204,7 +204,7 @@ mod tests {
         String::from_utf8_lossy(body)
             .lines()
             .filter_map(|line| line.strip_prefix("data: "))
-            .map(|data| Event::read(serde_json::from_str::<Map<String, Value>>(data).unwrap()))
+            .map(|data| Event::read(&serde_json::from_str::<Map<String, Value>>(data).unwrap()))
             .collect()
     }
 

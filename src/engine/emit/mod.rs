@@ -103,14 +103,10 @@ impl Emitter {
     }
 
     /// An event about an item that has begun, such as a part of its text.
-    pub async fn relay(&mut self, open: &Open, mut data: Map<String, Value>) {
-        data.insert("output_index".to_owned(), open.output_index.into());
-        if let Some(item_id) = data.get_mut("item_id") {
-            *item_id = open.id.as_str().into();
-        }
-        data.insert("sequence_number".to_owned(), self.sequence_number.into());
+    pub async fn relay(&mut self, open: &Open, event: Event) {
+        let event = event.renumbered(self.sequence_number, open.output_index, &open.id);
         self.sequence_number += 1;
-        self.pass(Ok(Event::read(data))).await;
+        self.pass(Ok(event)).await;
     }
 
     /// An item that has begun is done.
@@ -221,7 +217,7 @@ impl Emitter {
         let number = self.sequence_number.into();
         data.shift_insert(after_type, "sequence_number".to_owned(), number);
         self.sequence_number += 1;
-        self.pass(Ok(Event::read(data))).await;
+        self.pass(Ok(Event::read(&data))).await;
     }
 }
 

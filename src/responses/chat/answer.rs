@@ -279,7 +279,7 @@ impl Answer {
         event["sequence_number"] = self.sequence_number.into();
         self.sequence_number += 1;
         match event {
-            Value::Object(event) => self.events.push(Event::read(event)),
+            Value::Object(event) => self.events.push(Event::read(&event)),
             _ => unreachable!("every event is an object"),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use futures::StreamExt;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::function_call;
@@ -60,6 +61,7 @@ impl<'a> Relay<'a> {
                 "response.output_item.added" => self.begin(event).await?,
                 "response.output_item.done" => self.end(event).await?,
                 name if kind::is_of_part(name) => self.part(event).await,
+                "response.created" | "response.queued" | "response.in_progress" => {}
                 _ => {
                     let kind = event.into_kind();
                     let ended = ending.take(&kind);
@@ -85,7 +87,7 @@ impl<'a> Relay<'a> {
     }
 
     async fn begin(&mut self, event: Event) -> Result<(), Error> {
-        let Some((index, item)) = item_of(event) else {
+        let Some((index, item)) = item_of(&event) else {
             return Ok(());
         };
         if self.items.contains_key(&index) {
@@ -107,19 +109,19 @@ impl<'a> Relay<'a> {
 
     async fn part(&mut self, event: Event) {
         let told = event.output_index().and_then(|it| self.items.get(&it));
-        let is_of_whole = event.as_read().is_none_or(|data| {
+        let is_of_whole = event.as_read().is_none_or(|fields| {
             let of_whole = ["response", "item", "error"];
-            of_whole.iter().any(|it| data.contains_key(*it))
+            of_whole.iter().any(|it| fields.contains(it))
         });
         if let Some(Told::Open { open, .. }) = told
             && !is_of_whole
         {
-            self.emitter.relay(open, event.into_data()).await;
+            self.emitter.relay(open, event).await;
         }
     }
 
     async fn end(&mut self, event: Event) -> Result<(), Error> {
-        match item_of(event) {
+        match item_of(&event) {
             Some((index, item)) => self.done(index, item).await,
             None => Ok(()),
         }
@@ -251,10 +253,18 @@ impl<'a> Relay<'a> {
 }
 
 /// The item of an event that tells where it is.
-fn item_of(event: Event) -> Option<(usize, Item)> {
+fn item_of(event: &Event) -> Option<(usize, Item)> {
     let index = event.output_index()?;
-    let item = event.into_data().remove("item")?;
-    Some((index, read(item)?))
+    let fields = event.as_read()?;
+    let _: Typed = fields.parse("item").ok()?;
+    Some((index, fields.parse("item").ok()?))
+}
+
+/// An item of an output has a type.
+#[derive(Deserialize)]
+struct Typed {
+    #[serde(rename = "type")]
+    _type: String,
 }
 
 /// An item of an output, which has a type.
