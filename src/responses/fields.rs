@@ -35,13 +35,16 @@ impl Fields {
     /// Reads the text of an object.
     ///
     /// # Errors
-    /// It is not JSON, or not an object.
-    pub fn read(text: String) -> Result<Self, serde_json::Error> {
-        let Found(places) = serde_json::from_str(&text)?;
-        let Some(places) = places else {
+    /// The text, if it is not JSON, or not an object.
+    pub fn read(text: String) -> Result<Self, String> {
+        let places = match serde_json::from_str(&text) {
+            Ok(Found(Some(places))) => places,
             // A name has escapes: it is compared as what it stands for.
-            let object: Map<String, Value> = serde_json::from_str(&text)?;
-            return Ok(Self::from(&object));
+            Ok(Found(None)) => {
+                let object = serde_json::from_str::<Map<String, Value>>(&text);
+                return object.map(|it| Self::from(&it)).map_err(|_| text);
+            }
+            Err(_) => return Err(text),
         };
         let start = text.as_ptr().addr();
         let range = |part: &str| {
@@ -60,8 +63,9 @@ impl Fields {
 
     /// The JSON of a field; the last one if there are several of the name.
     pub fn get(&self, name: &str) -> Option<&str> {
+        let text = self.text.as_bytes();
         let mut fields = self.fields.iter().rev();
-        let field = fields.find(|it| &self.text[it.name.clone()] == name)?;
+        let field = fields.find(|it| &text[it.name.clone()] == name.as_bytes())?;
         Some(self.json(field))
     }
 
@@ -129,14 +133,13 @@ impl Fields {
             json.extend_from_slice(if json.is_empty() { b"{\"" } else { b",\"" });
             json.extend_from_slice(self.text[field.name.clone()].as_bytes());
             json.extend_from_slice(b"\":");
-            let value = json.len();
             json.extend_from_slice(self.json(field).as_bytes());
-            // Line ends can stand between values only.
-            for byte in &mut json[value..] {
-                if matches!(byte, b'\n' | b'\r') {
-                    *byte = b' ';
-                }
-            }
+        }
+        // Line ends can stand between values only.
+        let mut from = 0;
+        while let Some(place) = memchr::memchr2(b'\n', b'\r', &json[from..]) {
+            from += place;
+            json[from] = b' ';
         }
         json.extend_from_slice(if json.is_empty() { b"{}" } else { b"}" });
         json

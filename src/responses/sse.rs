@@ -207,9 +207,7 @@ pub fn is_done(data: &[u8]) -> bool {
 /// The data of an event as the JSON object that it has to be.
 fn fields(data: Vec<u8>) -> Result<Fields, Error> {
     let text = String::from_utf8(data).map_err(|error| not_an_event(error.as_bytes()))?;
-    // What cannot be read is shown as it begins; most is not.
-    let start: String = text.chars().take(MOST_SHOWN).collect();
-    Fields::read(text).map_err(|_| not_an_event(start.as_bytes()))
+    Fields::read(text).map_err(|text| not_an_event(text.as_bytes()))
 }
 
 /// The same, with all its values.
