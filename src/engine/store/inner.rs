@@ -7,9 +7,9 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::index::{Chain, Entry, Index};
-use super::record::{Record, read, read_said};
-use super::values::Values;
-use super::{Error, lock};
+use super::record::{Record, read, read_input, read_said};
+use super::values::{Kept, Values};
+use super::{Error, Owner, lock};
 use crate::budget::Held;
 use crate::responses::{ApiError, Item};
 
@@ -19,26 +19,56 @@ pub struct Inner {
     /// Whoever changes the records does it alone: what goes is decided before the values are
     /// written, and the index follows when they are.
     pub writing: Arc<tokio::sync::Mutex<()>>,
+    /// Who makes the responses that are kept while they are made.
+    pub owner: Owner,
 }
 
 impl Inner {
-    /// What was being made when the process before this one ended will not be done any more.
+    /// What was being made by an owner that is gone will not be done any more.
     pub fn end_open(&self) -> Result<(), Error> {
         let error =
             ApiError::server_error("The response was not done when its server was stopped.");
         let open = lock(&self.index).open();
         for id in open {
-            if let Some(record) = self.get(&id)? {
+            if self.claim(&id)?
+                && let Some(record) = self.get(&id)?
+            {
                 let response = record.response.failed(&error);
-                let record = Record { response, ..record };
-                let (id, entry, value) = record.as_kept().to_entry()?;
-                self.keep(id, entry, &value)?;
+                self.keep_record(&Record { response, ..record })?;
             }
         }
         Ok(())
     }
 
-    pub fn keep(&self, id: String, mut entry: Entry, value: &Bytes) -> Result<(), Error> {
+    /// Makes this store the owner of a response that is being made. Whether it is.
+    pub fn claim(&self, id: &str) -> Result<bool, Error> {
+        if lock(&self.index).is_open(id) != Some(true) {
+            return Ok(false);
+        }
+        match &self.values {
+            Values::Memory(_) => {}
+            // One process has the file at a time, so that any other owner is gone.
+            Values::File(database) => database.claim(id, self.owner)?,
+        }
+        Ok(true)
+    }
+
+    pub fn owner_of(&self, id: &str) -> Result<Option<Owner>, Error> {
+        match &self.values {
+            Values::Memory(_) => {
+                let is_open = lock(&self.index).is_open(id) == Some(true);
+                Ok(is_open.then_some(self.owner))
+            }
+            Values::File(database) => database.owner(id),
+        }
+    }
+
+    pub fn keep_record(&self, record: &Record) -> Result<(), Error> {
+        let (id, entry, value) = record.as_draft().to_entry()?;
+        self.keep(id, entry, &value)
+    }
+
+    pub fn keep(&self, id: Arc<str>, mut entry: Entry, value: &Bytes) -> Result<(), Error> {
         let size = entry.size();
         let gone = {
             let mut index = lock(&self.index);
@@ -48,14 +78,42 @@ impl Inner {
                 return Err(Error::TooLarge { size, most });
             }
             if let Some(parent) = &entry.parent {
-                index.mark_used(parent, entry.used_at);
+                self.mark_used_at(&mut index, parent, entry.used_at);
             }
             index.surplus(Some((&id, size)), entry.used_at)
         };
-        self.values.write(Some((&id, &entry, value)), &gone)?;
+        let kept = Kept {
+            id: &id,
+            entry: &entry,
+            value,
+            owner: entry.is_open.then_some(self.owner),
+        };
+        self.write(Some(&kept), &gone)?;
         let mut index = lock(&self.index);
         index.remove(&gone);
         index.put(id, entry);
+        Ok(())
+    }
+
+    fn write(&self, kept: Option<&Kept<'_>>, gone: &[Arc<str>]) -> Result<(), Error> {
+        let written = self.values.write(kept, gone);
+        // A commit that failed may be on the disk all the same.
+        if let Err(Error::File(_)) = written
+            && let Err(error) = self.rebuild_index()
+        {
+            let error: &dyn std::error::Error = &error;
+            tracing::debug!(error, "the index stays as it was");
+        }
+        written
+    }
+
+    /// Makes the index anew of what the tables say. Nobody may write meanwhile.
+    pub fn rebuild_index(&self) -> Result<(), Error> {
+        if let Some(mut rows) = self.values.rows()? {
+            let mut index = lock(&self.index);
+            self.values.add_uses(&mut rows);
+            index.rebuild(rows);
+        }
         Ok(())
     }
 
@@ -74,23 +132,37 @@ impl Inner {
 
     /// What was said in the record of the response `id`.
     pub fn said(&self, id: &str, held: &mut Held) -> Result<Option<Vec<Item>>, Error> {
+        self.read_part(id, held, read_said)
+    }
+
+    /// The input in the record of the response `id`.
+    pub fn input(&self, id: &str, held: &mut Held) -> Result<Option<Vec<Item>>, Error> {
+        self.read_part(id, held, read_input)
+    }
+
+    fn read_part(
+        &self,
+        id: &str,
+        held: &mut Held,
+        read: impl FnOnce(&str, &[u8], &mut Held) -> Result<Vec<Item>, Error>,
+    ) -> Result<Option<Vec<Item>>, Error> {
         let bytes = lock(&self.index).bytes_of(id);
         held.grow(bytes)?;
         let Some(value) = self.values.read(id)? else {
             return Ok(None);
         };
-        let said = read_said(id, &value, held)?;
+        let items = read(id, &value, held)?;
         drop(value);
         held.shrink_to(held.bytes() - bytes);
-        Ok(Some(said))
+        Ok(Some(items))
     }
 
     pub fn items(&self, ids: &[String], held: &mut Held) -> Result<HashMap<String, Item>, Error> {
         let wanted: HashSet<&str> = ids.iter().map(String::as_str).collect();
-        let holders: HashSet<String> = {
+        let holders: HashSet<Arc<str>> = {
             let index = lock(&self.index);
             let holders = wanted.iter().filter_map(|id| index.holder(id));
-            holders.map(str::to_owned).collect()
+            holders.cloned().collect()
         };
         let mut items = HashMap::new();
         // Each record is read once, however many of its items are wanted.
@@ -121,25 +193,32 @@ impl Inner {
         Ok(Some(said))
     }
 
+    /// The chain that ends with `id`, which is used with that.
     pub fn mark_used(&self, id: &str) -> Chain {
         let mut index = lock(&self.index);
         let now = index.tick(SystemTime::now());
-        index.mark_used(id, now)
+        self.mark_used_at(&mut index, id, now)
     }
 
-    pub fn delete(&self, id: String) -> Result<bool, Error> {
+    fn mark_used_at(&self, index: &mut Index, id: &str, now: u64) -> Chain {
+        let chain = index.mark_used(id, now);
+        self.values.note_use(&chain, now);
+        chain
+    }
+
+    pub fn forget(&self, id: &str) -> Result<bool, Error> {
         let (is_kept, gone) = {
             let mut index = lock(&self.index);
             let now = index.tick(SystemTime::now());
             let mut gone = index.surplus(None, now);
-            let is_kept = index.contains(&id) && !gone.contains(&id);
+            let is_kept = index.contains(id) && !gone.iter().any(|it| **it == *id);
             if is_kept {
-                gone.push(id);
+                gone.push(id.into());
             }
             (is_kept, gone)
         };
         if !gone.is_empty() {
-            self.values.write(None, &gone)?;
+            self.write(None, &gone)?;
             lock(&self.index).remove(&gone);
         }
         Ok(is_kept)

@@ -32,19 +32,19 @@ use crate::budget::{Budget, Held, parsed_size};
 use crate::responses::{Item, Response};
 
 pub use error::Error;
-pub use record::{Record, Said};
+pub use record::{Page, Range, Record, Said};
 
 use file::Database;
-use index::{Entry, Index};
+use index::{Index, Row};
 use inner::Inner;
-use record::{Kept, read};
+use record::{Draft, read};
 use values::Values;
 
 /// How much is kept. Beyond it, what was not used for the longest time goes first.
 ///
 /// A response is used when it is kept, read or gone on from, and so is all that it goes on from: a
-/// conversation that goes on does not lose its beginning. After a restart, what was merely read is
-/// as old as when it was kept or gone on from.
+/// conversation that goes on does not lose its beginning. A restart forgets what was read since the last
+/// time that a response was kept or deleted.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// How many responses. The one that was kept last stays even if this is none.
@@ -65,6 +65,10 @@ impl Default for Bounds {
         }
     }
 }
+
+/// Who makes the responses that are still being made: one store that was opened, until it is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner(u64);
 
 /// The responses that can be read, deleted and gone on from. Cloning shares everything.
 #[derive(Clone)]
@@ -94,18 +98,13 @@ impl Store {
     /// Blocks while the whole file is checked. Fails with [`Error::Open`], [`Error::InUse`] or
     /// [`Error::NotAStore`].
     pub fn open(path: &Path, bounds: Bounds) -> Result<Self, Error> {
-        let (database, entries) = Database::open(path)?;
-        Self::of_file(database, entries, bounds)
+        let (database, rows) = Database::open(path)?;
+        Self::of_file(database, rows, bounds)
     }
 
-    fn of_file(
-        database: Database,
-        entries: Vec<(String, Entry)>,
-        bounds: Bounds,
-    ) -> Result<Self, Error> {
-        let now = SystemTime::now();
-        let mut index = Index::restored(bounds, entries, now);
-        let now = index.tick(now);
+    fn of_file(database: Database, rows: Vec<Row>, bounds: Bounds) -> Result<Self, Error> {
+        let mut index = Index::of_rows(bounds, rows);
+        let now = index.tick(SystemTime::now());
         let gone = index.surplus(None, now);
         if !gone.is_empty() {
             database.write(None, &gone)?;
@@ -122,40 +121,53 @@ impl Store {
                 index: Mutex::new(index),
                 values,
                 writing: Arc::default(),
+                owner: Owner(rand::random()),
             }),
         }
     }
 
     /// Keeps a record under the id of its response, in place of the one that may be there. When
-    /// this returns, a record in a file survives whatever becomes of the process or the machine.
+    /// this returns, a record in a file survives whatever becomes of the process or the machine. A
+    /// response that is still being made is claimed with that.
     ///
     /// Once begun, it is done even if nobody waits for it any more. Fails with
     /// [`Error::TooLarge`], or when the file does.
-    pub async fn keep(&self, response: &Response, input: &[Item]) -> Result<(), Error> {
-        let kept = Kept { response, input };
-        let (id, entry, value) = heavy(input.len(), || kept.to_entry())?;
+    pub async fn create(&self, response: &Response, input: &[Item]) -> Result<(), Error> {
+        let draft = Draft { response, input };
+        let (id, entry, value) = heavy(input.len(), || draft.to_entry())?;
         let size = entry.size();
         self.run_alone(size, move |inner| inner.keep(id, entry, &value))
             .await
     }
 
     /// Puts a response in the place of what is kept of it; if that is nothing any more, it stays so.
-    pub async fn replace(&self, response: Response) -> Result<(), Error> {
+    pub async fn finish(&self, response: Response) -> Result<(), Error> {
         let bytes = lock(&self.inner.index).bytes_of(response.id());
         self.run_alone(bytes, move |inner| {
             let Some(kept) = inner.get(response.id())? else {
                 return Ok(());
             };
-            let record = Record { response, ..kept };
-            let (id, entry, value) = record.as_kept().to_entry()?;
-            inner.keep(id, entry, &value)
+            inner.keep_record(&Record { response, ..kept })
         })
         .await
     }
 
     /// Whether the response `id` is still being made, if it is kept.
-    pub fn is_open(&self, id: &str) -> Option<bool> {
-        lock(&self.inner.index).is_open(id)
+    pub async fn is_open(&self, id: &str) -> Result<Option<bool>, Error> {
+        Ok(lock(&self.inner.index).is_open(id))
+    }
+
+    /// Claims the response `id` for this store, if it is still being made and its owner is gone. Returns
+    /// whether this store makes it now.
+    pub async fn claim(&self, id: &str) -> Result<bool, Error> {
+        let id = id.to_owned();
+        self.run_alone(0, move |inner| inner.claim(&id)).await
+    }
+
+    /// Who makes the response `id`, if it is still being made.
+    pub async fn owner(&self, id: &str) -> Result<Option<Owner>, Error> {
+        let id = id.to_owned();
+        self.run(0, move |inner| inner.owner_of(&id)).await
     }
 
     /// The record of the response `id`, if it is kept. What it takes is held by `held`.
@@ -185,7 +197,27 @@ impl Store {
             }
             let parent = lock(&inner.index).parent(&id);
             let items = inner.said(&id, held)?;
+            let parent = parent.map(|it| it.to_string());
             Ok(items.map(|items| Said { items, parent }))
+        })
+        .await
+    }
+
+    /// The items in `range` of the input of the response `id`, if it is kept.
+    pub async fn input_items(
+        &self,
+        id: &str,
+        range: Range,
+        held: &mut Held,
+    ) -> Result<Option<Page>, Error> {
+        let bytes = lock(&self.inner.index).bytes_of(id);
+        let id = id.to_owned();
+        self.read(bytes, held, move |inner, held| {
+            if inner.mark_used(&id).newest_first.is_empty() {
+                return Ok(None);
+            }
+            let items = inner.input(&id, held)?;
+            Ok(items.map(|items| range.of(items)))
         })
         .await
     }
@@ -199,7 +231,7 @@ impl Store {
     ) -> Result<HashMap<String, Item>, Error> {
         let bytes = {
             let index = lock(&self.inner.index);
-            let holders: HashSet<&str> = ids.iter().filter_map(|id| index.holder(id)).collect();
+            let holders: HashSet<_> = ids.iter().filter_map(|id| index.holder(id)).collect();
             holders.into_iter().map(|id| index.bytes_of(id)).sum()
         };
         self.read(bytes, held, move |inner, held| inner.items(&ids, held))
@@ -209,13 +241,11 @@ impl Store {
     /// Everything that was said up to the response `id` and in it: input, then output, of each
     /// response that it goes on from, oldest first. Nothing if any of it is gone.
     pub async fn context(&self, id: &str, held: &mut Held) -> Result<Option<Vec<Item>>, Error> {
-        let (chain, bytes) = {
-            let mut index = lock(&self.inner.index);
-            let now = index.tick(SystemTime::now());
-            let chain = index.mark_used(id, now);
+        let chain = self.inner.mark_used(id);
+        let bytes = {
+            let index = lock(&self.inner.index);
             let ids = chain.newest_first.iter();
-            let bytes = ids.map(|id| index.bytes_of(id)).sum();
-            (chain, bytes)
+            ids.map(|id| index.bytes_of(id)).sum()
         };
         self.read(bytes, held, move |inner, held| inner.context(&chain, held))
             .await
@@ -223,9 +253,9 @@ impl Store {
 
     /// Deletes the record of the response `id`. Returns whether it was kept; what goes on from it
     /// can be read, and not be gone on from.
-    pub async fn delete(&self, id: &str) -> Result<bool, Error> {
+    pub async fn forget(&self, id: &str) -> Result<bool, Error> {
         let id = id.to_owned();
-        self.run_alone(0, move |inner| inner.delete(id)).await
+        self.run_alone(0, move |inner| inner.forget(&id)).await
     }
 
     /// Does work that changes the records. It is alone until it ends, not until its caller goes.

@@ -1,13 +1,13 @@
 //! Where the records are: in memory, or in a file.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
 use super::file::Database;
-use super::index::Entry;
-use super::{Error, lock};
+use super::index::{Chain, Entry, Row};
+use super::{Error, Owner, lock};
 use crate::budget::{Budget, Held};
 
 pub enum Values {
@@ -17,9 +17,18 @@ pub enum Values {
 
 pub struct InMemory {
     /// The records, each with its [`Entry::size`].
-    values: HashMap<String, (Bytes, u64)>,
+    values: HashMap<Arc<str>, (Bytes, u64)>,
     /// What they take of a budget.
     held: Held,
+}
+
+/// A record that is to be kept.
+pub struct Kept<'a> {
+    pub id: &'a Arc<str>,
+    pub entry: &'a Entry,
+    pub value: &'a Bytes,
+    /// Who makes the response, if it is still being made.
+    pub owner: Option<Owner>,
 }
 
 impl Values {
@@ -40,21 +49,20 @@ impl Values {
     }
 
     /// Writes a value, and removes those that are `gone`: both or, if this fails, neither.
-    pub fn write(
-        &self,
-        kept: Option<(&str, &Entry, &Bytes)>,
-        gone: &[String],
-    ) -> Result<(), Error> {
+    pub fn write(&self, kept: Option<&Kept<'_>>, gone: &[Arc<str>]) -> Result<(), Error> {
         match self {
             Self::Memory(memory) => {
                 let InMemory { values, held } = &mut *lock(memory);
                 let sizes = gone.iter().filter_map(|id| values.get(id));
                 let mut freed: u64 = sizes.map(|(_, size)| size).sum();
-                if let Some((id, entry, value)) = kept {
-                    freed += values.get(id).map_or(0, |(_, size)| *size);
+                if let Some(Kept {
+                    id, entry, value, ..
+                }) = kept
+                {
+                    freed += values.get(*id).map_or(0, |(_, size)| *size);
                     held.grow(entry.size().saturating_sub(freed))?;
                     freed = freed.saturating_sub(entry.size());
-                    values.insert(id.to_owned(), (value.clone(), entry.size()));
+                    values.insert(Arc::clone(id), (Bytes::clone(value), entry.size()));
                 }
                 held.shrink_to(held.bytes() - freed);
                 for id in gone {
@@ -63,6 +71,30 @@ impl Values {
                 Ok(())
             }
             Self::File(database) => database.write(kept, gone),
+        }
+    }
+
+    /// Remembers that these records were used, for whoever makes the index again.
+    pub fn note_use(&self, used: &Chain, at: u64) {
+        match self {
+            Self::Memory(_) => {}
+            Self::File(database) => database.note_use(used, at),
+        }
+    }
+
+    /// What there is to make the index of; in memory, the index is all that there is.
+    pub fn rows(&self) -> Result<Option<Vec<Row>>, Error> {
+        match self {
+            Self::Memory(_) => Ok(None),
+            Self::File(database) => database.rows().map(Some),
+        }
+    }
+
+    /// Brings rows to the uses that are not written yet.
+    pub fn add_uses(&self, rows: &mut [Row]) {
+        match self {
+            Self::Memory(_) => {}
+            Self::File(database) => database.add_uses(rows),
         }
     }
 }

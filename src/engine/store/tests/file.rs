@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::super::index::Entry;
+use super::super::values::Kept;
 use super::*;
 
 #[tokio::test]
@@ -9,7 +11,7 @@ async fn a_file_has_its_records_when_it_is_opened_again() {
     let (_folder, path) = a_path();
     let store = Store::open(&path, Bounds::default()).unwrap();
     keep_all(&store, &["a", "b<a", "c<b", "x"]).await;
-    store.delete("x").await.unwrap();
+    store.forget("x").await.unwrap();
     let before = said(&store, "c").await;
     drop(store);
 
@@ -155,12 +157,18 @@ async fn a_record_that_is_none_is_named() {
     let entry = Entry {
         bytes: 4,
         parent: None,
-        items: Vec::new(),
+        items: Box::default(),
         is_open: false,
         used_at: 0,
     };
     let value = Bytes::from_static(b"null");
-    database.write(Some(("a", &entry, &value)), &[]).unwrap();
+    let kept = Kept {
+        id: &"a".into(),
+        entry: &entry,
+        value: &value,
+        owner: None,
+    };
+    database.write(Some(&kept), &[]).unwrap();
 
     let errors = [
         store.get("a", &mut free()).await.err(),

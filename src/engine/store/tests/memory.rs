@@ -3,7 +3,7 @@
 use super::*;
 
 /// A record of so many items with ids.
-fn record_of_items(id: &str, count: usize) -> Record {
+pub(super) fn record_of_items(id: &str, count: usize) -> Record {
     let item = |number| json!({"type": "message", "id": format!("msg_{id}_{number}"), "role": "user", "content": "a"});
     let items: Vec<Value> = (0..count).map(item).collect();
     let record =
@@ -59,8 +59,8 @@ async fn a_store_in_memory_holds_what_it_keeps_and_keeps_no_more_than_there_is()
     assert_eq!(kept(&store, &["a", "b", "c"]).await, ["a", "b"]);
     drop(others);
     assert_eq!(size("c").await, 2 * one, "in place of the oldest");
-    store.delete("c").await.unwrap();
-    store.delete("b").await.unwrap();
+    store.forget("c").await.unwrap();
+    store.forget("b").await.unwrap();
     assert_eq!(budget.used(), 0);
 }
 

@@ -1,6 +1,7 @@
 //! What a store promises, of both kinds; and of a file, what becomes of it.
 
 mod bounds;
+mod claims;
 mod file;
 mod memory;
 
@@ -32,7 +33,7 @@ fn bytes_of(record: &Record) -> u64 {
 }
 
 pub(super) async fn keep(store: &Store, record: &Record) -> Result<(), Error> {
-    store.keep(&record.response, &record.input).await
+    store.create(&record.response, &record.input).await
 }
 
 /// A share of memory without end.
@@ -129,9 +130,9 @@ async fn what_follows_a_deleted_response_is_read_and_not_gone_on_from() {
     for store in stores {
         keep_all(&store, &["a", "b<a", "c<b"]).await;
 
-        assert!(store.delete("b").await.unwrap());
-        assert!(!store.delete("b").await.unwrap());
-        assert!(!store.delete("nobody").await.unwrap());
+        assert!(store.forget("b").await.unwrap());
+        assert!(!store.forget("b").await.unwrap());
+        assert!(!store.forget("nobody").await.unwrap());
         assert_eq!(kept(&store, &["a", "b", "c"]).await, ["a", "c"]);
         assert_eq!(said(&store, "c").await, None);
         assert!(said(&store, "a").await.is_some());
@@ -168,10 +169,17 @@ async fn an_item_is_found_by_its_id_as_long_as_it_is_kept() {
         assert_eq!(item().await.as_deref(), Some("of a"));
         keep(&store, &with_item("b", "of b")).await.unwrap();
         assert_eq!(item().await.as_deref(), Some("of b"));
-        store.delete("a").await.unwrap();
+        store.forget("a").await.unwrap();
         assert_eq!(item().await.as_deref(), Some("of b"));
-        store.delete("b").await.unwrap();
+        store.forget("b").await.unwrap();
         assert_eq!(item().await, None);
+
+        for (id, text) in [("a", "of a"), ("b", "of b"), ("c", "of c")] {
+            keep(&store, &with_item(id, text)).await.unwrap();
+        }
+        store.forget("b").await.unwrap();
+        store.forget("c").await.unwrap();
+        assert_eq!(item().await.as_deref(), Some("of a"));
     }
     drop(folder);
 }
@@ -199,7 +207,7 @@ async fn a_record_is_kept_even_if_nobody_waits_for_it() {
         assert!(futures::poll!(std::pin::pin!(keep)).is_pending());
     }
     // Only one writes at a time, so this one comes after it.
-    store.delete("nobody").await.unwrap();
+    store.forget("nobody").await.unwrap();
     assert!(store.get("a", &mut free()).await.unwrap().is_some());
 }
 
