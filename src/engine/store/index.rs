@@ -1,6 +1,6 @@
 //! What is kept, in the order of its last use, and what has to go.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -66,7 +66,7 @@ pub struct Index {
     bounds: Bounds,
     entries: LruCache<Arc<str>, Entry>,
     /// The record that has an item, by the item's id; the one that was kept last, if several have.
-    holders: HashMap<Arc<str>, Arc<str>>,
+    holders: BTreeMap<Arc<str>, Arc<str>>,
     /// The others that have it, the one that was kept last at the end.
     earlier_holders: HashMap<Arc<str>, Vec<Arc<str>>>,
     bytes: u64,
@@ -78,7 +78,7 @@ impl Index {
         Self {
             bounds,
             entries: LruCache::unbounded(),
-            holders: HashMap::new(),
+            holders: BTreeMap::new(),
             earlier_holders: HashMap::new(),
             bytes: 0,
             ticked_at: 0,
@@ -248,8 +248,11 @@ impl Index {
             };
             let others = self.earlier_holders.get_mut(item);
             if **holder != *id {
-                if let Some(others) = others {
-                    others.retain(|it| **it != *id);
+                // What goes is mostly what was kept first.
+                if let Some(others) = others
+                    && let Some(place) = others.iter().position(|it| **it == *id)
+                {
+                    others.remove(place);
                 }
             } else if let Some(last) = others.and_then(Vec::pop) {
                 *holder = last;

@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod index;
 mod inner;
+mod packed;
 mod record;
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,13 @@
 //! Where the records are: in memory, or in a file.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
 use super::file::Database;
 use super::index::{Chain, Entry, Row};
+use super::packed::Packed;
 use super::{Error, Owner, lock};
 use crate::budget::{Budget, Held};
 
@@ -16,8 +17,8 @@ pub enum Values {
 }
 
 pub struct InMemory {
-    /// The records, each with its [`Entry::size`].
-    values: HashMap<Arc<str>, (Bytes, u64)>,
+    /// The records, each with its [`Entry::size`]. What comes and goes leaves a hash map two thirds empty.
+    values: BTreeMap<Arc<str>, (Packed, u64)>,
     /// What they take of a budget.
     held: Held,
 }
@@ -35,7 +36,7 @@ impl Values {
     /// No values yet; what they will take is held of `budget`.
     pub fn in_memory(budget: &Budget) -> Self {
         Self::Memory(Mutex::new(InMemory {
-            values: HashMap::new(),
+            values: BTreeMap::new(),
             held: budget.empty(),
         }))
     }
@@ -43,7 +44,11 @@ impl Values {
     /// The value of `id`. Nothing if it went since the index was asked.
     pub fn read(&self, id: &str) -> Result<Option<Bytes>, Error> {
         match self {
-            Self::Memory(memory) => Ok(lock(memory).values.get(id).map(|(value, _)| value.clone())),
+            Self::Memory(memory) => {
+                let packed = lock(memory).values.get(id).map(|(value, _)| value.clone());
+                // Not under the lock, for it can be long.
+                Ok(packed.and_then(|packed| packed.unpack()))
+            }
             Self::File(database) => database.read(id),
         }
     }
@@ -52,17 +57,15 @@ impl Values {
     pub fn write(&self, kept: Option<&Kept<'_>>, gone: &[Arc<str>]) -> Result<(), Error> {
         match self {
             Self::Memory(memory) => {
+                let packed = kept.map(|kept| Packed::new(kept.value));
                 let InMemory { values, held } = &mut *lock(memory);
                 let sizes = gone.iter().filter_map(|id| values.get(id));
                 let mut freed: u64 = sizes.map(|(_, size)| size).sum();
-                if let Some(Kept {
-                    id, entry, value, ..
-                }) = kept
-                {
+                if let Some((Kept { id, entry, .. }, packed)) = kept.zip(packed) {
                     freed += values.get(*id).map_or(0, |(_, size)| *size);
                     held.grow(entry.size().saturating_sub(freed))?;
                     freed = freed.saturating_sub(entry.size());
-                    values.insert(Arc::clone(id), (Bytes::clone(value), entry.size()));
+                    values.insert(Arc::clone(id), (packed, entry.size()));
                 }
                 held.shrink_to(held.bytes() - freed);
                 for id in gone {
