@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::store::{Bounds, Error, Record, Store};
+use super::store::{Bounds, Error, Page, Range, Record, Store};
 use crate::budget::{Budget, Held};
 use crate::responses::{Item, Response};
 
@@ -52,9 +52,28 @@ impl Memory {
     }
 
     /// Whether the response `id` is kept and still being made.
-    pub fn is_open(&self, id: &str) -> bool {
-        let remembered = self.connection.as_ref().and_then(|it| it.is_open(id));
-        remembered.or_else(|| self.store.is_open(id)) == Some(true)
+    pub async fn is_open(&self, id: &str) -> Result<bool, Error> {
+        if let Some(connection) = &self.connection
+            && let Some(is_open) = connection.is_open(id).await?
+        {
+            return Ok(is_open);
+        }
+        Ok(self.store.is_open(id).await? == Some(true))
+    }
+
+    /// The items in `range` of the input of the response `id`, if it is kept.
+    pub async fn input_items(
+        &self,
+        id: &str,
+        range: Range,
+        held: &mut Held,
+    ) -> Result<Option<Page>, Error> {
+        if let Some(connection) = &self.connection
+            && let Some(page) = connection.input_items(id, range.clone(), held).await?
+        {
+            return Ok(Some(page));
+        }
+        self.store.input_items(id, range, held).await
     }
 
     /// Everything that was said up to the response `id` and in it, oldest first. Nothing if any of
@@ -104,8 +123,8 @@ impl Memory {
     /// Keeps a response and its input where its `store` says.
     pub async fn keep(&self, response: &Response, input: &[Item]) -> Result<(), Error> {
         match (&self.connection, response.is_stored()) {
-            (_, true) => self.store.keep(response, input).await,
-            (Some(connection), false) => match connection.keep(response, input).await {
+            (_, true) => self.store.create(response, input).await,
+            (Some(connection), false) => match connection.create(response, input).await {
                 // It is not remembered then; the client sends the conversation again.
                 Err(Error::Exhausted(_) | Error::TooLarge { .. }) => {
                     tracing::debug!("a connection has no room to remember a response");
@@ -117,21 +136,21 @@ impl Memory {
         }
     }
 
-    /// Puts the response as it is now in the place of what was kept of it.
-    pub async fn replace(&self, response: Response) -> Result<(), Error> {
-        self.store.replace(response).await
+    /// Puts the response as it ended in the place of what was kept of it.
+    pub async fn finish(&self, response: Response) -> Result<(), Error> {
+        self.store.finish(response).await
     }
 
     /// A turn failed: the connection forgets what it went on from (Responses API, WebSocket mode).
     pub async fn forget(&self, id: &str) -> Result<(), Error> {
         match &self.connection {
-            Some(connection) => connection.delete(id).await.map(|_| ()),
+            Some(connection) => connection.forget(id).await.map(|_| ()),
             None => Ok(()),
         }
     }
 
     /// Whether there was anything to delete.
     pub async fn delete(&self, id: &str) -> Result<bool, Error> {
-        self.store.delete(id).await
+        self.store.forget(id).await
     }
 }

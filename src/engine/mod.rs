@@ -35,7 +35,7 @@ use turn::Turn;
 pub use heavy::heavy;
 pub use input::no_memory;
 pub use outcome::{call_error, list_failure};
-pub use store::{Bounds, Error as StoreError, Record, Store};
+pub use store::{Bounds, Error as StoreError, Page, Range, Record, Store};
 
 /// Answers `responses.create` on this machine: lists the tools of the MCP servers that a request
 /// names, lets a model choose, calls what it chose. Cloning shares everything.
@@ -246,10 +246,21 @@ impl Engine {
             .map_err(|error| input::of_store(&error))
     }
 
-    /// Keeps a response as it is now; one that is not kept any more stays forgotten.
-    pub async fn replace(&self, response: Response) -> Result<(), responses::Error> {
-        let replaced = self.memory.replace(response).await;
-        replaced.map_err(|error| input::of_store(&error))
+    /// Some of the input of a response that is kept: `GET /responses/{id}/input_items`.
+    pub async fn input_items(
+        &self,
+        id: &str,
+        range: Range,
+        held: &mut Held,
+    ) -> Result<Option<Page>, responses::Error> {
+        let page = self.memory.input_items(id, range, held).await;
+        page.map_err(|error| input::of_store(&error))
+    }
+
+    /// Keeps a response as it ended; one that is not kept any more stays forgotten.
+    pub async fn finish(&self, response: Response) -> Result<(), responses::Error> {
+        let finished = self.memory.finish(response).await;
+        finished.map_err(|error| input::of_store(&error))
     }
 
     /// The servers that a request names, if it can be served.
@@ -297,7 +308,8 @@ impl Engine {
             responses::Error::bad_request("previous_response_id", code, message)
         };
         let not_found = || refuse(Some("previous_response_not_found"), "not found");
-        if self.memory.is_open(id) {
+        let is_open = self.memory.is_open(id).await;
+        if is_open.map_err(|error| input::of_store(&error))? {
             return Err(refuse(None, "is not done"));
         }
         let context = self.memory.context(id, held).await;

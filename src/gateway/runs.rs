@@ -210,7 +210,7 @@ impl Run {
                 Err(exhausted) => told.fail(exhausted),
             });
             // The log has it if that fails; whoever reads gets the end all the same.
-            let _ = engine.replace(self.response()).await;
+            let _ = engine.finish(self.response()).await;
         }
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::refusal::Refusal;
 use super::{Gateway, answer, sse};
 use crate::budget::Held;
-use crate::engine::Record;
+use crate::engine::{Page, Range, Record};
 use crate::responses::{Error, Item};
 
 /// The response id in a path.
@@ -86,7 +86,7 @@ pub async fn cancel(State(gateway): State<Gateway>, Id(id): Id) -> Result<Respon
 
 /// Which part of a list is wanted.
 #[derive(Debug, Deserialize)]
-struct Page {
+struct Wanted {
     #[serde(default = "usual_limit")]
     limit: usize,
     #[serde(default)]
@@ -113,40 +113,42 @@ pub async fn input_items(
     Id(id): Id,
     uri: Uri,
 ) -> Result<Response, Refusal> {
-    let page: Page = query(&uri)?;
+    let wanted: Wanted = query(&uri)?;
+    let (range, after) = (wanted.range()?, wanted.after.unwrap_or_default());
     let mut held = gateway.load.budget.empty();
-    let items = find(&gateway, &id, &mut held).await?.input;
-    Ok(answer::json(page.of(items)?, held)?)
+    let page = gateway.engine.input_items(&id, range, &mut held).await?;
+    match page.ok_or_else(|| not_found(&id))? {
+        Page::Items { items, has_more } => Ok(answer::json(list(&items, has_more), held)?),
+        Page::NoSuchItem => {
+            let message = format!("No item has the id '{after}'.");
+            Err(Error::bad_request("after", None, message).into())
+        }
+    }
 }
 
-impl Page {
-    fn of(&self, mut items: Vec<Item>) -> Result<Value, Error> {
+impl Wanted {
+    fn range(&self) -> Result<Range, Error> {
         if !(1..=100).contains(&self.limit) {
             let message = "The 'limit' must be from 1 to 100.";
             return Err(Error::bad_request("limit", None, message));
         }
-        if self.order == Order::Desc {
-            items.reverse();
-        }
-        let first = match &self.after {
-            None => 0,
-            Some(after) => {
-                let place = items.iter().position(|item| item.id() == Some(after));
-                let message = || format!("No item has the id '{after}'.");
-                1 + place.ok_or_else(|| Error::bad_request("after", None, message()))?
-            }
-        };
-        let rest = &items[first..];
-        let page = &rest[..rest.len().min(self.limit)];
-        let id = |item: Option<&Item>| item.and_then(Item::id).unwrap_or_default().to_owned();
-        Ok(json!({
-            "object": "list",
-            "data": page,
-            "first_id": id(page.first()),
-            "last_id": id(page.last()),
-            "has_more": page.len() < rest.len(),
-        }))
+        Ok(Range {
+            newest_first: self.order == Order::Desc,
+            after: self.after.clone(),
+            limit: self.limit,
+        })
     }
+}
+
+fn list(page: &[Item], has_more: bool) -> Value {
+    let id = |item: Option<&Item>| item.and_then(Item::id).unwrap_or_default().to_owned();
+    json!({
+        "object": "list",
+        "data": page,
+        "first_id": id(page.first()),
+        "last_id": id(page.last()),
+        "has_more": has_more,
+    })
 }
 
 fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Error> {
@@ -158,5 +160,9 @@ fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Error> {
 /// The record of a response; what it takes is held by `held`.
 async fn find(gateway: &Gateway, id: &str, held: &mut Held) -> Result<Record, Error> {
     let record = gateway.engine.record(id, held).await?;
-    record.ok_or_else(|| Error::not_found(None, format!("Response with id '{id}' not found.")))
+    record.ok_or_else(|| not_found(id))
+}
+
+fn not_found(id: &str) -> Error {
+    Error::not_found(None, format!("Response with id '{id}' not found."))
 }

@@ -1,13 +1,14 @@
 //! Whatever is done to them, a store in memory, one in a file and a list that is searched from end
-//! to end have the same in them.
+//! to end have the same in them. Nobody can tell when the index of a file is made again.
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::tests::{free, keep, record};
 use super::*;
 
 const MOST: usize = 5;
-const BYTES: u64 = 1600;
+const BYTES: u64 = 3000;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -18,7 +19,10 @@ enum Step {
     },
     Get(usize),
     Context(usize),
+    Item(usize),
     Delete(usize),
+    /// Drops the index, and makes it of what the tables say.
+    Rebuild,
     /// Of a file; the others have nothing to open.
     Reopen,
 }
@@ -34,7 +38,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => keep,
         2 => (0..9_usize).prop_map(Step::Get),
         2 => (0..9_usize).prop_map(Step::Context),
+        2 => (0..3_usize).prop_map(Step::Item),
         1 => (0..9_usize).prop_map(Step::Delete),
+        2 => Just(Step::Rebuild),
         1 => Just(Step::Reopen),
     ];
     proptest::collection::vec(step, 1..40)
@@ -45,6 +51,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Model {
     records: Vec<(usize, Record)>,
     step: usize,
+    /// The ids in the order that was written last.
+    written: Vec<String>,
 }
 
 fn parent_of(record: &Record) -> Option<String> {
@@ -86,29 +94,65 @@ impl Model {
         while self.records.len() > MOST || self.bytes() > BYTES {
             self.records.remove(0);
         }
+        self.write();
+    }
+
+    fn write(&mut self) {
+        let ids = self.records.iter().map(|(_, it)| it.response.id());
+        self.written = ids.map(str::to_owned).collect();
+    }
+
+    /// The record that has the item, of several the one that was kept last. It is used.
+    fn holder(&mut self, item: &str) -> Option<String> {
+        let has_it = |record: &Record| record.input.iter().any(|it| it.id() == Some(item));
+        let holders = self.records.iter().filter(|(_, it)| has_it(it));
+        let (_, last) = holders.max_by_key(|(step, _)| *step)?;
+        let id = last.response.id().to_owned();
+        self.mark_used(&id);
+        Some(id)
     }
 
     fn bytes(&self) -> u64 {
-        let bytes = |(_, record): &(usize, Record)| serde_json::to_vec(record).unwrap().len();
-        self.records.iter().map(bytes).sum::<usize>() as u64
+        let size = |(_, record): &(usize, Record)| {
+            let draft = record.as_draft();
+            draft.to_entry().unwrap().1.size()
+        };
+        self.records.iter().map(size).sum()
     }
 
     fn delete(&mut self, id: &str) -> bool {
         let place = self.find(id);
-        place.map(|place| self.records.remove(place)).is_some()
+        let deleted = place.map(|place| self.records.remove(place));
+        if deleted.is_some() {
+            self.write();
+        }
+        deleted.is_some()
     }
 
-    /// After a restart, keeping and going on are all the uses that are known.
+    /// A restart forgets what was used since the last write.
     fn reopen(&mut self) {
-        self.records.sort_by_key(|(step, _)| *step);
-        for (_, record) in self.records.clone() {
-            self.mark_used(record.response.id());
-        }
+        let written = &self.written;
+        let place = |id: &str| written.iter().position(|it| it == id);
+        self.records
+            .sort_by_key(|(_, record)| place(record.response.id()));
     }
 }
 
 fn name(id: usize) -> String {
     format!("resp_{id}")
+}
+
+/// A record with an item that others have too.
+fn with_item(id: usize, parent: Option<usize>, padding: usize) -> Record {
+    let mut record = record(&name(id), parent.map(name).as_deref(), padding);
+    let item =
+        json!({"type": "message", "id": item_of(id % 3), "role": "user", "content": name(id)});
+    record.input.push(serde_json::from_value(item).unwrap());
+    record
+}
+
+fn item_of(number: usize) -> String {
+    format!("msg_{number}")
 }
 
 async fn compare(steps: &[Step], mut store: Store, path: Option<&Path>, bounds: Bounds) {
@@ -120,7 +164,7 @@ async fn compare(steps: &[Step], mut store: Store, path: Option<&Path>, bounds: 
                 parent,
                 padding,
             } => {
-                let record = record(&name(*id), parent.map(name).as_deref(), *padding);
+                let record = with_item(*id, *parent, *padding);
                 keep(&store, &record).await.unwrap();
                 model.keep(record);
             }
@@ -145,9 +189,20 @@ async fn compare(steps: &[Step], mut store: Store, path: Option<&Path>, bounds: 
                     expected
                 );
             }
+            Step::Item(number) => {
+                let item = item_of(*number);
+                let holder = model.holder(&item);
+                let found = store.items(vec![item.clone()], &mut free()).await.unwrap();
+                let text = match found.get(&item) {
+                    Some(Item::Message(message)) => Some(message.text()),
+                    _ => None,
+                };
+                assert_eq!(text, holder);
+            }
+            Step::Rebuild => store.inner.rebuild_index().unwrap(),
             Step::Delete(id) => {
                 let expected = model.delete(&name(*id));
-                assert_eq!(store.delete(&name(*id)).await.unwrap(), expected);
+                assert_eq!(store.forget(&name(*id)).await.unwrap(), expected);
             }
             Step::Reopen => {
                 if let Some(path) = path {

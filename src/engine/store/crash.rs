@@ -77,8 +77,8 @@ fn open(disk: Disk) -> Result<Store, Error> {
         most: 4,
         ..Bounds::default()
     };
-    let (database, entries) = Database::open_on(disk, Path::new("a disk"))?;
-    Store::of_file(database, entries, bounds)
+    let (database, rows) = Database::open_on(disk, Path::new("a disk"))?;
+    Store::of_file(database, rows, bounds)
 }
 
 /// Writes until the disk stops. Returns the number of records that were acknowledged.
@@ -133,7 +133,7 @@ async fn a_store_whose_disk_stopped_says_so_and_is_not_confused() {
     for _ in 0..2 {
         let failed = keep(&store, &record("b", Some("a"), 0)).await;
         assert!(matches!(failed, Err(Error::File(_))), "{failed:?}");
-        let failed = store.delete("a").await;
+        let failed = store.forget("a").await;
         assert!(matches!(failed, Err(Error::File(_))), "{failed:?}");
     }
     assert!(!lock(&store.inner.index).contains("b"));

@@ -1,42 +1,58 @@
 //! Records in one file: an embedded database, whose commits are whole and durable, or not there.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
+use std::{io, mem};
 
 use bytes::Bytes;
 use redb::backends::FileBackend;
 use redb::{
-    DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableDefinition,
+    DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, StorageError, Table,
+    TableDefinition, WriteTransaction,
 };
 
-use super::index::Entry;
-use super::{Error, version};
+use super::index::{Chain, Entry, Row, Use, micros};
+use super::values::Kept;
+use super::{Error, Owner, lock, version};
 use crate::private_file;
 
 /// The records as JSON, by the id of their response.
-const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
+pub(super) const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
 
 /// Of each record, when it was kept, its length, the response that it goes on from, the ids of its
-/// items and whether the response was still being made: what is to be known when the file is opened, without reading what was said.
-const ENTRIES: TableDefinition<&str, Row<'_>> = TableDefinition::new("entries");
+/// items and whether the response was still being made: what an index is made of, without reading what
+/// was said.
+pub(super) const ENTRIES: TableDefinition<&str, Columns<'_>> = TableDefinition::new("entries");
 
-type Row<'a> = (u64, u64, Option<&'a str>, Vec<&'a str>, bool);
+/// When each record was used last: the time, and the place among those that the same operation used.
+pub(super) const USES: TableDefinition<&str, (u64, u64)> = TableDefinition::new("uses");
+
+/// Who makes each response that is still being made.
+pub(super) const CLAIMS: TableDefinition<&str, u64> = TableDefinition::new("claims");
+
+pub(super) type Columns<'a> = (u64, u64, Option<&'a str>, Vec<&'a str>, bool);
 
 /// How much of the file is held in memory; the operating system holds it as well.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The place of a record that is kept: whatever the same operation used, it used earlier.
+const AFTER_ALL: u64 = u64::MAX;
 
 pub struct Database {
     /// Nothing where the file could not be opened again.
     database: RwLock<Option<redb::Database>>,
     path: PathBuf,
+    /// Uses since the last commit. They go with the next one: a record that is read is not a reason
+    /// to wait for the disk.
+    uses: Mutex<HashMap<Arc<str>, Use>>,
 }
 
 impl Database {
-    /// Opens the file, or makes it. Returns it with the entries of its records, whose `used_at` is
-    /// when they were kept.
-    pub fn open(path: &Path) -> Result<(Self, Vec<(String, Entry)>), Error> {
+    /// Opens the file, or makes it. Returns it with what it says of its records.
+    pub fn open(path: &Path) -> Result<(Self, Vec<Row>), Error> {
         let cannot = |source| Error::Open {
             path: path.to_owned(),
             source,
@@ -51,18 +67,22 @@ impl Database {
     pub(super) fn open_on(
         backend: impl StorageBackend,
         path: &Path,
-    ) -> Result<(Self, Vec<(String, Entry)>), Error> {
-        let database = open(backend, path)?;
-        version::migrate(&database, path)?;
-        let entries = entries(&database).map_err(|source| Error::NotAStore {
+    ) -> Result<(Self, Vec<Row>), Error> {
+        let not_a_store = |source| Error::NotAStore {
             path: path.to_owned(),
             source: Box::new(source),
-        })?;
+        };
+        let database = open(backend, path)?;
+        version::migrate(&database, path)?;
+        make_tables(&database).map_err(not_a_store)?;
+        let mut rows = rows(&database).map_err(not_a_store)?;
+        let uses = bring_to_the_present(&mut rows, micros(SystemTime::now()));
         let database = Self {
             database: RwLock::new(Some(database)),
             path: path.to_owned(),
+            uses: Mutex::new(uses),
         };
-        Ok((database, entries))
+        Ok((database, rows))
     }
 
     /// Does the work. After a failure of the disk, redb refuses all work until the file is opened again;
@@ -100,32 +120,118 @@ impl Database {
         })
     }
 
-    /// Writes a value with its entry, and removes those that are `gone`, in one commit that is on
-    /// the disk when this returns.
-    pub fn write(
-        &self,
-        kept: Option<(&str, &Entry, &Bytes)>,
-        gone: &[String],
-    ) -> Result<(), Error> {
+    /// Writes a value with its entry and its claim, removes those that are `gone`, and writes what else
+    /// was used, in one commit that is on the disk when this returns.
+    pub fn write(&self, kept: Option<&Kept<'_>>, gone: &[Arc<str>]) -> Result<(), Error> {
+        let uses = mem::take(&mut *lock(&self.uses));
+        let written = self.run(|database| {
+            let transaction = database.begin_write()?;
+            Tables::open(&transaction)?.change(kept, gone, &uses)?;
+            Ok(transaction.commit()?)
+        });
+        if written.is_err() {
+            let mut noted = lock(&self.uses);
+            for (id, used) in uses {
+                noted.entry(id).or_insert(used);
+            }
+        }
+        written
+    }
+
+    /// Remembers that these records were used.
+    pub fn note_use(&self, used: &Chain, at: u64) {
+        let mut uses = lock(&self.uses);
+        for (place, id) in (0..).zip(&used.newest_first) {
+            uses.insert(Arc::clone(id), Use { at, place });
+        }
+    }
+
+    /// What the tables say of the records.
+    pub fn rows(&self) -> Result<Vec<Row>, Error> {
+        self.run(rows)
+    }
+
+    /// Brings rows to the uses that are not written yet.
+    pub fn add_uses(&self, rows: &mut [Row]) {
+        let uses = lock(&self.uses);
+        for row in rows {
+            row.used = uses.get(&row.id).copied().unwrap_or(row.used);
+        }
+    }
+
+    /// Who makes the response `id`.
+    pub fn owner(&self, id: &str) -> Result<Option<Owner>, Error> {
+        self.run(|database| {
+            let claims = database.begin_read()?.open_table(CLAIMS)?;
+            Ok(claims.get(id)?.map(|owner| Owner(owner.value())))
+        })
+    }
+
+    /// Writes that `owner` makes the response `id`.
+    pub fn claim(&self, id: &str, owner: Owner) -> Result<(), Error> {
         self.run(|database| {
             let transaction = database.begin_write()?;
-            {
-                let mut records = transaction.open_table(RECORDS)?;
-                let mut entries = transaction.open_table(ENTRIES)?;
-                for id in gone {
-                    records.remove(id.as_str())?;
-                    entries.remove(id.as_str())?;
-                }
-                if let Some((id, entry, value)) = kept {
-                    records.insert(id, value.as_ref())?;
-                    let items = entry.items.iter().map(|it| &**it).collect();
-                    let parent = entry.parent.as_deref();
-                    let row = (entry.used_at, entry.bytes, parent, items, entry.is_open);
-                    entries.insert(id, row)?;
-                }
-            }
+            transaction.open_table(CLAIMS)?.insert(id, owner.0)?;
             Ok(transaction.commit()?)
         })
+    }
+}
+
+/// The tables while they are written.
+struct Tables<'a> {
+    records: Table<'a, &'static str, &'static [u8]>,
+    entries: Table<'a, &'static str, Columns<'static>>,
+    uses: Table<'a, &'static str, (u64, u64)>,
+    claims: Table<'a, &'static str, u64>,
+}
+
+impl<'a> Tables<'a> {
+    fn open(transaction: &'a WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            records: transaction.open_table(RECORDS)?,
+            entries: transaction.open_table(ENTRIES)?,
+            uses: transaction.open_table(USES)?,
+            claims: transaction.open_table(CLAIMS)?,
+        })
+    }
+
+    fn change(
+        &mut self,
+        kept: Option<&Kept<'_>>,
+        gone: &[Arc<str>],
+        uses: &HashMap<Arc<str>, Use>,
+    ) -> Result<(), redb::Error> {
+        for id in gone.iter().map(|id| &**id) {
+            self.records.remove(id)?;
+            self.entries.remove(id)?;
+            self.uses.remove(id)?;
+            self.claims.remove(id)?;
+        }
+        for (id, used) in uses {
+            // It may have gone since it was used.
+            if self.entries.get(&**id)?.is_some() {
+                self.uses.insert(&**id, (used.at, used.place))?;
+            }
+        }
+        if let Some(kept) = kept {
+            self.keep(kept)?;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, kept: &Kept<'_>) -> Result<(), redb::Error> {
+        let (id, entry) = (&**kept.id, kept.entry);
+        self.records.insert(id, kept.value.as_ref())?;
+        let items = entry.items.iter().map(|it| &**it).collect();
+        let parent = entry.parent.as_deref();
+        let columns = (entry.used_at, entry.bytes, parent, items, entry.is_open);
+        self.entries.insert(id, columns)?;
+        self.uses.insert(id, (entry.used_at, AFTER_ALL))?;
+        match kept.owner {
+            Some(owner) => self.claims.insert(id, owner.0)?,
+            None => self.claims.remove(id)?,
+        };
+        Ok(())
     }
 }
 
@@ -147,25 +253,48 @@ fn open(backend: impl StorageBackend, path: &Path) -> Result<redb::Database, Err
         .map_err(|error| not_opened(path, error))
 }
 
-fn entries(database: &redb::Database) -> Result<Vec<(String, Entry)>, redb::Error> {
-    // A table that is not there yet is made, and one of another type refused.
+/// A table that is not there yet is made, and one of another type refused.
+fn make_tables(database: &redb::Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
-    transaction.open_table(RECORDS)?;
-    let mut entries = Vec::new();
+    Tables::open(&transaction)?;
+    Ok(transaction.commit()?)
+}
+
+fn rows(database: &redb::Database) -> Result<Vec<Row>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let uses = transaction.open_table(USES)?;
+    let mut rows = Vec::new();
     for row in transaction.open_table(ENTRIES)?.iter()? {
-        let (id, entry) = row?;
-        let (used_at, bytes, parent, items, is_open) = entry.value();
+        let (id, columns) = row?;
+        let (kept_at, bytes, parent, items, is_open) = columns.value();
+        let used = uses.get(id.value())?.map(|used| used.value());
+        let (at, place) = used.unwrap_or((kept_at, AFTER_ALL));
         let entry = Entry {
             bytes,
-            parent: parent.map(str::to_owned),
-            items: items.into_iter().map(Into::into).collect(),
+            parent: parent.map(Arc::from),
+            items: items.into_iter().map(Arc::from).collect(),
             is_open,
-            used_at,
+            used_at: at,
         };
-        entries.push((id.value().to_owned(), entry));
+        rows.push(Row {
+            id: id.value().into(),
+            entry,
+            kept_at,
+            used: Use { at, place },
+        });
     }
-    transaction.commit()?;
-    Ok(entries)
+    Ok(rows)
+}
+
+/// A clock that was ahead would make records that never age: they are used now. Returns these uses.
+fn bring_to_the_present(rows: &mut [Row], now: u64) -> HashMap<Arc<str>, Use> {
+    let mut ahead: Vec<&mut Row> = rows.iter_mut().filter(|row| row.used.at > now).collect();
+    ahead.sort_unstable_by_key(|row| row.used);
+    let uses = (0..).zip(ahead).map(|(place, row)| {
+        row.used = Use { at: now, place };
+        (Arc::clone(&row.id), row.used)
+    });
+    uses.collect()
 }
 
 /// Makes an empty file with mode 0600. It gets its name when it is a database: a process that is

@@ -1,6 +1,6 @@
 //! What is kept, in the order of its last use, and what has to go.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,9 +17,9 @@ pub struct Entry {
     /// How long it is as JSON.
     pub bytes: u64,
     /// The response that it goes on from.
-    pub parent: Option<String>,
+    pub parent: Option<Arc<str>>,
     /// The ids of its items, by which a request may refer to them.
-    pub items: Vec<Arc<str>>,
+    pub items: Box<[Arc<str>]>,
     /// Whether the response was still being made when it was kept.
     pub is_open: bool,
     /// When it was used last, by [`Index::tick`].
@@ -34,20 +34,41 @@ impl Entry {
     }
 }
 
+/// When a record was used last. Of the records that one operation uses, one at a later place counts as
+/// used later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Use {
+    /// By [`Index::tick`].
+    pub at: u64,
+    pub place: u64,
+}
+
+/// What the file says of a record, without the record.
+pub struct Row {
+    pub id: Arc<str>,
+    pub entry: Entry,
+    pub kept_at: u64,
+    pub used: Use,
+}
+
 /// A response and those that it goes on from, as far back as they are kept.
 pub struct Chain {
-    pub newest_first: Vec<String>,
+    pub newest_first: Vec<Arc<str>>,
     /// Whether it goes back to a response that goes on from none.
     pub is_whole: bool,
 }
 
 /// What is kept. Of two records, the one that was used longer ago goes first; but for the record
 /// that was kept last, none goes before those that go on from it.
+///
+/// Of a file, this is a cache: what its tables say makes the same index again.
 pub struct Index {
     bounds: Bounds,
-    entries: LruCache<String, Entry>,
+    entries: LruCache<Arc<str>, Entry>,
     /// The record that has an item, by the item's id; the one that was kept last, if several have.
-    holders: HashMap<Arc<str>, Arc<str>>,
+    holders: BTreeMap<Arc<str>, Arc<str>>,
+    /// The others that have it, the one that was kept last at the end.
+    earlier_holders: HashMap<Arc<str>, Vec<Arc<str>>>,
     bytes: u64,
     ticked_at: u64,
 }
@@ -57,42 +78,41 @@ impl Index {
         Self {
             bounds,
             entries: LruCache::unbounded(),
-            holders: HashMap::new(),
+            holders: BTreeMap::new(),
+            earlier_holders: HashMap::new(),
             bytes: 0,
             ticked_at: 0,
         }
     }
 
-    /// The index of records that were kept before. `used_at` of an entry is when it was kept; that
-    /// was a use of all that it goes on from.
-    pub fn restored(bounds: Bounds, entries: Vec<(String, Entry)>, now: SystemTime) -> Self {
-        let times = entries
-            .iter()
-            .map(|(id, entry)| (entry.used_at, id.clone()));
-        let mut newest_first: Vec<(u64, String)> = times.collect();
-        newest_first.sort_unstable_by(|one, other| other.cmp(one));
-        let mut entries: HashMap<String, Entry> = entries.into_iter().collect();
-        let mut last_used_first = Vec::with_capacity(entries.len());
-        for (used_at, id) in newest_first {
-            let mut chain = Vec::new();
-            let mut next = Some(id);
-            // What is gone from the map was used later still, and so was all that it goes on from.
-            while let Some(id) = next.take()
-                && let Some(entry) = entries.remove(&id)
-            {
-                next.clone_from(&entry.parent);
-                chain.push((id, Entry { used_at, ..entry }));
-            }
-            last_used_first.extend(chain.into_iter().rev());
-        }
+    /// The index of what a file has.
+    pub fn of_rows(bounds: Bounds, mut rows: Vec<Row>) -> Self {
         let mut index = Self::new(bounds);
-        for (id, mut entry) in last_used_first.into_iter().rev() {
-            // A clock that was ahead would make a record that never ages.
-            entry.used_at = entry.used_at.min(micros(now));
-            index.ticked_at = entry.used_at;
-            index.put(id, entry);
+        rows.sort_unstable_by_key(|row| row.kept_at);
+        for row in &rows {
+            index.hold(&row.id, &row.entry.items);
+        }
+        rows.sort_unstable_by_key(|row| row.used);
+        for Row {
+            id, entry, used, ..
+        } in rows
+        {
+            index.ticked_at = used.at;
+            index.bytes = index.bytes.saturating_add(entry.size());
+            let used_at = used.at;
+            index.entries.put(id, Entry { used_at, ..entry });
         }
         index
+    }
+
+    /// Puts in its place the index of what the file has by now.
+    pub fn rebuild(&mut self, rows: Vec<Row>) {
+        let rebuilt = Self::of_rows(self.bounds, rows);
+        let ticked_at = self.ticked_at.max(rebuilt.ticked_at);
+        *self = Self {
+            ticked_at,
+            ..rebuilt
+        };
     }
 
     pub fn bounds(&self) -> &Bounds {
@@ -107,9 +127,9 @@ impl Index {
     }
 
     /// The responses that were being made when they were kept.
-    pub fn open(&self) -> Vec<String> {
+    pub fn open(&self) -> Vec<Arc<str>> {
         let open = self.entries.iter().filter(|(_, entry)| entry.is_open);
-        open.map(|(id, _)| id.clone()).collect()
+        open.map(|(id, _)| Arc::clone(id)).collect()
     }
 
     pub fn contains(&self, id: &str) -> bool {
@@ -127,13 +147,13 @@ impl Index {
     }
 
     /// The response that it goes on from.
-    pub fn parent(&self, id: &str) -> Option<String> {
+    pub fn parent(&self, id: &str) -> Option<Arc<str>> {
         self.entries.peek(id)?.parent.clone()
     }
 
     /// The record that has the item `id`.
-    pub fn holder(&self, id: &str) -> Option<&str> {
-        self.holders.get(id).map(|holder| &**holder)
+    pub fn holder(&self, id: &str) -> Option<&Arc<str>> {
+        self.holders.get(id)
     }
 
     /// The chain that ends with `id`; all of it is used at `now`.
@@ -143,7 +163,7 @@ impl Index {
             is_whole: false,
         };
         let oldest = self.oldest_given(now);
-        let mut next = Some(id.to_owned());
+        let mut next = Some(Arc::from(id));
         // Only a file that was tampered with has a cycle; it must have an end as well.
         for _ in 0..self.entries.len() {
             let Some(id) = next.take() else { break };
@@ -162,7 +182,7 @@ impl Index {
 
     /// What has to go, so that all is within the bounds with the record that is `coming`: its id
     /// and its [`Entry::size`].
-    pub fn surplus(&self, coming: Option<(&str, u64)>, now: u64) -> Vec<String> {
+    pub fn surplus(&self, coming: Option<(&str, u64)>, now: u64) -> Vec<Arc<str>> {
         let oldest = self.oldest_given(now);
         let (mut count, mut bytes) = (self.entries.len(), self.bytes);
         if let Some((id, size)) = coming {
@@ -173,7 +193,7 @@ impl Index {
         let coming = coming.map(|(id, _)| id);
         let least_used_first = self.entries.iter().rev();
         least_used_first
-            .filter(|(id, _)| Some(id.as_str()) != coming)
+            .filter(|(id, _)| Some(&***id) != coming)
             .take_while(|(_, entry)| {
                 let must_go =
                     count > self.bounds.most || bytes > self.bounds.bytes || entry.used_at < oldest;
@@ -181,30 +201,27 @@ impl Index {
                 bytes = bytes.saturating_sub(entry.size());
                 must_go
             })
-            .map(|(id, _)| id.clone())
+            .map(|(id, _)| Arc::clone(id))
             .collect()
     }
 
     /// Least recently used first.
     #[cfg(test)]
     pub fn ids_by_use(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().rev().map(|(id, _)| id.as_str())
+        self.entries.iter().rev().map(|(id, _)| &**id)
     }
 
-    pub fn put(&mut self, id: String, entry: Entry) {
-        // A file that was tampered with can say any length.
-        self.bytes = self.bytes.saturating_add(entry.size());
+    pub fn put(&mut self, id: Arc<str>, entry: Entry) {
         if let Some(replaced) = self.entries.pop(&id) {
             self.forget(&id, &replaced);
         }
-        let holder: Arc<str> = id.as_str().into();
-        for item in &entry.items {
-            self.holders.insert(Arc::clone(item), Arc::clone(&holder));
-        }
+        // A file that was tampered with can say any length.
+        self.bytes = self.bytes.saturating_add(entry.size());
+        self.hold(&id, &entry.items);
         self.entries.put(id, entry);
     }
 
-    pub fn remove(&mut self, ids: &[String]) {
+    pub fn remove(&mut self, ids: &[Arc<str>]) {
         for id in ids {
             if let Some(entry) = self.entries.pop(id) {
                 self.forget(id, &entry);
@@ -212,11 +229,38 @@ impl Index {
         }
     }
 
+    /// A record is kept that has these items.
+    fn hold(&mut self, id: &Arc<str>, items: &[Arc<str>]) {
+        for item in items {
+            let earlier = self.holders.insert(Arc::clone(item), Arc::clone(id));
+            if let Some(earlier) = earlier.filter(|it| it != id) {
+                let others = self.earlier_holders.entry(Arc::clone(item)).or_default();
+                others.push(earlier);
+            }
+        }
+    }
+
     fn forget(&mut self, id: &str, entry: &Entry) {
         self.bytes = self.bytes.saturating_sub(entry.size());
         for item in &entry.items {
-            if self.holders.get(item).is_some_and(|holder| **holder == *id) {
+            let Some(holder) = self.holders.get_mut(item) else {
+                continue;
+            };
+            let others = self.earlier_holders.get_mut(item);
+            if **holder != *id {
+                // What goes is mostly what was kept first.
+                if let Some(others) = others
+                    && let Some(place) = others.iter().position(|it| **it == *id)
+                {
+                    others.remove(place);
+                }
+            } else if let Some(last) = others.and_then(Vec::pop) {
+                *holder = last;
+            } else {
                 self.holders.remove(item);
+            }
+            if self.earlier_holders.get(item).is_some_and(Vec::is_empty) {
+                self.earlier_holders.remove(item);
             }
         }
     }
@@ -228,7 +272,8 @@ impl Index {
     }
 }
 
-fn micros(time: SystemTime) -> u64 {
+/// A time in microseconds since 1970.
+pub fn micros(time: SystemTime) -> u64 {
     let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
 }

@@ -13,8 +13,12 @@ mod crash;
 mod error;
 mod file;
 mod index;
+mod inner;
+mod packed;
+mod record;
 #[cfg(test)]
 mod tests;
+mod values;
 mod version;
 
 use std::collections::{HashMap, HashSet};
@@ -22,83 +26,26 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use tokio::task;
 
 use super::heavy::heavy;
 use crate::budget::{Budget, Held, parsed_size};
-use crate::responses::{ApiError, Item, Response};
+use crate::responses::{Item, Response};
 
 pub use error::Error;
+pub use record::{Page, Range, Record, Said};
 
 use file::Database;
-use index::{Chain, Entry, Index};
-
-/// One response, and the items that it answered. What it goes on from is its
-/// `previous_response_id` (Responses API, the response object).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    pub response: Response,
-    /// The request's own input, without what came before it.
-    pub input: Vec<Item>,
-}
-
-impl Record {
-    fn as_kept(&self) -> Kept<'_> {
-        Kept {
-            response: &self.response,
-            input: &self.input,
-        }
-    }
-}
-
-/// A [`Record`] of what somebody else has: to keep it, nothing is copied but its JSON.
-#[derive(Serialize)]
-struct Kept<'a> {
-    response: &'a Response,
-    input: &'a [Item],
-}
-
-impl Kept<'_> {
-    /// The id, what the index knows of it, and the record as it is kept.
-    fn to_entry(&self) -> Result<(String, Entry, Bytes), Error> {
-        let id = self.response.id().to_owned();
-        let value = match serde_json::to_vec(self) {
-            // Without the room that a vector has to grow.
-            Ok(value) => Bytes::from(value.into_boxed_slice()),
-            Err(source) => return Err(Error::NotARecord { id, source }),
-        };
-        let entry = Entry {
-            bytes: value.len() as u64,
-            parent: self.response.previous_response_id().map(str::to_owned),
-            items: self.item_ids(),
-            is_open: self.response.is_open(),
-            used_at: 0,
-        };
-        Ok((id, entry, value))
-    }
-
-    fn item_ids(&self) -> Vec<Arc<str>> {
-        let output = self.response.output();
-        let items = self.input.iter().chain(output.iter().map(Arc::as_ref));
-        items.filter_map(Item::id).map(Into::into).collect()
-    }
-}
-
-/// What was said in one record, and the response that it goes on from.
-pub struct Said {
-    /// The input, then the output.
-    pub items: Vec<Item>,
-    pub parent: Option<String>,
-}
+use index::{Index, Row};
+use inner::Inner;
+use record::{Draft, read};
+use values::Values;
 
 /// How much is kept. Beyond it, what was not used for the longest time goes first.
 ///
 /// A response is used when it is kept, read or gone on from, and so is all that it goes on from: a
-/// conversation that goes on does not lose its beginning. After a restart, what was merely read is
-/// as old as when it was kept or gone on from.
+/// conversation that goes on does not lose its beginning. A restart forgets what was read since the last
+/// time that a response was kept or deleted.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// How many responses. The one that was kept last stays even if this is none.
@@ -120,30 +67,14 @@ impl Default for Bounds {
     }
 }
 
+/// Who makes the responses that are still being made: one store that was opened, until it is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner(u64);
+
 /// The responses that can be read, deleted and gone on from. Cloning shares everything.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
-}
-
-struct Inner {
-    index: Mutex<Index>,
-    values: Values,
-    /// Whoever changes the records does it alone: what goes is decided before the values are
-    /// written, and the index follows when they are.
-    writing: Arc<tokio::sync::Mutex<()>>,
-}
-
-enum Values {
-    Memory(Mutex<InMemory>),
-    File(Database),
-}
-
-struct InMemory {
-    /// The records, each with its [`Entry::size`].
-    values: HashMap<String, (Bytes, u64)>,
-    /// What they take of a budget.
-    held: Held,
 }
 
 /// Up to this many bytes of records in memory are worked on in place; more would block the thread's
@@ -158,11 +89,7 @@ impl Store {
 
     /// A store that ends with the process. What it keeps is held of `budget`.
     pub fn in_memory_of(bounds: Bounds, budget: &Budget) -> Self {
-        let values = InMemory {
-            values: HashMap::new(),
-            held: budget.empty(),
-        };
-        Self::new(Index::new(bounds), Values::Memory(Mutex::new(values)))
+        Self::new(Index::new(bounds), Values::in_memory(budget))
     }
 
     /// The store in the file at `path`, which is made with mode 0600 if it is not there. What is
@@ -172,18 +99,13 @@ impl Store {
     /// Blocks while the whole file is checked. Fails with [`Error::Open`], [`Error::InUse`] or
     /// [`Error::NotAStore`].
     pub fn open(path: &Path, bounds: Bounds) -> Result<Self, Error> {
-        let (database, entries) = Database::open(path)?;
-        Self::of_file(database, entries, bounds)
+        let (database, rows) = Database::open(path)?;
+        Self::of_file(database, rows, bounds)
     }
 
-    fn of_file(
-        database: Database,
-        entries: Vec<(String, Entry)>,
-        bounds: Bounds,
-    ) -> Result<Self, Error> {
-        let now = SystemTime::now();
-        let mut index = Index::restored(bounds, entries, now);
-        let now = index.tick(now);
+    fn of_file(database: Database, rows: Vec<Row>, bounds: Bounds) -> Result<Self, Error> {
+        let mut index = Index::of_rows(bounds, rows);
+        let now = index.tick(SystemTime::now());
         let gone = index.surplus(None, now);
         if !gone.is_empty() {
             database.write(None, &gone)?;
@@ -200,40 +122,53 @@ impl Store {
                 index: Mutex::new(index),
                 values,
                 writing: Arc::default(),
+                owner: Owner(rand::random()),
             }),
         }
     }
 
     /// Keeps a record under the id of its response, in place of the one that may be there. When
-    /// this returns, a record in a file survives whatever becomes of the process or the machine.
+    /// this returns, a record in a file survives whatever becomes of the process or the machine. A
+    /// response that is still being made is claimed with that.
     ///
     /// Once begun, it is done even if nobody waits for it any more. Fails with
     /// [`Error::TooLarge`], or when the file does.
-    pub async fn keep(&self, response: &Response, input: &[Item]) -> Result<(), Error> {
-        let kept = Kept { response, input };
-        let (id, entry, value) = heavy(input.len(), || kept.to_entry())?;
+    pub async fn create(&self, response: &Response, input: &[Item]) -> Result<(), Error> {
+        let draft = Draft { response, input };
+        let (id, entry, value) = heavy(input.len(), || draft.to_entry())?;
         let size = entry.size();
         self.run_alone(size, move |inner| inner.keep(id, entry, &value))
             .await
     }
 
     /// Puts a response in the place of what is kept of it; if that is nothing any more, it stays so.
-    pub async fn replace(&self, response: Response) -> Result<(), Error> {
+    pub async fn finish(&self, response: Response) -> Result<(), Error> {
         let bytes = lock(&self.inner.index).bytes_of(response.id());
         self.run_alone(bytes, move |inner| {
             let Some(kept) = inner.get(response.id())? else {
                 return Ok(());
             };
-            let record = Record { response, ..kept };
-            let (id, entry, value) = record.as_kept().to_entry()?;
-            inner.keep(id, entry, &value)
+            inner.keep_record(&Record { response, ..kept })
         })
         .await
     }
 
     /// Whether the response `id` is still being made, if it is kept.
-    pub fn is_open(&self, id: &str) -> Option<bool> {
-        lock(&self.inner.index).is_open(id)
+    pub async fn is_open(&self, id: &str) -> Result<Option<bool>, Error> {
+        Ok(lock(&self.inner.index).is_open(id))
+    }
+
+    /// Claims the response `id` for this store, if it is still being made and its owner is gone. Returns
+    /// whether this store makes it now.
+    pub async fn claim(&self, id: &str) -> Result<bool, Error> {
+        let id = id.to_owned();
+        self.run_alone(0, move |inner| inner.claim(&id)).await
+    }
+
+    /// Who makes the response `id`, if it is still being made.
+    pub async fn owner(&self, id: &str) -> Result<Option<Owner>, Error> {
+        let id = id.to_owned();
+        self.run(0, move |inner| inner.owner_of(&id)).await
     }
 
     /// The record of the response `id`, if it is kept. What it takes is held by `held`.
@@ -263,7 +198,27 @@ impl Store {
             }
             let parent = lock(&inner.index).parent(&id);
             let items = inner.said(&id, held)?;
+            let parent = parent.map(|it| it.to_string());
             Ok(items.map(|items| Said { items, parent }))
+        })
+        .await
+    }
+
+    /// The items in `range` of the input of the response `id`, if it is kept.
+    pub async fn input_items(
+        &self,
+        id: &str,
+        range: Range,
+        held: &mut Held,
+    ) -> Result<Option<Page>, Error> {
+        let bytes = lock(&self.inner.index).bytes_of(id);
+        let id = id.to_owned();
+        self.read(bytes, held, move |inner, held| {
+            if inner.mark_used(&id).newest_first.is_empty() {
+                return Ok(None);
+            }
+            let items = inner.input(&id, held)?;
+            Ok(items.map(|items| range.of(items)))
         })
         .await
     }
@@ -277,7 +232,7 @@ impl Store {
     ) -> Result<HashMap<String, Item>, Error> {
         let bytes = {
             let index = lock(&self.inner.index);
-            let holders: HashSet<&str> = ids.iter().filter_map(|id| index.holder(id)).collect();
+            let holders: HashSet<_> = ids.iter().filter_map(|id| index.holder(id)).collect();
             holders.into_iter().map(|id| index.bytes_of(id)).sum()
         };
         self.read(bytes, held, move |inner, held| inner.items(&ids, held))
@@ -287,13 +242,11 @@ impl Store {
     /// Everything that was said up to the response `id` and in it: input, then output, of each
     /// response that it goes on from, oldest first. Nothing if any of it is gone.
     pub async fn context(&self, id: &str, held: &mut Held) -> Result<Option<Vec<Item>>, Error> {
-        let (chain, bytes) = {
-            let mut index = lock(&self.inner.index);
-            let now = index.tick(SystemTime::now());
-            let chain = index.mark_used(id, now);
+        let chain = self.inner.mark_used(id);
+        let bytes = {
+            let index = lock(&self.inner.index);
             let ids = chain.newest_first.iter();
-            let bytes = ids.map(|id| index.bytes_of(id)).sum();
-            (chain, bytes)
+            ids.map(|id| index.bytes_of(id)).sum()
         };
         self.read(bytes, held, move |inner, held| inner.context(&chain, held))
             .await
@@ -301,9 +254,9 @@ impl Store {
 
     /// Deletes the record of the response `id`. Returns whether it was kept; what goes on from it
     /// can be read, and not be gone on from.
-    pub async fn delete(&self, id: &str) -> Result<bool, Error> {
+    pub async fn forget(&self, id: &str) -> Result<bool, Error> {
         let id = id.to_owned();
-        self.run_alone(0, move |inner| inner.delete(id)).await
+        self.run_alone(0, move |inner| inner.forget(&id)).await
     }
 
     /// Does work that changes the records. It is alone until it ends, not until its caller goes.
@@ -353,203 +306,6 @@ impl Store {
             }
         }
     }
-}
-
-impl Inner {
-    /// What was being made when the process before this one ended will not be done any more.
-    fn end_open(&self) -> Result<(), Error> {
-        let error =
-            ApiError::server_error("The response was not done when its server was stopped.");
-        let open = lock(&self.index).open();
-        for id in open {
-            if let Some(record) = self.get(&id)? {
-                let response = record.response.failed(&error);
-                let record = Record { response, ..record };
-                let (id, entry, value) = record.as_kept().to_entry()?;
-                self.keep(id, entry, &value)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn keep(&self, id: String, mut entry: Entry, value: &Bytes) -> Result<(), Error> {
-        let size = entry.size();
-        let gone = {
-            let mut index = lock(&self.index);
-            entry.used_at = index.tick(SystemTime::now());
-            let most = index.bounds().bytes;
-            if size > most {
-                return Err(Error::TooLarge { size, most });
-            }
-            if let Some(parent) = &entry.parent {
-                index.mark_used(parent, entry.used_at);
-            }
-            index.surplus(Some((&id, size)), entry.used_at)
-        };
-        self.values.write(Some((&id, &entry, value)), &gone)?;
-        let mut index = lock(&self.index);
-        index.remove(&gone);
-        index.put(id, entry);
-        Ok(())
-    }
-
-    fn get(&self, id: &str) -> Result<Option<Record>, Error> {
-        let value = self.value(id)?;
-        value.map(|value| read(id, &value)).transpose()
-    }
-
-    /// The record of the response `id` as JSON, which is used with that.
-    fn value(&self, id: &str) -> Result<Option<Bytes>, Error> {
-        if self.mark_used(id).newest_first.is_empty() {
-            return Ok(None);
-        }
-        self.values.read(id)
-    }
-
-    /// What was said in the record of the response `id`.
-    fn said(&self, id: &str, held: &mut Held) -> Result<Option<Vec<Item>>, Error> {
-        let bytes = lock(&self.index).bytes_of(id);
-        held.grow(bytes)?;
-        let Some(value) = self.values.read(id)? else {
-            return Ok(None);
-        };
-        let said = read_said(id, &value, held)?;
-        drop(value);
-        held.shrink_to(held.bytes() - bytes);
-        Ok(Some(said))
-    }
-
-    fn items(&self, ids: &[String], held: &mut Held) -> Result<HashMap<String, Item>, Error> {
-        let wanted: HashSet<&str> = ids.iter().map(String::as_str).collect();
-        let holders: HashSet<String> = {
-            let index = lock(&self.index);
-            let holders = wanted.iter().filter_map(|id| index.holder(id));
-            holders.map(str::to_owned).collect()
-        };
-        let mut items = HashMap::new();
-        // Each record is read once, however many of its items are wanted.
-        for holder in holders {
-            let is_kept = !self.mark_used(&holder).newest_first.is_empty();
-            let said = is_kept.then(|| self.said(&holder, held)).transpose()?;
-            for item in said.flatten().into_iter().flatten() {
-                if let Some(id) = item.id().filter(|id| wanted.contains(id)) {
-                    items.insert(id.to_owned(), item);
-                }
-            }
-        }
-        Ok(items)
-    }
-
-    fn context(&self, chain: &Chain, held: &mut Held) -> Result<Option<Vec<Item>>, Error> {
-        if !chain.is_whole {
-            return Ok(None);
-        }
-        let mut said = Vec::new();
-        for id in chain.newest_first.iter().rev() {
-            match self.said(id, held)? {
-                Some(items) if said.is_empty() => said = items,
-                Some(items) => said.extend(items),
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(said))
-    }
-
-    fn mark_used(&self, id: &str) -> Chain {
-        let mut index = lock(&self.index);
-        let now = index.tick(SystemTime::now());
-        index.mark_used(id, now)
-    }
-
-    fn delete(&self, id: String) -> Result<bool, Error> {
-        let (is_kept, gone) = {
-            let mut index = lock(&self.index);
-            let now = index.tick(SystemTime::now());
-            let mut gone = index.surplus(None, now);
-            let is_kept = index.contains(&id) && !gone.contains(&id);
-            if is_kept {
-                gone.push(id);
-            }
-            (is_kept, gone)
-        };
-        if !gone.is_empty() {
-            self.values.write(None, &gone)?;
-            lock(&self.index).remove(&gone);
-        }
-        Ok(is_kept)
-    }
-}
-
-impl Values {
-    /// The value of `id`. Nothing if it went since the index was asked.
-    fn read(&self, id: &str) -> Result<Option<Bytes>, Error> {
-        match self {
-            Self::Memory(memory) => Ok(lock(memory).values.get(id).map(|(value, _)| value.clone())),
-            Self::File(database) => database.read(id),
-        }
-    }
-
-    /// Writes a value, and removes those that are `gone`: both or, if this fails, neither.
-    fn write(&self, kept: Option<(&str, &Entry, &Bytes)>, gone: &[String]) -> Result<(), Error> {
-        match self {
-            Self::Memory(memory) => {
-                let InMemory { values, held } = &mut *lock(memory);
-                let sizes = gone.iter().filter_map(|id| values.get(id));
-                let mut freed: u64 = sizes.map(|(_, size)| size).sum();
-                if let Some((id, entry, value)) = kept {
-                    freed += values.get(id).map_or(0, |(_, size)| *size);
-                    held.grow(entry.size().saturating_sub(freed))?;
-                    freed = freed.saturating_sub(entry.size());
-                    values.insert(id.to_owned(), (value.clone(), entry.size()));
-                }
-                held.shrink_to(held.bytes() - freed);
-                for id in gone {
-                    values.remove(id);
-                }
-                Ok(())
-            }
-            Self::File(database) => database.write(kept, gone),
-        }
-    }
-}
-
-fn read(id: &str, value: &[u8]) -> Result<Record, Error> {
-    serde_json::from_slice(value).map_err(|source| Error::NotARecord {
-        id: id.to_owned(),
-        source,
-    })
-}
-
-/// What was said in a record, read without the rest of it: a response repeats its tools.
-fn read_said(id: &str, value: &[u8], held: &mut Held) -> Result<Vec<Item>, Error> {
-    #[derive(Deserialize)]
-    struct Parts<'a> {
-        #[serde(borrow)]
-        response: Answer<'a>,
-        #[serde(borrow)]
-        input: &'a RawValue,
-    }
-    #[derive(Deserialize)]
-    struct Answer<'a> {
-        #[serde(borrow)]
-        output: Option<&'a RawValue>,
-    }
-    let not_a_record = |source| Error::NotARecord {
-        id: id.to_owned(),
-        source,
-    };
-    let Parts { response, input } = serde_json::from_slice(value).map_err(not_a_record)?;
-    let output = response.output.map_or("[]", RawValue::get);
-    held.grow(parsed_size(input.get().as_bytes()) + parsed_size(output.as_bytes()))?;
-    let mut said: Vec<Item> = serde_json::from_str(input.get()).map_err(not_a_record)?;
-    let output: Vec<&RawValue> = serde_json::from_str(output).map_err(not_a_record)?;
-    // As `Response::output` does, leave out what is not an item.
-    said.extend(
-        output
-            .iter()
-            .filter_map(|it| serde_json::from_str::<Item>(it.get()).ok()),
-    );
-    Ok(said)
 }
 
 /// What is under these locks is whole at every step, so a panic elsewhere is no reason to stop.
