@@ -1,8 +1,6 @@
 //! Texts that are not the key that was asked for, and what is said about each.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::thread;
+use std::path::PathBuf;
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
@@ -17,10 +15,7 @@ use tempfile::TempDir;
 
 use crate::auth::rsa_public_key::RsaPublicKey;
 use crate::auth::vectors::test_keys::{OURS, THEIRS};
-use crate::auth::{
-    Created, DEV_KEY_FILE, Error, KeyRefusal, KeySize, SigningKey, VerifyingKey, der as der_reader,
-};
-use crate::file;
+use crate::auth::{Error, KeyRefusal, KeySize, SigningKey, VerifyingKey, der as der_reader};
 
 fn pem(tag: &str, der: &[u8]) -> String {
     pem::encode(&pem::Pem::new(tag, der))
@@ -112,7 +107,7 @@ fn why_not_private(text: &str) -> KeyRefusal {
     }
 }
 
-fn same_as_ours(key: &VerifyingKey) -> bool {
+pub(in crate::auth) fn same_as_ours(key: &VerifyingKey) -> bool {
     let bytes = |key: &VerifyingKey| {
         let pinned = key.clone().pin(None).unwrap();
         pinned.decoding().try_get_as_bytes().unwrap().to_vec()
@@ -413,91 +408,9 @@ fn a_key_set_names_its_key_by_thumbprint_unless_told_otherwise() {
 }
 
 #[test]
-fn the_developer_key_is_made_once_and_then_found() {
-    let home = tempfile::tempdir().unwrap();
-    let folder = home.path().join("data/mcp-cli");
-
-    let (made, first) = SigningKey::load_or_create(&folder).unwrap();
-    let (found, second) = SigningKey::load_or_create(&folder).unwrap();
-
-    assert_eq!((first, second), (Created::Yes, Created::No));
-    assert_eq!(made.public_pem(), found.public_pem());
-    assert_eq!(names_in(&folder), [DEV_KEY_FILE]);
-    let file = fs::read_to_string(folder.join(DEV_KEY_FILE)).unwrap();
-    assert_eq!(file, made.private_pem().expose());
-}
-
-#[test]
-fn whoever_loses_the_race_to_make_the_key_uses_the_key_of_the_winner() {
-    let home = tempfile::tempdir().unwrap();
-    let folder = home.path().join("keys");
-    let results: Vec<(SigningKey, Created)> = thread::scope(|scope| {
-        let runs: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| SigningKey::load_or_create(&folder).unwrap()))
-            .collect();
-        runs.into_iter().map(|run| run.join().unwrap()).collect()
-    });
-
-    let winners = results
-        .iter()
-        .filter(|(_, created)| *created == Created::Yes);
-    assert_eq!(winners.count(), 1);
-    for (key, _) in &results {
-        assert_eq!(key.public_pem(), results[0].0.public_pem());
-    }
-    assert_eq!(names_in(&folder), [DEV_KEY_FILE]);
-}
-
-#[test]
-fn a_damaged_developer_key_is_reported_and_kept() {
-    let home = tempfile::tempdir().unwrap();
-    let path = home.path().join(DEV_KEY_FILE);
-    crate::secret::Secret::from(String::new())
-        .save(&path, false)
-        .unwrap();
-
-    let error = SigningKey::load_or_create(home.path()).unwrap_err();
-
-    assert!(matches!(
-        error,
-        Error::KeyFile {
-            source: KeyRefusal::Empty,
-            ..
-        }
-    ));
-    assert_eq!(fs::read_to_string(&path).unwrap(), "");
-}
-
-#[test]
-fn a_saved_key_is_replaced_only_when_forced() {
-    let home = tempfile::tempdir().unwrap();
-    let path = home.path().join("keys/key.pem");
-    OURS.save(&path, false).unwrap();
-
-    assert!(matches!(
-        THEIRS.save(&path, false),
-        Err(Error::File(file::Error::Exists { .. }))
-    ));
-    assert!(same_as_ours(
-        SigningKey::load(&path).unwrap().verifying_key()
-    ));
-    THEIRS.save(&path, true).unwrap();
-    assert!(!same_as_ours(
-        SigningKey::load(&path).unwrap().verifying_key()
-    ));
-}
-
-#[test]
 fn a_key_is_as_large_as_was_asked_for() {
     let key = SigningKey::generate("3072".parse().unwrap()).unwrap();
 
     assert_eq!(format!("{key:?}"), "SigningKey { bits: 3072, .. }");
     assert!("1024".parse::<KeySize>().is_err());
-}
-
-fn names_in(folder: &Path) -> Vec<String> {
-    let names = fs::read_dir(folder).unwrap();
-    names
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect()
 }

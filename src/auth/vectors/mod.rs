@@ -2,6 +2,8 @@
 
 mod claim;
 mod confusion;
+mod developer_key;
+mod encoding;
 mod jwks;
 mod key;
 mod set;

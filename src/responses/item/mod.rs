@@ -1,5 +1,8 @@
 //! The items of a conversation: what goes into a response and what comes out of it.
 
+mod mcp;
+mod message;
+
 use serde::de::DeserializeOwned;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -7,6 +10,11 @@ use serde_json::{Map, Value};
 
 use super::words::{Role, Status};
 use crate::budget::{members_size, value_size};
+
+pub use mcp::{
+    McpApprovalRequest, McpApprovalResponse, McpCall, McpCallError, McpListTools, McpListToolsTool,
+};
+pub use message::{Content, Message};
 
 /// One item (Responses API, input and output items). What this program does not act on, or cannot
 /// read, is carried as it came.
@@ -243,240 +251,6 @@ fn read<T: DeserializeOwned>(item: &Map<String, Value>) -> Option<T> {
     let mut fields = item.clone();
     fields.shift_remove("type");
     serde_json::from_value(Value::Object(fields)).ok()
-}
-
-/// What a person, a developer or the model said.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Message {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<Status>,
-    pub content: Content,
-    pub role: Role,
-    /// The fields that this program does not know.
-    #[serde(flatten)]
-    pub rest: Map<String, Value>,
-}
-
-impl Message {
-    /// Reads a message out of the fields of an item; gives them back if they are none. The content
-    /// can be large, and is not copied.
-    fn read(mut item: Map<String, Value>) -> Result<Self, Map<String, Value>> {
-        let is_text = |field: &str| {
-            item.get(field)
-                .is_none_or(|it| it.is_string() || it.is_null())
-        };
-        let has_content = matches!(
-            item.get("content"),
-            Some(Value::String(_) | Value::Array(_))
-        );
-        let has_role = item.get("role").is_some_and(Value::is_string);
-        if !has_content || !has_role || !is_text("id") || !is_text("status") {
-            return Err(item);
-        }
-        let mut text = |field: &str| match item.shift_remove(field) {
-            Some(Value::String(text)) => Some(text),
-            _ => None,
-        };
-        let (id, status) = (text("id"), text("status"));
-        let role = text("role").unwrap_or_default();
-        let (status, role) = (status.as_deref().map(Status::from), Role::from(&*role));
-        let content = match item.shift_remove("content") {
-            Some(Value::Array(parts)) => Content::Parts(parts),
-            Some(Value::String(text)) => Content::Text(text),
-            _ => Content::Parts(Vec::new()),
-        };
-        item.shift_remove("type");
-        Ok(Self {
-            id,
-            status,
-            content,
-            role,
-            rest: item,
-        })
-    }
-
-    /// All text of the message: `input_text` and `output_text` parts, one after the other.
-    pub fn text(&self) -> String {
-        match &self.content {
-            Content::Text(text) => text.clone(),
-            Content::Parts(parts) => parts
-                .iter()
-                .filter(|part| matches!(part["type"].as_str(), Some("input_text" | "output_text")))
-                .filter_map(|part| part["text"].as_str())
-                .collect(),
-        }
-    }
-
-    /// Why the model will not answer, if it says so instead of answering.
-    pub fn refusal(&self) -> Option<String> {
-        let Content::Parts(parts) = &self.content else {
-            return None;
-        };
-        let refusals: Vec<&str> = parts
-            .iter()
-            .filter_map(|part| part["refusal"].as_str())
-            .collect();
-        (!refusals.is_empty()).then(|| refusals.concat())
-    }
-}
-
-/// The content of a message: text alone, or parts such as `input_text` and `input_image`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Content {
-    Text(String),
-    Parts(Vec<Value>),
-}
-
-/// `mcp_list_tools`: the tools that a server offers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct McpListTools {
-    pub id: String,
-    pub server_label: String,
-    #[serde(default)]
-    pub tools: Vec<McpListToolsTool>,
-    /// Why the list could not be had.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// The fields that this program does not know.
-    #[serde(flatten)]
-    pub rest: Map<String, Value>,
-}
-
-/// One tool of an `mcp_list_tools` item.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct McpListToolsTool {
-    #[serde(default)]
-    pub annotations: Value,
-    /// Left out where there is none: clients refuse a null.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    #[serde(default)]
-    pub input_schema: Value,
-    pub name: String,
-    /// Whether the server annotates the tool as one that changes something. The API's annotations
-    /// cannot say it, so it is known only in the process that listed the tools.
-    #[serde(skip)]
-    pub is_annotated_as_acting: bool,
-    /// The fields that this program does not know.
-    #[serde(flatten)]
-    pub rest: Map<String, Value>,
-}
-
-impl McpListToolsTool {
-    /// Whether the server says that the tool changes nothing.
-    pub fn is_read_only(&self) -> bool {
-        self.annotations["read_only"] == Value::Bool(true)
-    }
-
-    /// Whether the server says that the tool changes nothing, or something, if it says either.
-    pub fn says_read_only(&self) -> Option<bool> {
-        match self.is_read_only() {
-            true => Some(true),
-            false => self.is_annotated_as_acting.then_some(false),
-        }
-    }
-}
-
-/// `mcp_call`: a tool was called, or is being called.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct McpCall {
-    pub id: String,
-    /// `in_progress`, `completed`, `incomplete`, `calling` or `failed`; older responses have none.
-    #[serde(default)]
-    pub status: Option<Status>,
-    #[serde(default)]
-    pub approval_request_id: Option<String>,
-    /// A JSON object, as text.
-    pub arguments: String,
-    #[serde(default)]
-    pub error: Option<McpCallError>,
-    pub name: String,
-    #[serde(default)]
-    pub output: Option<String>,
-    pub server_label: String,
-    /// The fields that this program does not know.
-    #[serde(flatten)]
-    pub rest: Map<String, Value>,
-}
-
-impl McpCall {
-    /// Whether the call brought a result.
-    pub fn has_succeeded(&self) -> bool {
-        let has_failed = matches!(self.status, Some(Status::Failed | Status::Incomplete));
-        self.error.is_none() && !has_failed
-    }
-}
-
-/// Why a call gave no output.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum McpCallError {
-    /// The server answered with a JSON-RPC error.
-    McpProtocolError { code: i64, message: String },
-    /// The tool itself failed: the content of a result with `isError`.
-    McpToolExecutionError { content: Value },
-    /// The server answered with an HTTP error, or not at all (424).
-    HttpError { code: i64, message: String },
-    #[serde(untagged)]
-    Other(Value),
-}
-
-impl McpCallError {
-    /// The error as a person reads it; text that a tool wrote is given as it wrote it.
-    pub fn text(&self) -> String {
-        match self {
-            Self::McpProtocolError { code, message } => format!("{message} (MCP error {code})"),
-            Self::McpToolExecutionError { content } | Self::Other(content) => text_of(content),
-            Self::HttpError { code, message } => match message.strip_prefix("424: ") {
-                Some("") => "no answer from the MCP server".to_owned(),
-                Some(cause) => format!("no answer from the MCP server: {cause}"),
-                None => format!("{message} (HTTP {code})"),
-            },
-        }
-    }
-}
-
-/// The text in MCP content: a string, a block with `text`, or a list of such blocks.
-fn text_of(content: &Value) -> String {
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(blocks) => blocks.iter().map(text_of).collect::<Vec<_>>().join("\n"),
-        Value::Object(block) => match block.get("text").or_else(|| block.get("message")) {
-            Some(Value::String(text)) => text.clone(),
-            _ => content.to_string(),
-        },
-        other => other.to_string(),
-    }
-}
-
-/// `mcp_approval_request`: a call that waits for a yes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct McpApprovalRequest {
-    pub id: String,
-    /// A JSON object, as text.
-    pub arguments: String,
-    pub name: String,
-    pub server_label: String,
-    /// The fields that this program does not know.
-    #[serde(flatten)]
-    pub rest: Map<String, Value>,
-}
-
-/// `mcp_approval_response`: the yes or the no.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct McpApprovalResponse {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    pub approval_request_id: String,
-    pub approve: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// The fields that this program does not know.
-    #[serde(flatten)]
-    pub rest: Map<String, Value>,
 }
 
 #[cfg(test)]

@@ -1,29 +1,29 @@
 //! `mcp-cli ask`: one question, its tool calls, and the approvals they need.
 
+mod rounds;
+
 use std::io::IsTerminal;
-use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
-use super::approve::ApprovalPolicy;
-use super::args::{self, SecretSource};
-use super::bundled::{self, Bundled};
-use super::fields::FieldArgs;
-use super::identity::{self, Identities, Mode};
-use super::print_request::{self, PrintAs};
-use super::servers::{McpServerArgs, Servers};
-use super::signals::StopSignals;
-use super::state::{self, Kept};
-use super::tools;
 use crate::address;
+use crate::commands::approve::ApprovalPolicy;
+use crate::commands::args::{self, SecretSource};
+use crate::commands::bundled::{self, Bundled};
+use crate::commands::fields::FieldArgs;
+use crate::commands::identity::{self, Identities, Mode};
+use crate::commands::print_request::{self, PrintAs};
+use crate::commands::servers::{McpServerArgs, Servers};
+use crate::commands::signals::StopSignals;
+use crate::commands::state::{self, Kept};
+use crate::commands::tools;
 use crate::engine::Engine;
 use crate::engine::model::{Model, Upstream, UpstreamApi};
-use crate::error::{Cause, Error};
+use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::responses::{
-    self, Client, Conversation, CreateResponse, Event, EventKind, Input, Item, Limits, MCPTool,
-    McpListTools, Response, Retries, ToolEntry,
+    self, Client, Conversation, CreateResponse, Limits, MCPTool, Retries, ToolEntry,
 };
 use crate::route::Route;
 use crate::secret::Secret;
@@ -32,8 +32,6 @@ use crate::ui::{Format, Ui};
 const OPENAI: &str = "https://api.openai.com/v1";
 /// What a model is asked by default where the endpoint is OpenAI's, or speaks like it.
 const DEFAULT_MODEL: &str = "gpt-5";
-/// How often a response may end in requests for approval.
-const MOST_ROUNDS: usize = 100;
 
 /// Ask a model a question, and let it call MCP tools
 #[derive(Debug, clap::Args)]
@@ -277,144 +275,6 @@ impl Question {
         let url = responses::endpoint(&self.args.base_url()?);
         ui.print(&print_request::print(&request, &url, language))?;
         Ok(ExitStatus::Done)
-    }
-
-    /// Puts the servers into the request.
-    fn take_entries(&mut self) {
-        let entries = std::mem::take(&mut self.servers.entries);
-        self.template.tools = Some(entries).filter(|entries| !entries.is_empty());
-    }
-
-    /// What is said next: the answers to what waits for approval, then the question. The second
-    /// value is whether a call was denied and nothing was asked beside it.
-    async fn input(&mut self, ui: &mut Ui) -> Result<(Input, bool), Error> {
-        let mut was_denied = false;
-        let mut answers = Vec::new();
-        let lists: Vec<&McpListTools> = self.kept.conversation.lists.iter().collect();
-        for call in std::mem::take(&mut self.kept.conversation.pending) {
-            let approve = self
-                .args
-                .approve
-                .decide(&call, &self.identities, &lists, ui)
-                .await?;
-            was_denied |= !approve;
-            answers.push(responses::answer(&call, approve));
-        }
-        let question = self.prompt.take().map(Input::Text);
-        let was_denied = was_denied && question.is_none();
-        let input = match question {
-            Some(question) if answers.is_empty() => question,
-            question => {
-                answers.extend(question.into_iter().flat_map(Input::into_items));
-                Input::Items(answers)
-            }
-        };
-        Ok((input, was_denied))
-    }
-
-    /// Asks, and asks again with the approvals, until a response needs none.
-    async fn converse(&mut self, route: &Route, ui: &mut Ui) -> Result<ExitStatus, Error> {
-        let mut was_denied = false;
-        let mut has_result = false;
-        let mut bytes = 0;
-        self.check_approve(&[])?;
-        for _ in 0..MOST_ROUNDS {
-            let (input, denied) = self.input(ui).await?;
-            was_denied |= denied;
-            let request = self.kept.conversation.request(&self.template, input);
-            let mut done = Vec::new();
-            let response = match self.respond(route, &request, &mut done, ui).await {
-                Ok(response) => response,
-                // A name that --approve gets wrong is put right, and the question asked again.
-                Err(error) if error.exit_status() == ExitStatus::Usage => return Err(error),
-                // What is incomplete can be continued as well, and so can what broke off.
-                Err(error) => {
-                    let has_more = match error.cause() {
-                        Cause::Responses(responses::Error::NotCompleted { response, .. }) => {
-                            self.kept.conversation.add(&request, response);
-                            true
-                        }
-                        _ => self.kept.conversation.add_broken_off(&request, done),
-                    };
-                    if has_more {
-                        self.keep(ui);
-                    }
-                    return Err(error);
-                }
-            };
-            bytes += response.size();
-            let most = self.args.max_memory();
-            if bytes > most as u64 {
-                return Err(responses::Error::TooLarge(most).into());
-            }
-            has_result |= response
-                .output()
-                .iter()
-                .any(|item| matches!(&**item, Item::McpCall(call) if call.has_succeeded()));
-            self.kept.conversation.add(&request, &response);
-            self.keep(ui);
-            self.check_approve(&[])?;
-            if self.kept.conversation.pending.is_empty() {
-                return match was_denied && !has_result {
-                    true => Err(Error::new(
-                        ExitStatus::NotApproved,
-                        "a tool call was denied, and no other call succeeded",
-                    )),
-                    false => Ok(ExitStatus::Done),
-                };
-            }
-        }
-        let text = format!("the response still asks for approval after {MOST_ROUNDS} rounds");
-        Err(Error::new(ExitStatus::BrokenAnswer, text))
-    }
-
-    /// Refuses a name of `--approve` that is in doubt, as soon as the tools of all servers are known.
-    fn check_approve(&self, done: &[Arc<Item>]) -> Result<(), Error> {
-        let before = &self.kept.conversation.lists;
-        let done = done.iter().filter_map(|item| match &**item {
-            Item::McpListTools(list) => Some(list),
-            _ => None,
-        });
-        let lists: Vec<&McpListTools> = before.iter().chain(done).collect();
-        self.args.approve.check(&self.identities, &lists)
-    }
-
-    /// Sends one request and shows its answer as it comes; `done` gets the items that it has told.
-    async fn respond(
-        &self,
-        route: &Route,
-        request: &CreateResponse,
-        done: &mut Vec<Arc<Item>>,
-        ui: &mut Ui,
-    ) -> Result<Response, Error> {
-        let limit = self.args.timeout;
-        let answer = async {
-            ui.wait("waiting for the answer");
-            let events = route.create_stream(request).await?;
-            let show = |event: &Event| {
-                ui.event(event)?;
-                let EventKind::OutputItemDone { item, .. } = event.kind() else {
-                    return Ok(());
-                };
-                done.push(Arc::clone(item));
-                match &**item {
-                    Item::McpListTools(_) => self.check_approve(done),
-                    _ => Ok(()),
-                }
-            };
-            responses::read_to_end(events, show).await
-        };
-        tokio::time::timeout(limit, answer)
-            .await
-            .unwrap_or(Err(responses::Error::Timeout(limit).into()))
-    }
-
-    /// Keeps the conversation for `--continue`. The answer has been given, so that it cannot be
-    /// kept is a note and no failure.
-    fn keep(&self, ui: &mut Ui) {
-        if let Err(error) = state::save(&self.kept) {
-            ui.note(&format!("this conversation cannot be continued: {error}"));
-        }
     }
 }
 
