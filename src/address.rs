@@ -57,7 +57,7 @@ fn is_private(address: Ipv6Addr) -> bool {
     first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80
 }
 
-/// What an address is good for, seen by one who connects to it at a stranger's word.
+/// What kind of address it is, for a program that connects to addresses chosen by others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// The world can reach it.
@@ -66,7 +66,7 @@ pub enum Class {
     Loopback,
     /// A network of one's own: RFC 1918, RFC 6598 (carrier-grade NAT), RFC 4193.
     Private,
-    /// Nothing that a stranger may name: link-local addresses, where clouds keep their metadata,
+    /// Never allowed for untrusted URLs: link-local addresses, where clouds keep their metadata,
     /// and all that is no address of one host in the world.
     Forbidden,
 }

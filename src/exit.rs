@@ -1,4 +1,4 @@
-//! What the shell is told when the program ends.
+//! The exit statuses of the program.
 
 use std::process::ExitCode;
 
@@ -20,7 +20,7 @@ pub enum ExitStatus {
     BrokenAnswer = 5,
     /// An MCP server could not be used: HTTP 424, or its equal found on this machine.
     McpServer = 6,
-    /// A tool call needed approval and nobody gave it.
+    /// A tool call needed approval and did not get it.
     NotApproved = 7,
     /// A tool reported an error; `tools call` only.
     ToolError = 8,

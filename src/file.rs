@@ -52,7 +52,7 @@ pub fn read_from(source: impl Read, path: &Path, limit: u64) -> Result<Zeroizing
 }
 
 /// Reads a file of at most `limit` bytes. It may be a FIFO, such as that of `<(command)` in a
-/// shell, which waits for whoever writes to it: call this before signals are caught.
+/// shell, which blocks until something writes to it: call this before signals are caught.
 ///
 /// # Errors
 /// If the file cannot be read, or is larger.

@@ -1,4 +1,4 @@
-//! Files for their owner alone: mode 0600, written whole or not at all.
+//! Files with mode 0600, written atomically.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};

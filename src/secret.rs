@@ -20,7 +20,7 @@ impl Secret {
         self.0.expose_secret()
     }
 
-    /// Writes the text to a file that only its owner can read, whole or not at all.
+    /// Writes the text atomically to a file with mode 0600.
     /// Without `force`, a file that is there already is left alone.
     pub fn save(&self, path: &Path, force: bool) -> Result<(), file::Error> {
         if force {

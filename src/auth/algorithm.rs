@@ -121,7 +121,7 @@ impl KeyFamily {
         }
     }
 
-    /// What fits, for whoever asked for something else.
+    /// What fits instead, for the error message.
     pub(super) fn algorithms(self) -> &'static str {
         match self {
             Self::Rsa => "RS256, RS384, RS512, PS256, PS384 or PS512",

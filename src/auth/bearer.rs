@@ -118,7 +118,7 @@ async fn check(headers: &HeaderMap, verifier: &Verifier) -> Result<Arc<Verified>
 fn bearer_token(headers: &HeaderMap) -> Result<&str, Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Refusal::NoToken)?;
-    // With two, a proxy in front of us may have believed the other one.
+    // With two, a proxy in front of us may have checked the other one.
     if values.next().is_some() {
         return Err(Refusal::Malformed(
             "there is more than one Authorization header",
@@ -164,7 +164,7 @@ impl Refusal {
         let description = self.to_string();
 
         let mut challenge = format!("Bearer realm={REALM}");
-        // RFC 6750 section 3.1: who did not bring a token is told no more than that one is needed.
+        // RFC 6750 section 3.1: without a token, the challenge has no error code.
         if !matches!(self, Self::NoToken) {
             challenge += &format!(
                 r#", error="{error}", error_description="{}""#,

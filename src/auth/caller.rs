@@ -4,9 +4,9 @@ use std::fmt;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-/// Whoever an issuer calls by one subject, under all tokens that say so.
+/// The subject of an issuer, across all of its tokens.
 ///
-/// A session can be bound to it. A token without a subject speaks for nobody, and is a caller of its own.
+/// A session can be bound to it. A token without a subject is a caller of its own.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct Caller([u8; 32]);
 
@@ -18,7 +18,7 @@ impl Caller {
             ("iss", issuer.unwrap_or("")),
             subject.unwrap_or(("jwt", token)),
         ] {
-            // With its length in front, no name can be taken for two.
+            // The length prefix keeps two pairs of names from being the same text.
             digest.update(kind.as_bytes());
             digest.update(&name.len().to_be_bytes());
             digest.update(name.as_bytes());

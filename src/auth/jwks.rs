@@ -130,7 +130,7 @@ impl Jwks {
         let fetching = {
             let mut state = self.state();
             let fetching = self.fetch_again(&mut state, now);
-            // Nobody waits for a server that did not answer the last time; old keys are better than none.
+            // After a failed fetch the old keys stay in use, and requests do not wait for the next one.
             fetching.filter(|_| !state.has_failed)
         };
         self.ended(fetching).await;
@@ -155,7 +155,7 @@ impl Jwks {
         (!Arc::ptr_eq(&newer, keys)).then_some(newer)
     }
 
-    /// The fetch that is under way; a new one if there is none and the last is long enough ago.
+    /// The fetch in progress, or a new one if the last was long enough ago.
     fn fetch_again(
         self: &Arc<Self>,
         state: &mut State,
@@ -202,7 +202,7 @@ impl Jwks {
         if let Some(mut fetching) = fetching
             && let Ok(_place) = self.waiting.try_acquire()
         {
-            // Nothing is ever sent: this is an error when the fetch has ended, however it did.
+            // Nothing is ever sent: the channel closes when the fetch has ended, with or without success.
             let _ = fetching.changed().await;
         }
     }
@@ -218,7 +218,7 @@ impl fmt::Debug for Jwks {
     }
 }
 
-/// What is published at the URL now. How long it is, is counted and not believed.
+/// What is published at the URL now. The size limit counts bytes and does not trust Content-Length.
 async fn fetch(client: &reqwest::Client, url: &Url) -> Result<Vec<u8>, FetchError> {
     let request = client
         .get(url.clone())

@@ -87,7 +87,7 @@ pub enum KeySetPlace {
 impl FromStr for KeySetPlace {
     type Err = Error;
 
-    /// Keys over plain HTTP are whoever's who is in between, unless that is nobody.
+    /// Anyone on the path can replace keys that are fetched over plain HTTP; only loopback has no path.
     fn from_str(text: &str) -> Result<Self, Error> {
         if !text.contains("://") {
             return Ok(Self::File(text.into()));

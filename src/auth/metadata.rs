@@ -37,7 +37,7 @@ pub(super) fn routes(path: &str, verifier: Arc<Verifier>) -> Router {
     router.with_state(Arc::new(Published { path, verifier }))
 }
 
-/// The URL of the metadata of the resource at `path`, as whoever sent these headers would write it.
+/// The URL of the metadata of the resource at `path`, under the name that the client used for this server.
 pub(super) fn url(headers: &HeaderMap, path: &str) -> Option<String> {
     let path = if path == "/" { "" } else { path };
     Some(format!("{}{WELL_KNOWN}{path}", origin(headers)?))

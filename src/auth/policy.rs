@@ -272,7 +272,7 @@ fn scopes(claim: Option<Value>) -> Vec<String> {
     }
 }
 
-/// A length of time that may be too long, or no number at all.
+/// A duration that may be too long, or not a number.
 fn span(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }

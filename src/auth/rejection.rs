@@ -7,7 +7,7 @@ use crate::auth::Algorithm;
 
 /// The first thing that is wrong with a token.
 ///
-/// It never holds a part of the token: it may be logged, and is sent to whoever brought the token.
+/// It contains no part of the token: it is logged, and sent to the client.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Rejection {
     #[error("the token is longer than 8 KiB")]

@@ -43,7 +43,7 @@ impl SigningKey {
         Ok(Self::from_pair(&pair)?)
     }
 
-    /// Reads a private key in PEM, PKCS#8 or PKCS#1, from a file that nobody else can read.
+    /// Reads a private key in PEM, PKCS#8 or PKCS#1, from a file that only its owner can read.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let bytes = private_file::read_private(path, MAX_KEY_FILE)?;
         let text = Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned());
@@ -70,7 +70,7 @@ impl SigningKey {
         }
     }
 
-    /// Writes the private key to a file with mode 0600; its folder is made when there is none.
+    /// Writes the private key to a file with mode 0600, and creates its folder.
     /// Without `force`, a file that is there already is left alone.
     pub fn save(&self, path: &Path, force: bool) -> Result<(), Error> {
         if let Some(folder) = path.parent() {

@@ -87,7 +87,7 @@ impl Claims {
     }
 }
 
-/// What a token says of itself. Nothing in it can be believed.
+/// The contents of a token that was not verified: do not trust them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inspection {
     pub header: Value,

@@ -34,7 +34,7 @@ impl VerifyingKey {
         Ok(Self::parse(text)?)
     }
 
-    /// The key with the one algorithm that it verifies: RS256 for an RSA key that is told no other.
+    /// The key with the one algorithm that it verifies: RS256 for an RSA key unless another is given.
     pub fn pin(self, algorithm: Option<Algorithm>) -> Result<PinnedKey, Error> {
         Ok(PinnedKey {
             algorithm: self.family.pin(algorithm)?,

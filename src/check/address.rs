@@ -9,7 +9,7 @@ use url::{Host, Url};
 use super::Outcome;
 use super::stage::{fail, pass, warn};
 use crate::address::{self, Class};
-use crate::mcp::{Heard, Silence};
+use crate::mcp::{ProbeError, ProbeResult};
 use crate::responses::FailedDependency;
 
 /// The addresses of the URL's host.
@@ -32,10 +32,10 @@ pub fn judge(
     server_label: &str,
     url: &Url,
     found: &io::Result<Vec<IpAddr>>,
-    first: &Heard,
+    first: &ProbeResult,
 ) -> Outcome {
     let host = url.host_str().unwrap_or_default();
-    if let Err(Silence::NoConnection(why)) = &first.answer {
+    if let Err(ProbeError::NoConnection(why)) = &first.answer {
         return match found {
             Err(error) => fail(
                 format!("the name {host} is not found: {error}"),
@@ -76,7 +76,7 @@ fn authority(url: &Url) -> String {
     format!("{}:{port}", url.host_str().unwrap_or_default())
 }
 
-/// What OpenAI says of an address that only its own machine can reach.
+/// What OpenAI says of an address that only its own machine can egress.
 fn of_local(server_label: &str) -> String {
     let failure = FailedDependency::listing(server_label, StatusCode::BAD_REQUEST, String::new());
     failure.error.message

@@ -10,7 +10,7 @@ use super::{Complaint, Outcome, Step};
 use crate::responses::{Item, McpListTools, McpListToolsTool};
 
 /// The `mcp_list_tools` of the server `label`: in a response, an item, an array of items, or an array
-/// of events. Where there are several, the last; a list that failed is none.
+/// of events. The last successful list counts.
 ///
 /// Without a `label`, the server is the one that there is: lists of several servers are nothing.
 pub fn read(json: &Value, label: Option<&str>) -> Option<Vec<McpListToolsTool>> {

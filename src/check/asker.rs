@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::mcp::{self, Heard, Probe, Request};
+use crate::mcp::{self, Probe, ProbeResult, Request};
 
 /// The versions of MCP that are asked for, as `mcp::ClientPool` does.
 pub const MODERN: &str = "2026-07-28";
@@ -132,7 +132,7 @@ impl Asker {
         self.given.get(AUTHORIZATION)?.to_str().ok()
     }
 
-    pub async fn post(&self, form: Form, message: &Message) -> Heard {
+    pub async fn post(&self, form: Form, message: &Message) -> ProbeResult {
         let mut headers = form.headers;
         headers.insert(ACCEPT, HeaderValue::from_static(form.accept));
         if let Some(host) = form.host {
@@ -154,7 +154,7 @@ impl Asker {
     }
 
     /// A GET for a stream of events (MCP 2025-11-25, listening for messages from the server).
-    pub async fn get(&self) -> Heard {
+    pub async fn get(&self) -> ProbeResult {
         let form = self.side();
         let mut headers = form.headers;
         headers.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));

@@ -6,11 +6,11 @@ use http::StatusCode;
 use super::opening::{Era, Opening};
 use super::stage::{fail, pass, skip, warn};
 use super::{Outcome, shown};
-use crate::mcp::{Answer, Heard, Silence};
+use crate::mcp::{Answer, ProbeError, ProbeResult};
 
 /// The step `session`: what the server says to `tools/list` without a session. The connector drops
 /// session ids between calls.
-pub fn session(era: &Era, dropped: Option<&Heard>) -> Outcome {
+pub fn session(era: &Era, dropped: Option<&ProbeResult>) -> Outcome {
     let Some(dropped) = dropped else {
         return pass(match era {
             Era::Modern { .. } => "MCP 2026-07-28 has none",
@@ -28,10 +28,10 @@ pub fn session(era: &Era, dropped: Option<&Heard>) -> Outcome {
             ),
             "run the server stateless, such as with `stateless_http=True`, or without --sessions",
         ),
-        Err(silence) => fail(
+        Err(error) => fail(
             format!(
                 "without the session id, tools/list has no answer: {}",
-                told(silence)
+                told(error)
             ),
             "run the server stateless",
         ),
@@ -39,7 +39,7 @@ pub fn session(era: &Era, dropped: Option<&Heard>) -> Outcome {
 }
 
 /// The step `get`. A server need not have a stream for it; it must say so.
-pub fn get(heard: &Heard) -> Outcome {
+pub fn get(heard: &ProbeResult) -> Outcome {
     match &heard.answer {
         Ok(answer) if answer.status.is_server_error() => warn(
             format!("a GET is answered with {}", shown(answer)),
@@ -49,18 +49,15 @@ pub fn get(heard: &Heard) -> Outcome {
             pass("a stream of events")
         }
         Ok(answer) => pass(format!("HTTP {}", answer.status)),
-        Err(silence) => fail(
-            format!(
-                "a GET for a stream of events has no head: {}",
-                told(silence)
-            ),
+        Err(error) => fail(
+            format!("a GET for a stream of events has no head: {}", told(error)),
             "send the head of the stream at once, or answer with HTTP 405; look for a proxy that buffers",
         ),
     }
 }
 
 /// The step `host`: the answer to a `Host` that is not the URL's, which is what a tunnel may send.
-pub fn host(foreign: Option<&Heard>) -> Outcome {
+pub fn host(foreign: Option<&ProbeResult>) -> Outcome {
     const HINT: &str = "add the tunnel's name to the hosts that the server knows, such as with `mcp-cli serve --allowed-host NAME` or `allowed_hosts`";
     let Some(foreign) = foreign else {
         return skip("the server is not behind a tunnel of this machine");
@@ -74,10 +71,10 @@ pub fn host(foreign: Option<&Heard>) -> Outcome {
             ),
             HINT,
         ),
-        Err(silence) => warn(
+        Err(error) => warn(
             format!(
                 "under a name that it does not know, the server does not answer: {}",
-                told(silence)
+                told(error)
             ),
             HINT,
         ),
@@ -87,9 +84,9 @@ pub fn host(foreign: Option<&Heard>) -> Outcome {
 /// The answers to requests that accept less than MCP asks for, or anything.
 #[derive(Debug)]
 pub struct Accepts {
-    pub json: Heard,
-    pub events: Heard,
-    pub anything: Heard,
+    pub json: ProbeResult,
+    pub events: ProbeResult,
+    pub anything: ProbeResult,
 }
 
 /// The step `accept`.
@@ -125,7 +122,7 @@ pub fn accept(opening: &Opening, accepts: Option<&Accepts>) -> Outcome {
     let failed = forms.iter().find_map(|(name, heard)| match &heard.answer {
         Ok(answer) if answer.status.is_server_error() => Some((name, shown(answer))),
         Ok(_) => None,
-        Err(silence) => Some((name, told(silence))),
+        Err(error) => Some((name, told(error))),
     });
     if let Some((name, why)) = failed {
         return warn(
@@ -134,7 +131,7 @@ pub fn accept(opening: &Opening, accepts: Option<&Accepts>) -> Outcome {
         );
     }
     let is_refused =
-        |heard: &Heard| matches!(&heard.answer, Ok(answer) if is_not_acceptable(answer));
+        |heard: &ProbeResult| matches!(&heard.answer, Ok(answer) if is_not_acceptable(answer));
     let refused: Vec<&str> = forms
         .iter()
         .filter(|(_, heard)| is_refused(heard))
@@ -156,12 +153,12 @@ fn is_not_acceptable(answer: &Answer) -> bool {
     )
 }
 
-fn told(silence: &Silence) -> String {
-    match silence {
-        Silence::Timeout(limit) => {
+fn told(error: &ProbeError) -> String {
+    match error {
+        ProbeError::Timeout(limit) => {
             format!("nothing came for {}", humantime::format_duration(*limit))
         }
-        Silence::NoConnection(why) | Silence::BrokenOff(why) => why.clone(),
-        Silence::Tls { message, .. } => message.clone(),
+        ProbeError::NoConnection(why) | ProbeError::BrokenOff(why) => why.clone(),
+        ProbeError::Tls { message, .. } => message.clone(),
     }
 }

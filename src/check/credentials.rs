@@ -11,13 +11,13 @@ use super::opening::is_about_credentials;
 use super::stage::{fail, pass, skip, warn};
 use super::{Outcome, shown};
 use crate::auth;
-use crate::mcp::{Answer, Heard};
+use crate::mcp::{Answer, ProbeResult};
 
 /// What the server says to a request without credentials, and to one with broken ones.
 #[derive(Debug)]
 pub struct Others {
-    pub none: Heard,
-    pub broken: Heard,
+    pub none: ProbeResult,
+    pub broken: ProbeResult,
 }
 
 /// The form of a request that has no `Authorization`.
@@ -45,7 +45,7 @@ pub fn broken(asker: &Asker) -> Form {
 /// what was given.
 pub fn judge(
     authorization: Option<&str>,
-    first: &Heard,
+    first: &ProbeResult,
     others: Option<&Others>,
     now: SystemTime,
 ) -> Outcome {
@@ -180,7 +180,7 @@ fn token_fault(authorization: &str, now: SystemTime) -> Option<String> {
     }
 }
 
-/// Whom the token is for, as it says.
+/// The audience (`aud`) that the token names.
 fn audience(authorization: &str) -> String {
     let token = authorization.split_once(' ').map(|(_, token)| token);
     let claims = token.and_then(|token| auth::inspect(token).ok());

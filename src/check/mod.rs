@@ -41,7 +41,7 @@ pub struct Subject {
     pub limit: Duration,
 }
 
-/// Why nothing could be found out at all.
+/// Why no step could be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The engine does not take such a tool entry.
@@ -53,7 +53,7 @@ pub enum Error {
 }
 
 /// Takes the steps that OpenAI's connector takes, looks at the tools, and asks `engine` what
-/// `responses.create` would have answered. `progress` is told what is waited for.
+/// `responses.create` would have answered. `progress` gets what it waits for.
 ///
 /// The engine's pool should refuse redirects, for not every client follows them with all that it
 /// was given.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::asker::{Asker, Form, LEGACY, Message};
 use super::stage::{fail, pass, skip, warn};
 use super::{Outcome, shown};
-use crate::mcp::{Answer, Heard, Silence};
+use crate::mcp::{Answer, ProbeError, ProbeResult};
 
 /// The versions of MCP over Streamable HTTP.
 const STREAMABLE: [&str; 4] = ["2025-03-26", "2025-06-18", LEGACY, super::asker::MODERN];
@@ -18,8 +18,8 @@ const DISCOVER_LIMIT: Duration = Duration::from_secs(10);
 /// What a server said first.
 #[derive(Debug)]
 pub struct Opening {
-    discover: Heard,
-    initialize: Option<Heard>,
+    discover: ProbeResult,
+    initialize: Option<ProbeResult>,
 }
 
 /// Which MCP a server speaks.
@@ -51,7 +51,7 @@ impl Opening {
     }
 
     /// The answer that counts.
-    pub fn last(&self) -> &Heard {
+    pub fn last(&self) -> &ProbeResult {
         self.initialize.as_ref().unwrap_or(&self.discover)
     }
 
@@ -98,13 +98,13 @@ impl Opening {
 }
 
 /// Whether the answer to `server/discover` is that of a server which does not know it.
-fn asks_again(discover: &Heard) -> bool {
+fn asks_again(discover: &ProbeResult) -> bool {
     match &discover.answer {
         Ok(answer) if answer.status.is_success() => {
             answer.message.is_some() && answer.result().is_none()
         }
         Ok(answer) => answer.status.is_client_error() && !is_about_credentials(answer.status),
-        Err(silence) => matches!(silence, Silence::Timeout(_)),
+        Err(error) => matches!(error, ProbeError::Timeout(_)),
     }
 }
 

@@ -6,7 +6,7 @@ use url::Url;
 use super::stage::{fail, pass, warn};
 use super::{Outcome, shown};
 use crate::address;
-use crate::mcp::{Answer, Heard, Silence};
+use crate::mcp::{Answer, ProbeError, ProbeResult};
 
 /// The same URL with a slash at its end, or without it.
 pub fn twin(url: &Url) -> Option<Url> {
@@ -24,13 +24,13 @@ pub fn twin(url: &Url) -> Option<Url> {
 /// What there is to say of the first answer, of the twin's, and of that to a GET.
 pub fn judge(
     url: &Url,
-    first: &Heard,
-    twin: Option<(&Url, &Heard)>,
-    get: Option<&Heard>,
+    first: &ProbeResult,
+    twin: Option<(&Url, &ProbeResult)>,
+    get: Option<&ProbeResult>,
 ) -> Outcome {
     let answer = match &first.answer {
         Ok(answer) => answer,
-        Err(silence) => return silent(silence),
+        Err(error) => return silent(error),
     };
     let twin = twin.and_then(|(url, heard)| Some((url, heard.answer.as_ref().ok()?)));
     let path = url.path();
@@ -46,7 +46,7 @@ pub fn judge(
                     "use the URL {}, or serve both paths and redirect neither",
                     address::shown(&to)
                 ),
-                None => "use the URL that it leads to, if it is yours".to_owned(),
+                None => "use the URL that it redirects to, if it is yours".to_owned(),
             },
         );
     }
@@ -87,20 +87,20 @@ pub fn judge(
     }
 }
 
-fn silent(silence: &Silence) -> Outcome {
-    match silence {
-        Silence::Timeout(limit) => fail(
+fn silent(error: &ProbeError) -> Outcome {
+    match error {
+        ProbeError::Timeout(limit) => fail(
             format!(
                 "a POST has no answer after {}",
                 humantime::format_duration(*limit)
             ),
             "check whether the server, or a proxy in front of it, waits for something",
         ),
-        Silence::BrokenOff(why) | Silence::NoConnection(why) => fail(
+        ProbeError::BrokenOff(why) | ProbeError::NoConnection(why) => fail(
             format!("the connection breaks off on a POST: {why}"),
             "check the logs of the server and of a proxy in front of it",
         ),
-        Silence::Tls { message, .. } => fail(
+        ProbeError::Tls { message, .. } => fail(
             format!("the connection breaks off: {message}"),
             "check the server's log",
         ),
@@ -115,7 +115,7 @@ fn is_there(answer: &Answer) -> bool {
     !is_missing && !answer.status.is_redirection() && !answer.status.is_server_error()
 }
 
-fn begins_sse(get: &Heard) -> bool {
+fn begins_sse(get: &ProbeResult) -> bool {
     let answer = get.answer.as_ref().ok();
     answer.is_some_and(|it| it.is_event_stream() && it.start.starts_with("endpoint "))
 }

@@ -1,22 +1,22 @@
-//! The step `tls`: is the certificate one that strangers believe?
+//! The step `tls`: is the certificate publicly trusted?
 
 use url::Url;
 
 use super::Outcome;
 use super::stage::{fail, pass, skip};
-use crate::mcp::{Heard, Silence, TlsFault};
+use crate::mcp::{ProbeError, ProbeResult, TlsFault};
 
 /// What there is to say of the first connection.
-pub fn judge(url: &Url, first: &Heard) -> Outcome {
+pub fn judge(url: &Url, first: &ProbeResult) -> Outcome {
     if url.scheme() != "https" {
         return skip("the URL is not https");
     }
     match &first.answer {
         Ok(answer) => Outcome::Pass(answer.tls.map(str::to_owned)),
-        Err(Silence::Tls { fault, message }) => {
+        Err(ProbeError::Tls { fault, message }) => {
             fail(format!("{}: {message}", meaning(*fault)), hint(*fault))
         }
-        Err(Silence::BrokenOff(_)) => pass("the connection was made"),
+        Err(ProbeError::BrokenOff(_)) => pass("the connection was made"),
         // The next step says what became of it.
         Err(_) => skip("there was no answer to tell it by"),
     }
@@ -41,7 +41,7 @@ fn hint(fault: TlsFault) -> &'static str {
             "use a name that the certificate covers, or get a certificate for this name"
         }
         TlsFault::UnknownIssuer => {
-            "serve the whole chain, with the intermediate certificates; one that you signed yourself is believed by nobody else"
+            "serve the whole chain, with the intermediate certificates; a self-signed certificate is not trusted"
         }
         TlsFault::NotTls => "look at the port, or write http://",
         TlsFault::Other => "check that the port speaks TLS 1.2 or 1.3",

@@ -1,4 +1,4 @@
-//! The way of the connector: which step is taken when, and what it is told.
+//! The steps of OpenAI's connector against one server, in order.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,7 +14,7 @@ use super::{address, path, tls, tools};
 use crate::address as addresses;
 use crate::connector::{self, Server};
 use crate::engine::Engine;
-use crate::mcp::{self, Endpoint, Heard, JsonObject, Tool, ToolList};
+use crate::mcp::{self, Endpoint, JsonObject, ProbeResult, Tool, ToolList};
 
 /// The name that a request has which did not come from here.
 const FOREIGN_HOST: &str = "mcp-cli-check.example.com";
@@ -39,7 +39,7 @@ pub struct Way<'a> {
 }
 
 impl Way<'_> {
-    /// Takes all steps that make sense; `progress` is told what is waited for. Returns the tools
+    /// Takes all steps that make sense, and reports to `progress` what it waits for. Returns the tools
     /// that were listed.
     pub async fn walk(
         &self,
@@ -260,14 +260,14 @@ struct Varied {
 
 struct Rest {
     /// To `tools/list` without the session that it had opened.
-    dropped: Option<Heard>,
-    foreign: Option<Heard>,
+    dropped: Option<ProbeResult>,
+    foreign: Option<ProbeResult>,
     accepts: Accepts,
     listed: (Result<ToolList, mcp::Error>, Duration),
 }
 
 /// What is at the path with or without the slash, and what a GET gives.
-async fn paths(url: &Url, asker: &Asker) -> (Option<(Url, Heard)>, Heard) {
+async fn paths(url: &Url, asker: &Asker) -> (Option<(Url, ProbeResult)>, ProbeResult) {
     let twin = path::twin(url).map(|twin| async {
         let form = Form {
             url: twin.clone(),
@@ -279,7 +279,7 @@ async fn paths(url: &Url, asker: &Asker) -> (Option<(Url, Heard)>, Heard) {
     join(OptionFuture::from(twin), asker.get()).await
 }
 
-fn took_of(heard: Option<&Heard>) -> Duration {
+fn took_of(heard: Option<&ProbeResult>) -> Duration {
     heard.map(|it| it.took).unwrap_or_default()
 }
 

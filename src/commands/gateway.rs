@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::gateway::{self, ApiKey, Gateway, GatewayOptions};
 use crate::http::ServerOptions;
-use crate::mcp::{ClientPool, PoolOptions, Reach};
+use crate::mcp::{ClientPool, EgressPolicy, PoolOptions};
 use crate::responses::{Client, Limits, Retries};
 use crate::secret::Secret;
 use crate::ui::{LogFormat, Ui};
@@ -243,7 +243,7 @@ impl GatewayArgs {
     /// The clients choose the addresses that the gateway connects to, so those are restricted.
     fn pool(&self, listening: SocketAddr, budget: &Budget) -> PoolOptions {
         PoolOptions {
-            reach: Reach::Guarded {
+            egress: EgressPolicy::Guarded {
                 allow_private: self.allow_private,
                 // Clients on this machine can reach its services anyway.
                 allow_loopback: self.allow_loopback || listening.ip().is_loopback(),

@@ -66,7 +66,7 @@ impl Identity {
         Self::new(Mode::Local, shown, &["bundled"])
     }
 
-    fn of_command(command: &mcp::Command, mode: Mode) -> Self {
+    fn from_command(command: &mcp::Command, mode: Mode) -> Self {
         let mut parts = vec!["command", &command.program];
         parts.extend(command.arguments.iter().map(String::as_str));
         // A folder behind a NUL cannot be mistaken for an argument.
@@ -74,7 +74,7 @@ impl Identity {
         Self::new(mode, shown_command(command), &parts)
     }
 
-    fn of_entry(entry: &MCPTool, mode: Mode) -> Self {
+    fn from_entry(entry: &MCPTool, mode: Mode) -> Self {
         let entry = serde_json::to_value(entry).unwrap_or_default();
         let field = |name: &str| entry[name].as_str().unwrap_or_default();
         match (
@@ -98,8 +98,8 @@ pub fn identities(servers: &Servers, bundled: Option<&MCPTool>, mode: Mode) -> I
         ToolEntry::Mcp(entry) => {
             let label = &entry.server_label;
             let identity = match servers.commands.get(label) {
-                Some(command) => Identity::of_command(command, mode),
-                None => Identity::of_entry(entry, mode),
+                Some(command) => Identity::from_command(command, mode),
+                None => Identity::from_entry(entry, mode),
             };
             Some((label.clone(), identity))
         }
@@ -212,7 +212,7 @@ mod tests {
             server_url: Some(url.to_owned()),
             ..MCPTool::default()
         };
-        Identity::of_entry(&entry, Mode::Local)
+        Identity::from_entry(&entry, Mode::Local)
     }
 
     #[test]
@@ -241,15 +241,15 @@ mod tests {
 
     #[test]
     fn servers_are_the_same_only_in_every_part() {
-        let same = || Identity::of_command(&command(&["a", "b", "c"]), Mode::Local);
+        let same = || Identity::from_command(&command(&["a", "b", "c"]), Mode::Local);
         assert_eq!(same(), same());
         let mut in_folder = command(&["a", "b", "c"]);
         in_folder.folder = Some("/tmp".to_owned());
         for other in [
-            Identity::of_command(&command(&["a", "bc"]), Mode::Local),
-            Identity::of_command(&command(&["a", "b", "c", "--token", "x"]), Mode::Local),
-            Identity::of_command(&command(&["a", "b", "c"]), Mode::Bridge),
-            Identity::of_command(&in_folder, Mode::Local),
+            Identity::from_command(&command(&["a", "bc"]), Mode::Local),
+            Identity::from_command(&command(&["a", "b", "c", "--token", "x"]), Mode::Local),
+            Identity::from_command(&command(&["a", "b", "c"]), Mode::Bridge),
+            Identity::from_command(&in_folder, Mode::Local),
             Identity::bundled(),
             url("http://a/"),
         ] {

@@ -64,7 +64,7 @@ impl Server {
     /// Why the entry cannot be served here.
     pub fn read(entry: &MCPTool, commands: &HashMap<String, mcp::Command>) -> Result<Self, Error> {
         let label = || entry.server_label.clone();
-        let endpoint = match Target::of(entry, commands)? {
+        let endpoint = match Target::from_entry(entry, commands)? {
             Target::Http(url) => Endpoint::Http(url),
             Target::Command(command) => Endpoint::Stdio(command),
             Target::Connector(_) | Target::Tunnel(_) => return Err(Error::NoTarget(label())),

@@ -28,7 +28,10 @@ impl Target {
     ///
     /// # Errors
     /// [`Error::NotAUrl`] and [`Error::NoTarget`].
-    pub fn of(entry: &MCPTool, commands: &HashMap<String, mcp::Command>) -> Result<Self, Error> {
+    pub fn from_entry(
+        entry: &MCPTool,
+        commands: &HashMap<String, mcp::Command>,
+    ) -> Result<Self, Error> {
         let label = &entry.server_label;
         if let Some(url) = &entry.server_url {
             let url = Url::parse(url).ok();

@@ -157,7 +157,7 @@ impl Asked {
     }
 }
 
-/// Whether a tool is the same one, however its definition is written.
+/// Whether a tool is the same one: the order of fields in its definition does not matter.
 pub fn is_same_tool(one: &McpListToolsTool, other: &McpListToolsTool) -> bool {
     one == other || digest_of(&json!(one)) == digest_of(&json!(other))
 }

@@ -36,7 +36,7 @@ pub async fn resolve(
         }
     }
     let items = memory.items(wanted, held).await;
-    let mut items = items.map_err(|error| of_store(&error))?;
+    let mut items = items.map_err(|error| from_store(&error))?;
     let mut resolved = Vec::with_capacity(input.len());
     for item in input {
         match referred_to(&item) {
@@ -66,7 +66,7 @@ pub fn duplicate(id: &str) -> Error {
     Error::bad_request("input", None, message)
 }
 
-/// Refuses an item of a known type that is none: it would be taken for something that nobody knows.
+/// Rejects an item of a known type with the wrong fields, which would pass as an unknown item.
 pub fn refuse_malformed(input: &[Item]) -> Result<(), Error> {
     let is_known = |item: &Item| {
         let kind = item.kind();
@@ -120,8 +120,8 @@ pub fn refuse_unanswered(context: &[Item], input: &[Item]) -> Result<(), Error> 
     }
 }
 
-/// What the store fails with is for the log, and not for whoever asked.
-pub fn of_store(error: &store::Error) -> Error {
+/// Failures of the store are logged; the client gets no details.
+pub fn from_store(error: &store::Error) -> Error {
     if let store::Error::Exhausted(exhausted) = error {
         return no_memory(*exhausted);
     }

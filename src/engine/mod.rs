@@ -207,7 +207,7 @@ impl Engine {
             emitter,
             held: Vec::new(),
         };
-        // The turn is polled by whoever reads the events: nobody reads, nothing runs.
+        // The reader of the events polls the turn: without a reader, nothing runs.
         let turn = async move {
             let _held_until_the_end = held;
             turn.run().await;
@@ -235,7 +235,7 @@ impl Engine {
         held: &mut Held,
     ) -> Result<Option<Record>, responses::Error> {
         let record = self.memory.get(id, held).await;
-        record.map_err(|error| input::of_store(&error))
+        record.map_err(|error| input::from_store(&error))
     }
 
     /// `DELETE /responses/{id}`. Returns whether there was one.
@@ -243,7 +243,7 @@ impl Engine {
         self.memory
             .delete(id)
             .await
-            .map_err(|error| input::of_store(&error))
+            .map_err(|error| input::from_store(&error))
     }
 
     /// Some of the input of a response that is kept: `GET /responses/{id}/input_items`.
@@ -254,13 +254,13 @@ impl Engine {
         held: &mut Held,
     ) -> Result<Option<Page>, responses::Error> {
         let page = self.memory.input_items(id, range, held).await;
-        page.map_err(|error| input::of_store(&error))
+        page.map_err(|error| input::from_store(&error))
     }
 
     /// Keeps a response as it ended; one that is not kept any more stays forgotten.
     pub async fn finish(&self, response: Response) -> Result<(), responses::Error> {
         let finished = self.memory.finish(response).await;
-        finished.map_err(|error| input::of_store(&error))
+        finished.map_err(|error| input::from_store(&error))
     }
 
     /// The servers that a request names, if it can be served.
@@ -309,11 +309,11 @@ impl Engine {
         };
         let not_found = || refuse(Some("previous_response_not_found"), "not found");
         let is_open = self.memory.is_open(id).await;
-        if is_open.map_err(|error| input::of_store(&error))? {
+        if is_open.map_err(|error| input::from_store(&error))? {
             return Err(refuse(None, "is not done"));
         }
         let context = self.memory.context(id, held).await;
-        let context = context.map_err(|error| input::of_store(&error))?;
+        let context = context.map_err(|error| input::from_store(&error))?;
         context.ok_or_else(not_found)
     }
 }
@@ -326,7 +326,7 @@ struct Conversation {
     held: Held,
 }
 
-/// Refuses an `mcp` entry that is none.
+/// Rejects an `mcp` entry with the wrong fields.
 fn refuse_malformed(request: &CreateResponse) -> Result<(), responses::Error> {
     for tool in request.tools.iter().flatten() {
         if let ToolEntry::Other(fields) = tool

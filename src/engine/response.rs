@@ -22,7 +22,7 @@ pub struct Usage {
     pub cached_tokens: u64,
     pub cache_write_tokens: u64,
     pub output_tokens: u64,
-    /// Of them, those that nobody sees.
+    /// The reasoning tokens among them.
     pub reasoning_tokens: u64,
 }
 
@@ -246,7 +246,7 @@ impl io::Write for Length {
     }
 }
 
-/// There is no tokenizer here, so four bytes are taken for one.
+/// There is no tokenizer here: four bytes count as a token.
 fn tokens(bytes: usize) -> u64 {
     bytes.div_ceil(4) as u64
 }

@@ -66,7 +66,7 @@ async fn whole(
     }
 }
 
-/// The response at the end of the events, however it ended. Without a list of tools there is none
+/// The response at the end of the events, also if it failed. Without a list of tools there is none
 /// (HTTP 424).
 async fn read_response(
     mut events: EventStream,
@@ -76,7 +76,7 @@ async fn read_response(
     while let Some(event) = events.next().await {
         match event?.into_kind() {
             EventKind::Error { error } => {
-                let error = Error::of_event(error, None);
+                let error = Error::from_event(error, None);
                 refusal = Some(error).filter(|it| matches!(it, Error::FailedDependency(_)));
             }
             EventKind::McpCallInProgress { .. } => *has_called = true,

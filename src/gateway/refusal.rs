@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::http::json as json_answer;
 use crate::responses::{ApiError, Error};
 
-/// The clients of OpenAI send a request again after a 5xx, unless they are told not to.
+/// OpenAI's SDKs retry after a 5xx, unless a header forbids it.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// A request that gets an error in place of an answer.
@@ -51,7 +51,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// A refusal of a request that nobody looks at any further.
+/// Rejects a request without reading more of it.
 pub fn refuse(status: StatusCode, message: &str) -> Response {
     answer(status, &ApiError::invalid_request(message))
 }
@@ -61,7 +61,7 @@ pub fn answer(status: StatusCode, error: &ApiError) -> Response {
     json_answer(status, &json!({"error": error}))
 }
 
-/// What a client is told of a failure. Where the upstream is and what it says of the gateway's own
+/// How a failure is reported to a client. Where the upstream is and what it says of the gateway's own
 /// key is for the log.
 pub fn told(error: &Error) -> (StatusCode, ApiError) {
     let upstream = |status: StatusCode, message: &str| {

@@ -209,7 +209,7 @@ impl Run {
                 Ok(()) => told.snapshot.cancel(),
                 Err(exhausted) => told.fail(exhausted),
             });
-            // The log has it if that fails; whoever reads gets the end all the same.
+            // A failure is logged; readers get the end either way.
             let _ = engine.finish(self.response()).await;
         }
     }

@@ -213,7 +213,7 @@ impl Connection {
             let message = "The gateway is stopping.";
             return refused(full(StatusCode::SERVICE_UNAVAILABLE, message));
         }
-        // From here on it waits in memory, however short it is.
+        // From here on it waits in memory, so even a short one counts.
         let held = match self.gateway.load.budget.hold(text.len() as u64) {
             Ok(held) => held,
             Err(exhausted) => return refused(no_memory(exhausted)),
@@ -250,7 +250,7 @@ impl Connection {
         match said {
             Said::Frame(frame) => self.tell(Message::Text(frame.into())).await,
             Said::Done(lane) => {
-                // A lane that nobody waits in is closed, for there are not many.
+                // An idle lane is closed: their number is limited.
                 if let Some(queue) = self.lanes.get_mut(&lane) {
                     queue.count -= 1;
                     if queue.count == 0 {

@@ -46,7 +46,7 @@ impl Default for LingerLimits {
 pub struct Unread(Arc<AtomicBool>);
 
 impl Unread {
-    /// For a connection whose request is not read at all.
+    /// For a connection whose request is not read.
     pub fn all() -> Self {
         Self(Arc::new(AtomicBool::new(true)))
     }

@@ -1,7 +1,7 @@
 //! A limit on what a connection reads, which the protocol above it sets.
 //!
 //! The body of a request is counted where it is read. An incomplete message of a WebSocket is in the
-//! buffers of its protocol, where nobody else can see how large it is.
+//! buffers of its protocol, where its size cannot be seen.
 
 use std::fmt;
 use std::io;

@@ -150,7 +150,7 @@ impl Sessions {
 }
 
 /// Opens a session in a task, which goes on if the client disconnects: otherwise there could be a
-/// session without an owner, which counts for nobody.
+/// session without an owner, which counts toward no caller's limit.
 async fn open(
     opening: impl Future<Output = Response> + Send + 'static,
     permit: Permit,

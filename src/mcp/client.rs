@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::channel::{Answer, Channel, Request};
+use super::egress::EgressPolicy;
 use super::error::{Error, RpcError};
 use super::excess::{Excess, MAX_ANSWER, MAX_LIST, MAX_PARSED, MOST_PAGES, MOST_TOOLS};
 use super::fault::Fault;
@@ -22,7 +23,6 @@ use super::handshake::{self, Era};
 use super::http::Http;
 use super::page::Page;
 use super::param_headers::{self, ParamHeader};
-use super::reach::Reach;
 use super::server::{Endpoint, Server};
 use super::stdio::Stdio;
 use super::tool::{CallResult, JsonObject, Tool};
@@ -160,7 +160,7 @@ impl Client {
             ..Params::default()
         };
         let mut answer = self
-            .ask("tools/list", params, param_headers::of_list)
+            .ask("tools/list", params, param_headers::for_list)
             .await?;
         let size = hold_parsed(&mut answer, MAX_PARSED)?;
         let result = answer.outcome().map_err(RpcError::read)?;
@@ -182,7 +182,7 @@ impl Client {
         let annotated = self.lock_header_tools().get(name).cloned();
         let headers = || {
             let annotated = annotated.as_deref().unwrap_or_default();
-            param_headers::of_call(name, arguments, annotated)
+            param_headers::for_call(name, arguments, annotated)
         };
         let mut state: Option<String> = None;
         for round in 0..MOST_ROUNDS {
@@ -331,7 +331,7 @@ impl Drop for CancelOnDrop<'_> {
 
 /// Makes clients, and has what they have in common.
 pub struct Connector {
-    reach: Reach,
+    egress: EgressPolicy,
     redirects: Redirects,
     budget: Budget,
     child_grace: Duration,
@@ -342,11 +342,16 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// A connector that goes as far as `reach`. What is read is held of `budget`; a child process
+    /// A connector that connects where `egress` allows. What is read is held of `budget`; a child process
     /// has `child_grace` to end, and as long again when it was told to.
-    pub fn new(reach: Reach, redirects: Redirects, budget: Budget, child_grace: Duration) -> Self {
+    pub fn new(
+        egress: EgressPolicy,
+        redirects: Redirects,
+        budget: Budget,
+        child_grace: Duration,
+    ) -> Self {
         Self {
-            reach,
+            egress,
             redirects,
             budget,
             child_grace,
@@ -360,7 +365,7 @@ impl Connector {
         let mut close_timeout = CLOSE_TIMEOUT;
         let channel = match &server.endpoint {
             Endpoint::Http(url) => {
-                self.reach.check(url)?;
+                self.egress.check(url)?;
                 let budget = self.budget.clone();
                 Channel::Http(Http::new(self.http(url)?, url, server, budget))
             }
@@ -393,14 +398,14 @@ impl Connector {
         if let Some(client) = made.get() {
             return Ok(client.clone());
         }
-        let reach = self.reach;
+        let egress = self.egress;
         let redirects = match self.redirects {
             Redirects::SameOrigin => {
-                reqwest::redirect::Policy::custom(move |attempt| same_origin(attempt, reach))
+                reqwest::redirect::Policy::custom(move |attempt| same_origin(attempt, egress))
             }
             Redirects::Refused => reqwest::redirect::Policy::none(),
         };
-        let client = reach
+        let client = egress
             .guard(outgoing::client_for(url))
             .redirect(redirects)
             .build()
@@ -410,15 +415,18 @@ impl Connector {
 }
 
 /// Follows a redirect that keeps the method, the body and the origin, and no other: a token must
-/// not travel to a host that nobody named. Where it leads is checked as the first URL was.
-fn same_origin(attempt: reqwest::redirect::Attempt<'_>, reach: Reach) -> reqwest::redirect::Action {
+/// not reach a host that the user did not name. Where it leads is checked as the first URL was.
+fn same_origin(
+    attempt: reqwest::redirect::Attempt<'_>,
+    egress: EgressPolicy,
+) -> reqwest::redirect::Action {
     const MOST_HOPS: usize = 3;
     let keeps_method = matches!(attempt.status().as_u16(), 307 | 308);
     let keeps_origin = attempt
         .previous()
         .last()
         .is_some_and(|from| from.origin() == attempt.url().origin());
-    let is_allowed = reach.check(attempt.url()).is_ok();
+    let is_allowed = egress.check(attempt.url()).is_ok();
     if keeps_method && keeps_origin && is_allowed && attempt.previous().len() <= MOST_HOPS {
         attempt.follow()
     } else {

@@ -8,9 +8,9 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::egress::Forbidden;
 use super::excess::{Excess, MAX_SMALL_ANSWER};
 use super::fault::Fault;
-use super::reach::Forbidden;
 use super::server::Server;
 use crate::budget::Exhausted;
 
@@ -26,7 +26,7 @@ pub enum Error {
         /// The JSON-RPC error in the body of the answer.
         rejection: Option<Box<RpcError>>,
     },
-    /// It is not connected to, for [`super::Reach`] does not go there.
+    /// It is not connected to, for [`super::EgressPolicy`] does not go there.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
     /// The server answered in JSON-RPC that it will not do what was asked.
@@ -103,7 +103,7 @@ impl Error {
         }
     }
 
-    pub(super) fn of_connection(error: &reqwest::Error) -> Self {
+    pub(super) fn from_connection(error: &reqwest::Error) -> Self {
         if error.is_timeout() {
             return Self::Unreachable("the connection timed out".into());
         }
@@ -249,7 +249,7 @@ mod tests {
     async fn a_name_that_is_refused_while_connecting_is_forbidden() {
         let client = reqwest::Client::builder().no_proxy().dns_resolver(Refusing);
         let sent = client.build().unwrap().get("http://a.example/").send();
-        let error = Error::of_connection(&sent.await.unwrap_err());
+        let error = Error::from_connection(&sent.await.unwrap_err());
         let Error::Forbidden(Forbidden::Host { host }) = error else {
             panic!("{error}");
         };

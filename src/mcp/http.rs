@@ -85,7 +85,7 @@ impl Http {
     /// Why there is no answer.
     pub async fn request(&self, request: &Request) -> Result<Answer, Error> {
         let sent = self.post(request.message.clone(), &request.headers).send();
-        let response = sent.await.map_err(|error| Error::of_connection(&error))?;
+        let response = sent.await.map_err(|error| Error::from_connection(&error))?;
         if !response.status().is_success() {
             return Err(read_refusal(response).await);
         }
@@ -118,7 +118,7 @@ impl Http {
     /// The server refused it or was not reached.
     pub async fn notify(&self, message: Bytes) -> Result<(), Error> {
         let sent = self.post(message, &HeaderMap::new()).send().await;
-        let response = sent.map_err(|error| Error::of_connection(&error))?;
+        let response = sent.map_err(|error| Error::from_connection(&error))?;
         match response.status().is_success() {
             true => Ok(()),
             false => Err(read_refusal(response).await),
@@ -180,7 +180,7 @@ impl Http {
         let mut held = self.budget.empty();
         let mut chunks = chunks(response);
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| Error::of_connection(&error))?;
+            let chunk = chunk.map_err(|error| Error::from_connection(&error))?;
             held.grow(chunk.len() as u64)?;
             body.extend_from_slice(&chunk);
             if body.len() > limit {
@@ -264,7 +264,7 @@ impl Events {
             let Some(chunk) = self.chunks.next().await else {
                 return Ok(None);
             };
-            let chunk = chunk.map_err(|error| Error::of_connection(&error))?;
+            let chunk = chunk.map_err(|error| Error::from_connection(&error))?;
             self.held.grow(chunk.len() as u64)?;
             if self.held.bytes() > self.limit as u64 {
                 return Err(Excess::Answer(self.limit).into());

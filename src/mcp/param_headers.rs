@@ -96,12 +96,12 @@ fn read_annotation(schema: &JsonObject, annotation: &Value) -> Option<HeaderName
 }
 
 /// The headers of a `tools/list`.
-pub fn of_list() -> HeaderMap {
+pub fn for_list() -> HeaderMap {
     HeaderMap::from_iter([(METHOD, HeaderValue::from_static("tools/list"))])
 }
 
 /// The headers of a `tools/call`.
-pub fn of_call(name: &str, arguments: &JsonObject, annotated: &[ParamHeader]) -> HeaderMap {
+pub fn for_call(name: &str, arguments: &JsonObject, annotated: &[ParamHeader]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(METHOD, HeaderValue::from_static("tools/call"));
     headers.extend(header_value(name).map(|name| (NAME, name)));
@@ -186,7 +186,7 @@ mod tests {
         }});
         let annotated = read_annotations(&object(schema)).unwrap();
         let arguments = json!({"city": " Z\u{fc}rich", "deep": {"count": 7}, "list": [1]});
-        let headers = of_call("get", &object(arguments), &annotated);
+        let headers = for_call("get", &object(arguments), &annotated);
         let text = |name| headers.get(name).map(|it| it.to_str().unwrap());
         assert_eq!(text("mcp-method"), Some("tools/call"));
         assert_eq!(text("mcp-name"), Some("get"));

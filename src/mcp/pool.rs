@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::client::{Client, Connector};
-use super::{Called, Error, JsonObject, Reach, Redirects, Server, ToolList};
+use super::{Called, EgressPolicy, Error, JsonObject, Redirects, Server, ToolList};
 use crate::budget::Budget;
 
 /// How long ending all connections may take.
@@ -24,7 +24,7 @@ const MEMORY: u64 = 512 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
     /// Where connections may go.
-    pub reach: Reach,
+    pub egress: EgressPolicy,
     pub redirects: Redirects,
     /// How long a server may take from the first message to its whole list of tools.
     pub list_timeout: Duration,
@@ -45,7 +45,7 @@ pub struct PoolOptions {
 impl Default for PoolOptions {
     fn default() -> Self {
         Self {
-            reach: Reach::Anywhere,
+            egress: EgressPolicy::Anywhere,
             redirects: Redirects::SameOrigin,
             list_timeout: Duration::from_secs(30),
             call_timeout: Duration::from_secs(60),
@@ -94,7 +94,7 @@ impl ClientPool {
         let stop = CancellationToken::new();
         let shared = Shared {
             connector: Connector::new(
-                options.reach,
+                options.egress,
                 options.redirects,
                 options.budget.clone(),
                 options.child_grace,

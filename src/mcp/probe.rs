@@ -52,8 +52,8 @@ pub struct Request {
 
 /// What came of a request.
 #[derive(Debug, Clone)]
-pub struct Heard {
-    pub answer: Result<Answer, Silence>,
+pub struct ProbeResult {
+    pub answer: Result<Answer, ProbeError>,
     /// How long it took.
     pub took: Duration,
 }
@@ -73,7 +73,7 @@ pub struct Answer {
 
 /// Why there was no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Silence {
+pub enum ProbeError {
     /// The name was not found, or nobody listens.
     NoConnection(String),
     /// The connection could not be made secure.
@@ -131,14 +131,14 @@ impl Probe {
     }
 
     /// Sends one request, and reads its answer as far as it says something.
-    pub async fn send(&self, request: &Request) -> Heard {
+    pub async fn send(&self, request: &Request) -> ProbeResult {
         let started = Instant::now();
         // Many requests are under way at once, and each is large.
         let exchange = tokio::time::timeout(request.limit, Box::pin(self.exchange(request)));
         let answer = exchange
             .await
-            .unwrap_or(Err(Silence::Timeout(request.limit)));
-        Heard {
+            .unwrap_or(Err(ProbeError::Timeout(request.limit)));
+        ProbeResult {
             answer,
             took: started.elapsed(),
         }
@@ -155,7 +155,7 @@ impl Probe {
         let _ = futures::future::join_all(ends).await;
     }
 
-    async fn exchange(&self, request: &Request) -> Result<Answer, Silence> {
+    async fn exchange(&self, request: &Request) -> Result<Answer, ProbeError> {
         let method = match request.message {
             Some(_) => Method::POST,
             None => Method::GET,
@@ -167,7 +167,7 @@ impl Probe {
         if let Some(message) = &request.message {
             sent = sent.json(message);
         }
-        let response = sent.send().await.map_err(|error| silence(&error))?;
+        let response = sent.send().await.map_err(|error| probe_error(&error))?;
         if let Some(id) = response.headers().get(SESSION_ID)
             && !request.headers.contains_key(SESSION_ID)
         {
@@ -265,9 +265,9 @@ fn tls_version(response: &reqwest::Response) -> Option<&'static str> {
     known.map(|(_, name)| name)
 }
 
-fn silence(error: &reqwest::Error) -> Silence {
+fn probe_error(error: &reqwest::Error) -> ProbeError {
     if let Some(tls) = tls_error(error) {
-        return Silence::Tls {
+        return ProbeError::Tls {
             fault: TlsFault::of(tls),
             message: tls.to_string(),
         };
@@ -276,14 +276,14 @@ fn silence(error: &reqwest::Error) -> Silence {
     let chain = std::iter::successors(Some(first), |&error| error.source());
     let cause = chain.last().map(ToString::to_string).unwrap_or_default();
     if cause.ends_with(HANDSHAKE_EOF) {
-        Silence::Tls {
+        ProbeError::Tls {
             fault: TlsFault::Other,
             message: cause,
         }
     } else if error.is_connect() {
-        Silence::NoConnection(cause)
+        ProbeError::NoConnection(cause)
     } else {
-        Silence::BrokenOff(cause)
+        ProbeError::BrokenOff(cause)
     }
 }
 

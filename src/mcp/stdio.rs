@@ -64,7 +64,7 @@ impl Pending {
         let mut state = self.lock();
         state.fault = Some(fault.clone());
         for (_, waiting) in state.waiting.drain() {
-            // Whoever does not wait any more does not need to know.
+            // The request may have been dropped.
             let _ = waiting.send(Err(fault.clone()));
         }
     }
@@ -270,7 +270,7 @@ impl Reader {
                 Err(Fault::unrecognized())
             }
         };
-        // Whoever gave the request up does not need the answer.
+        // The request may have been dropped.
         let _ = waiting.send(answer);
         Ok(())
     }
@@ -292,7 +292,7 @@ impl Reader {
         waiting.remove(&id?)
     }
 
-    /// Nobody knows which request was answered: all of them fail.
+    /// Fails all requests, because the line does not say which one it answers.
     fn fail_all(&mut self, fault: &Fault, goes_on: bool) -> Result<(), Fault> {
         let mut state = self.pending.lock();
         if !goes_on || state.waiting.is_empty() {

@@ -11,7 +11,7 @@ use crate::address;
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The HTTP client for `url`, to be finished by whoever knows which redirects are safe there.
+/// The HTTP client for `url`; the caller adds the redirect policy that is safe there.
 ///
 /// Requests to this machine never go through a proxy, whatever `NO_PROXY` says: a proxy has another
 /// loopback, and would see the token. No client of this program follows a redirect to another

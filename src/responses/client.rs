@@ -65,7 +65,7 @@ pub fn endpoint(base_url: &Url) -> Url {
 
 impl Client {
     /// A client for `base_url`, such as `https://api.openai.com/v1`, with or without a slash at
-    /// its end. Redirects are not followed: a key must not travel to a host that nobody named.
+    /// its end. Redirects are not followed: a key must not reach a host that the user did not name.
     pub fn new(
         base_url: &Url,
         api_key: &Secret,

@@ -25,7 +25,7 @@ pub struct Conversation {
     /// The calls that wait for approval.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<McpApprovalRequest>,
-    /// The tools that were listed, for whoever decides on a call by what its tool does.
+    /// The tools that were listed: approval can depend on what a tool does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lists: Vec<McpListTools>,
 }

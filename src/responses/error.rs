@@ -76,7 +76,7 @@ pub enum Error {
 
 impl Error {
     /// What a refusal with this HTTP status and error object means.
-    pub fn of_refusal(status: u16, error: ApiError, request_id: Option<String>) -> Self {
+    pub fn from_refusal(status: u16, error: ApiError, request_id: Option<String>) -> Self {
         if status == 424 {
             Self::FailedDependency(Box::new(FailedDependency::of(error)))
         } else {
@@ -90,7 +90,7 @@ impl Error {
 
     /// What an `error` event, or the error of a response that `failed`, means. `detail` is why a
     /// list of tools could not be had, where the stream said it.
-    pub fn of_event(error: ApiError, detail: Option<String>) -> Self {
+    pub fn from_event(error: ApiError, detail: Option<String>) -> Self {
         let failure = FailedDependency {
             detail,
             ..FailedDependency::of(error)
@@ -130,7 +130,7 @@ impl Error {
         )
     }
 
-    /// A failure on the side of whoever answers: HTTP 500.
+    /// A failure of the server: HTTP 500.
     pub fn server_error(message: impl Into<String>) -> Self {
         Self::refused(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -187,7 +187,7 @@ impl ApiError {
         }
     }
 
-    /// A failure on the side of whoever answers.
+    /// A failure of the server.
     pub fn server_error(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),

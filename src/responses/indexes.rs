@@ -1,4 +1,4 @@
-//! Which item an event tells of, where the server does not say it by a number.
+//! Which item an event is about, for servers that do not number them.
 
 use std::borrow::Cow;
 
@@ -7,14 +7,14 @@ use serde::Deserialize;
 use super::fields::Fields;
 
 /// The ids of the items so far. OpenAI numbers items with `output_index`; llama.cpp names them by
-/// id, or tells of the last one without a name.
+/// id, or sends events about the last one without an id.
 #[derive(Debug, Default)]
 pub struct Indexes {
     ids: Vec<Option<String>>,
 }
 
 impl Indexes {
-    /// The `output_index` of an event that tells of an item.
+    /// The `output_index` of an event about an item.
     pub fn of(&mut self, event: &Fields) -> Option<usize> {
         #[derive(Deserialize)]
         struct Item {

@@ -65,7 +65,7 @@ impl Items {
         }
     }
 
-    /// Counts what an event tells of.
+    /// Counts the items of an event.
     ///
     /// # Errors
     /// [`Error::TooMany`] if there are more items than allowed, or more parts in one.

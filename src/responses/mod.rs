@@ -40,7 +40,7 @@ pub use response::Response;
 pub use retry::{OnRetry, Retries, Retry};
 pub use words::{Role, Status};
 
-/// The events of one response, in order. Dropping it stops whoever answers.
+/// The events of one response, in order. Dropping it cancels the response.
 pub type EventStream = BoxStream<'static, Result<Event, Error>>;
 
 /// Reads a stream to its end: every event is shown to `on_event`, and the response is returned
@@ -85,7 +85,10 @@ impl Ending {
             EventKind::Failed { response } => {
                 let error = self.error_event.take().or_else(|| response.error());
                 let why_no_list = self.why_no_list.take();
-                return Some(Err(Error::of_event(error.unwrap_or_default(), why_no_list)));
+                return Some(Err(Error::from_event(
+                    error.unwrap_or_default(),
+                    why_no_list,
+                )));
             }
             EventKind::Error { error } => self.error_event = Some(error.clone()),
             EventKind::OutputItemDone { item, .. } => {
@@ -103,7 +106,7 @@ impl Ending {
     /// Why a stream ended without the event that ends a response.
     pub fn missing(self) -> Error {
         match self.error_event {
-            Some(error) => Error::of_event(error, self.why_no_list),
+            Some(error) => Error::from_event(error, self.why_no_list),
             None => Error::Truncated,
         }
     }

@@ -68,7 +68,7 @@ impl CreateResponse {
     }
 }
 
-// A tool entry holds credentials, and a prompt is nobody's business but the model's.
+// A tool entry holds credentials, and a prompt is private.
 impl fmt::Debug for CreateResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreateResponse")

@@ -157,7 +157,7 @@ pub fn events(frames: Frames, max_items: usize) -> EventStream {
         if !is_last {
             return Some((event, Some(reader)));
         }
-        // Nobody waits for it.
+        // In the background: it only frees the connection.
         if event.is_ok() {
             tokio::spawn(reader.frames.drain());
         }

@@ -82,7 +82,7 @@ pub fn below(base_url: &Url, path: &str) -> Url {
 
 impl Transport {
     /// A connection to what is below `base_url`; without a key if that is empty. Redirects are not followed: a key must not travel
-    /// to a host that nobody named.
+    /// to a host that the user did not name.
     pub fn new(
         base_url: &Url,
         api_key: &Secret,
@@ -138,8 +138,8 @@ impl Transport {
                     }
                     (error, Some(headers))
                 }
-                Err(error) if error.is_connect() => (of_transport(&url, error), None),
-                Err(error) => return Err(of_transport(&url, error)),
+                Err(error) if error.is_connect() => (from_transport(&url, error), None),
+                Err(error) => return Err(from_transport(&url, error)),
             };
             if attempt == self.retries.most {
                 return Err(error);
@@ -156,7 +156,7 @@ impl Transport {
     pub async fn get(&self, path: &str) -> Result<Answer, Error> {
         let url = below(&self.base_url, path);
         let sent = self.http.get(url.clone()).send().await;
-        let response = sent.map_err(|error| of_transport(&url, error))?;
+        let response = sent.map_err(|error| from_transport(&url, error))?;
         if response.status().is_success() {
             self.read(response).await
         } else {
@@ -221,11 +221,11 @@ impl Transport {
                 ..ApiError::default()
             },
         };
-        Error::of_refusal(status.as_u16(), error, request_id)
+        Error::from_refusal(status.as_u16(), error, request_id)
     }
 
     /// The text of a body without the key: some servers repeat what they were sent when they refuse
-    /// it, and what they said is shown to whoever asked.
+    /// it, and their answer is shown to the user.
     fn redacted(&self, body: &[u8]) -> String {
         let text = String::from_utf8_lossy(body);
         match self.api_key.expose() {
@@ -235,7 +235,7 @@ impl Transport {
     }
 }
 
-fn of_transport(url: &Url, error: reqwest::Error) -> Error {
+fn from_transport(url: &Url, error: reqwest::Error) -> Error {
     if error.is_timeout() && !error.is_connect() {
         Error::Idle
     } else {

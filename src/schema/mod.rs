@@ -1,4 +1,4 @@
-//! JSON Schemas of strangers: walked, summarized and validated within one budget of work.
+//! Untrusted JSON Schemas: walked, summarized and validated within one budget of work.
 //!
 //! A tool's `inputSchema` comes from its server. A few kilobytes of it can stand for millions of
 //! schemas once each `$ref` is followed, so nothing here recurses along a reference, everything

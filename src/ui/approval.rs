@@ -23,7 +23,7 @@ const LONGEST_ANSWER: usize = 4096;
 pub enum Decision {
     Approved,
     Denied,
-    /// There was nobody to ask.
+    /// There was no terminal to ask at.
     Open,
 }
 

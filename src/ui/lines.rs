@@ -38,7 +38,7 @@ impl Lines {
     pub fn write(&self, line: &str) {
         let inner = &mut *self.lock();
         inner.progress.hide();
-        // When stderr is gone there is nobody left to tell.
+        // Without stderr there is no one to report to.
         let _ = writeln!(inner.stderr, "{line}");
         inner.progress.resume();
     }
@@ -53,7 +53,7 @@ impl Lines {
         self.lock().progress.hide();
     }
 
-    /// Takes the spinner away for good.
+    /// Removes the spinner.
     pub fn stop_progress(&self) {
         self.lock().progress.stop();
     }

@@ -319,7 +319,7 @@ impl Ui {
     }
 
     fn write_answer(&mut self, text: &str) -> Result<(), Error> {
-        // While text comes, nobody has to be told that it is waited for.
+        // While text arrives, no progress line is needed.
         self.lines.stop_progress();
         if !io::stdout().is_terminal() {
             return write_out(text);
@@ -372,7 +372,7 @@ impl Ui {
     /// Tells how the verb failed.
     pub fn failure(&mut self, error: &Error) {
         self.lines.stop_progress();
-        // What had come is shown, however it ended; that it cannot be is no news after a failure.
+        // Show what arrived before the failure; if that fails too, the first failure matters more.
         let _ = self.flush_answer();
         // A shell prints nothing about a program that was told to stop, and neither do we.
         let status = error.exit_status();

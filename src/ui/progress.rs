@@ -45,7 +45,7 @@ impl Progress {
         }
     }
 
-    /// Takes the line away for good.
+    /// Removes the line.
     pub fn stop(&mut self) {
         self.hide();
         self.message = None;

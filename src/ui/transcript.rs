@@ -22,7 +22,7 @@ pub enum Shown {
     Waiting(String),
 }
 
-/// Which items were shown, so that each is shown once however the stream tells of it.
+/// The items that were shown: a stream can mention each of them several times.
 #[derive(Default)]
 pub struct Transcript {
     started: HashMap<usize, Instant>,
@@ -58,7 +58,7 @@ impl Transcript {
         }
     }
 
-    /// Whether text was written that does not end in a line end; whoever asks ends the line.
+    /// Whether the output is in the middle of a line; the caller then ends it.
     pub fn end_line(&mut self) -> bool {
         self.open_line.take().is_some()
     }
@@ -100,7 +100,7 @@ impl Transcript {
                 shown
             }
             Item::Other(fields) => other(fields, took).map(Shown::Step).into_iter().collect(),
-            // What becomes of an approval request is told by who answers it.
+            // The decision is shown by `decided`.
             Item::McpApprovalRequest(_) | Item::McpApprovalResponse(_) => Vec::new(),
         }
     }

@@ -1,4 +1,4 @@
-//! What strangers send as keys, key sets and tokens, and what becomes of each.
+//! Test vectors: untrusted keys, key sets and tokens, and the expected outcome of each.
 
 mod claim;
 mod confusion;

@@ -124,7 +124,7 @@ fn duplicates(label: &str, tools: &[Tool]) -> Step {
     rule("lint_duplicates", "no two tools have one name", outcome)
 }
 
-/// Whether OpenAI does not read the list at all.
+/// Whether OpenAI fails to parse the whole list.
 pub fn does_not_parse(tools: &[Tool]) -> bool {
     tools.iter().any(has_odd_schemes)
 }

@@ -56,7 +56,7 @@ fn outcome(label: &str, tools: &[Tool], entry: &MCPTool) -> Outcome {
         told += "; `defer_loading` keeps them from the model until it searches for them";
         return Outcome::Pass(Some(told));
     }
-    // Of a few tools, nobody leaves the largest out.
+    // With few tools, leaving out the largest is no useful advice.
     let Some((largest, _)) = allowed.split_at_checked(LARGEST + 1) else {
         return verdict(told, None, allowed.len(), total);
     };
@@ -87,7 +87,7 @@ fn sum(tools: &[&Tool]) -> usize {
     tools.iter().map(|tool| tokens(tool)).sum()
 }
 
-/// What the model is told of a tool is its name, its description and its schema.
+/// The model gets the name, the description and the schema of a tool.
 fn tokens(tool: &Tool) -> usize {
     let description = tool.description().unwrap_or_default();
     let schema = json!(tool.input_schema()).to_string();

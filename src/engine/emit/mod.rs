@@ -82,7 +82,7 @@ impl Emitter {
     }
 
     /// The response has begun: `response.created`, `response.in_progress`. Goes out by itself before
-    /// anything else is told; until then a failure of the upstream is a refusal, not an event.
+    /// anything else is sent; until then a failure of the upstream is a refusal, not an event.
     pub async fn begin(&mut self) {
         if std::mem::replace(&mut self.has_begun, true) {
             return;
@@ -201,11 +201,11 @@ impl Emitter {
     }
 
     async fn pass(&mut self, event: Result<Event, Error>) {
-        // Nobody listens any more: the turn is about to be dropped.
+        // The reader is gone: the turn is about to be dropped.
         let _ = self.sender.send(event).await;
     }
 
-    /// The stream ends here, with no last event: what is sent after this, nobody gets.
+    /// Ends the stream here, without a last event: later events are discarded.
     pub fn cut(&mut self) {
         self.sender.close_channel();
     }

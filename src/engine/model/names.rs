@@ -65,7 +65,7 @@ impl Names {
     }
 
     /// The function that a tool is, if it was listed or called.
-    pub fn of_tool(&self, server_label: &str, name: &str) -> Option<&str> {
+    pub fn function_name(&self, server_label: &str, name: &str) -> Option<&str> {
         let tool = Tool {
             server_label: server_label.to_owned(),
             name: name.to_owned(),
@@ -165,7 +165,7 @@ mod tests {
             ("e", ""),
         ];
         let names = names(&tools);
-        let given = tools.map(|(label, name)| names.of_tool(label, name).unwrap());
+        let given = tools.map(|(label, name)| names.function_name(label, name).unwrap());
         assert_eq!(
             given,
             [
@@ -196,7 +196,7 @@ mod tests {
         assert!(started.elapsed() < std::time::Duration::from_secs(10));
         let (_, last) = tools[tools.len() - 1];
         let expected = format!("s__{}_19999", "_".repeat(17));
-        assert_eq!(names.of_tool("s", last), Some(&*expected));
+        assert_eq!(names.function_name("s", last), Some(&*expected));
     }
 
     proptest! {
@@ -207,7 +207,7 @@ mod tests {
             let tools: Vec<_> = tools.iter().map(|(label, name)| (&**label, &**name)).collect();
             let names = names(&tools);
             for (label, name) in tools {
-                let function = names.of_tool(label, name).unwrap();
+                let function = names.function_name(label, name).unwrap();
                 prop_assert!((1..=64).contains(&function.len()));
                 prop_assert!(function.bytes().all(|it| it.is_ascii_alphanumeric() || b"_-".contains(&it)));
                 let tool = Tool { server_label: label.to_owned(), name: name.to_owned() };

@@ -78,7 +78,7 @@ fn open(disk: Disk) -> Result<Store, Error> {
         ..Bounds::default()
     };
     let (database, rows) = Database::open_on(disk, Path::new("a disk"))?;
-    Store::of_file(database, rows, bounds)
+    Store::from_file(database, rows, bounds)
 }
 
 /// Writes until the disk stops. Returns the number of records that were acknowledged.

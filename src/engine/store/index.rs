@@ -86,7 +86,7 @@ impl Index {
     }
 
     /// The index of what a file has.
-    pub fn of_rows(bounds: Bounds, mut rows: Vec<Row>) -> Self {
+    pub fn from_rows(bounds: Bounds, mut rows: Vec<Row>) -> Self {
         let mut index = Self::new(bounds);
         rows.sort_unstable_by_key(|row| row.kept_at);
         for row in &rows {
@@ -107,7 +107,7 @@ impl Index {
 
     /// Puts in its place the index of what the file has by now.
     pub fn rebuild(&mut self, rows: Vec<Row>) {
-        let rebuilt = Self::of_rows(self.bounds, rows);
+        let rebuilt = Self::from_rows(self.bounds, rows);
         let ticked_at = self.ticked_at.max(rebuilt.ticked_at);
         *self = Self {
             ticked_at,

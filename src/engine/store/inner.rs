@@ -107,7 +107,7 @@ impl Inner {
         written
     }
 
-    /// Makes the index anew of what the tables say. Nobody may write meanwhile.
+    /// Rebuilds the index from the tables. No writes may happen meanwhile.
     pub fn rebuild_index(&self) -> Result<(), Error> {
         if let Some(mut rows) = self.values.rows()? {
             let mut index = lock(&self.index);
@@ -165,7 +165,7 @@ impl Inner {
             holders.cloned().collect()
         };
         let mut items = HashMap::new();
-        // Each record is read once, however many of its items are wanted.
+        // Each record is read once, even if several of its items are wanted.
         for holder in holders {
             let is_kept = !self.mark_used(&holder).newest_first.is_empty();
             let said = is_kept.then(|| self.said(&holder, held)).transpose()?;

@@ -100,11 +100,11 @@ impl Store {
     /// [`Error::NotAStore`].
     pub fn open(path: &Path, bounds: Bounds) -> Result<Self, Error> {
         let (database, rows) = Database::open(path)?;
-        Self::of_file(database, rows, bounds)
+        Self::from_file(database, rows, bounds)
     }
 
-    fn of_file(database: Database, rows: Vec<Row>, bounds: Bounds) -> Result<Self, Error> {
-        let mut index = Index::of_rows(bounds, rows);
+    fn from_file(database: Database, rows: Vec<Row>, bounds: Bounds) -> Result<Self, Error> {
+        let mut index = Index::from_rows(bounds, rows);
         let now = index.tick(SystemTime::now());
         let gone = index.surplus(None, now);
         if !gone.is_empty() {
@@ -131,7 +131,7 @@ impl Store {
     /// this returns, a record in a file survives whatever becomes of the process or the machine. A
     /// response that is still being made is claimed with that.
     ///
-    /// Once begun, it is done even if nobody waits for it any more. Fails with
+    /// Once begun, it finishes even if the future is dropped. Fails with
     /// [`Error::TooLarge`], or when the file does.
     pub async fn create(&self, response: &Response, input: &[Item]) -> Result<(), Error> {
         let draft = Draft { response, input };

@@ -77,7 +77,7 @@ impl Values {
         }
     }
 
-    /// Remembers that these records were used, for whoever makes the index again.
+    /// Remembers that these records were used, for the next time the index is rebuilt.
     pub fn note_use(&self, used: &Chain, at: u64) {
         match self {
             Self::Memory(_) => {}

@@ -15,7 +15,7 @@ const FORM: &str = "version";
 /// Today's form. Version 1 had no `meta`; version 2 had no `uses`, and no `claims`.
 const VERSION: u64 = 3;
 
-/// Brings the file to today's form, in one commit: whole, or not at all.
+/// Migrates the file to the current version, in one commit.
 ///
 /// # Errors
 /// [`Error::NewerVersion`] if a newer program wrote the file, [`Error::NotAStore`] if it is damaged.

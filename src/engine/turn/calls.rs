@@ -46,7 +46,7 @@ impl Turn {
         let request =
             self.emitter
                 .new_approval_request(&call.server_label, &call.name, &call.arguments);
-        // Remembered before it is sent: whoever reads it may answer at once.
+        // Remembered before it is sent, because the answer can come at once.
         self.engine.asked.remember(&request, &tool, &place);
         self.emitter.approval_request(request).await;
         true
@@ -145,7 +145,7 @@ impl Turn {
         approved: Option<&str>,
     ) -> Result<(Server, Map<String, Value>), McpCallError> {
         let (label, name) = (&call.server_label, &call.name);
-        // What is not listed, not allowed, or not to be chosen is not called, whoever asks for it.
+        // A tool that is not listed, not allowed or excluded by `tool_choice` is never called.
         let may_call = approved.is_some() || self.may_choose(label, name);
         let Some((server, tool)) = self.tool(label, name).filter(|_| may_call) else {
             return Err(unknown_tool(name));

@@ -63,7 +63,7 @@ impl Turn {
     /// Runs the turn to its end; all that is to be known of it goes through the emitter.
     pub async fn run(mut self) {
         if self.request.is_background() {
-            // Kept before its id is sent: whoever reads the id may ask for it at once.
+            // Stored before its id is sent, because a client can ask for it at once.
             if let Err(error) = self.keep(self.emitter.begun()).await {
                 return self.emitter.broke_off(error).await;
             }
@@ -82,7 +82,7 @@ impl Turn {
         };
         let has_failed = matches!(end, End::Failed(_));
         let response = self.emitter.ended(&end);
-        // Kept before it is sent: whoever reads the end may go on from it at once.
+        // Stored before it is sent, because a client can continue from it at once.
         if let Err(error) = self.keep(response.clone()).await {
             return self.emitter.broke_off(error).await;
         }
@@ -115,14 +115,14 @@ impl Turn {
 
     async fn keep(&self, response: Response) -> Result<(), Error> {
         let kept = self.memory.keep(&response, &self.input).await;
-        kept.map_err(|error| input::of_store(&error))
+        kept.map_err(|error| input::from_store(&error))
     }
 
     async fn forget_previous(&self) {
         if let Some(id) = &self.request.previous_response_id
             && let Err(error) = self.memory.forget(id).await
         {
-            input::of_store(&error);
+            input::from_store(&error);
         }
     }
 
@@ -168,7 +168,7 @@ impl Turn {
                     self.emitter
                         .list_tools_ended(&ended, server.label(), Err(detail))
                         .await;
-                    // The others are not waited for: an open list would be taken for an empty one.
+                    // The other lists are dropped: an unfinished list would look empty.
                     for (open, other) in open {
                         let why = format!("the list of '{}' failed first", server.label());
                         self.emitter

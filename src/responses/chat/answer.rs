@@ -126,7 +126,7 @@ impl Answer {
             "object": "response",
             "status": status,
             "incomplete_details": incomplete_reason.map(|reason| json!({"reason": reason})),
-            // Every item was told of.
+            // Every item was sent.
             "output": [],
             "usage": usage(&self.usage),
         });

@@ -72,7 +72,7 @@ pub enum Violation {
     Unfit { path: String, message: String },
 }
 
-/// Validates `instance`, a JSON object, against a `schema` of a stranger. Does not block the
+/// Validates `instance`, a JSON object, against an untrusted `schema`. Does not block the
 /// runtime.
 pub async fn validate(instance: Map<String, Value>, schema: &Map<String, Value>) -> Checked {
     if is_large(schema) {
@@ -136,7 +136,7 @@ fn is_large(schema: &Map<String, Value>) -> bool {
     })
 }
 
-/// Whether so many values and bytes of text are left as `value` has; they are taken off.
+/// Subtracts the values and bytes of text of `value` from what is left. Returns whether they fit.
 fn is_within(value: &Value, values: &mut usize, text: &mut usize) -> bool {
     spend(values, 1)
         && match value {
@@ -192,7 +192,7 @@ fn compile(schema: Value, schemas: &mut Schemas) -> Result<SchemaIndex, Box<Comp
     Ok(compiler.compile(URL, schemas)?)
 }
 
-/// A schema comes from a stranger: nothing outside of it is loaded.
+/// The schema is untrusted: nothing outside of it is loaded.
 struct Nowhere;
 
 impl UrlLoader for Nowhere {

@@ -17,7 +17,7 @@ pub use json::json;
 pub use junit::junit;
 pub use text::text;
 
-/// Nobody should take the verdict for an answer of OpenAI's.
+/// Says that the verdict is not an answer of OpenAI's.
 const EMULATED: &str = "emulated from outside; OpenAI was not asked";
 
 /// `pass`, `warn`, `fail` or `skip`.

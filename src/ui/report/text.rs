@@ -111,7 +111,7 @@ mod tests {
         let coloured = text(&report, true);
         assert!(coloured.contains("\u{1b}[33mwarn"), "{coloured:?}");
         assert_eq!(strip_str(&coloured).to_string(), plain);
-        // What the server sent is told as text in both.
+        // Both forms show what the server sent as text.
         assert!(!coloured.contains("\u{1b}[2J"), "{coloured:?}");
     }
 }

@@ -12,7 +12,7 @@ use axum::routing::any;
 use futures::{StreamExt, stream};
 use mcp_cli::engine::Engine;
 use mcp_cli::engine::model::Model;
-use mcp_cli::mcp::{Command, PoolOptions, Reach};
+use mcp_cli::mcp::{Command, EgressPolicy, PoolOptions};
 use serde_json::json;
 
 use super::mcp_faults::{MapType, call, engine, engine_with, failed_list, items_as, text};
@@ -194,7 +194,7 @@ async fn a_stranger_is_not_connected_to_what_only_this_machine_reaches() {
     let server = Mcp::start(|_| None);
     let strict = || {
         engine_with(PoolOptions {
-            reach: Reach::Guarded {
+            egress: EgressPolicy::Guarded {
                 allow_private: false,
                 allow_loopback: true,
             },

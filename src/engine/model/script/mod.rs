@@ -26,7 +26,7 @@ pub use play::Playing;
 ///
 /// A call has the `name` of a tool and its `arguments`: an object, or a text that stands for what a
 /// language model may write instead of one. It may name its `server_label`; without, the first
-/// listed tool of that name is meant. The faults:
+/// listed tool of that name is used. The faults:
 ///
 /// - `fail`: `code` and `message` of an `error` event, followed by `response.failed`. A message that
 ///   the step began is left open.

@@ -142,7 +142,7 @@ impl From<&Refusal> for Error {
             param: refusal.param.clone(),
             code: refusal.code.clone(),
         };
-        Self::of_refusal(refusal.status, error, None)
+        Self::from_refusal(refusal.status, error, None)
     }
 }
 

@@ -42,7 +42,7 @@ pub fn input(items: &[&Item], names: &Names) -> Vec<Item> {
             })),
             // Where the model asked for it, and not where it was made.
             Item::McpApprovalRequest(request) => {
-                let name = names.of_tool(&request.server_label, &request.name);
+                let name = names.function_name(&request.server_label, &request.name);
                 let came_of_it = match approved.get(request.id.as_str()) {
                     Some(call) => result(call),
                     None => not_called(request, &answers),
@@ -54,7 +54,7 @@ pub fn input(items: &[&Item], names: &Names) -> Vec<Item> {
                 if approval.is_some_and(|id| asked_for.contains(id)) {
                     continue;
                 }
-                let name = names.of_tool(&call.server_label, &call.name);
+                let name = names.function_name(&call.server_label, &call.name);
                 input.extend(function(&call.id, name, &call.arguments, &result(call)));
             }
             Item::Other(fields) => input.push(Item::Other(with_upstreams_id(fields))),
@@ -126,7 +126,7 @@ fn function(call_id: &str, name: Option<&str>, arguments: &str, output: &str) ->
     })
 }
 
-/// What the model is told. Why a server did not answer is for the user: it says where the server is.
+/// The text for the model. Why a server did not answer is for the user alone: it can contain the address.
 fn result(call: &McpCall) -> String {
     match (&call.error, &call.output) {
         (Some(McpCallError::HttpError { code: 424, .. }), _) => {

@@ -9,7 +9,7 @@ const LONGEST: usize = 64;
 ///
 /// Which MCP tools there are, which calls were made and what was approved is known here and not
 /// upstream; what a person, a developer or a tool said comes from the client. An item of the upstream
-/// that says any of this would be believed in the next turn. Calls of kinds that are not known yet
+/// that contains any of this would be trusted in the next turn. Calls of kinds that are not known yet
 /// are passed on: the API names all of them alike.
 pub fn is_of_model(item: &Item) -> bool {
     match item {
@@ -35,7 +35,7 @@ fn is_kind_of_model(kind: &str) -> bool {
     }
 }
 
-/// Whether an event with this `type` tells of a part of an item, such as
+/// Whether an event with this `type` is about a part of an item, such as
 /// `response.output_text.delta`. The events of a whole response have one word less, and those of MCP
 /// are the engine's.
 pub fn is_of_part(name: &str) -> bool {

@@ -46,7 +46,7 @@ impl Upstream {
         let first = view.tools.first();
         Asking {
             upstream: self,
-            request: request::of_step(view, &names),
+            request: request::for_step(view, &names),
             names,
             first_label: first.map_or_else(String::new, |it| it.server_label.to_owned()),
         }
@@ -75,7 +75,7 @@ pub struct Asking<'a> {
     upstream: &'a Upstream,
     request: CreateResponse,
     names: Names,
-    /// Who is told of a call to a tool that nobody has.
+    /// The label that a call of an unknown tool gets.
     first_label: String,
 }
 
@@ -98,7 +98,7 @@ impl Asking<'_> {
     fn tool_call(&self, call: &Map<String, Value>) -> ToolCall {
         let text = |field| call.get(field).and_then(Value::as_str).unwrap_or_default();
         let function = text("name");
-        // A function that nobody has fails like a tool that nobody has, and the model hears of it.
+        // An unknown function fails like an unknown tool, and the model gets the error.
         let (server_label, name) = match self.names.function(function) {
             Some(Function::Mcp(tool)) => (&*tool.server_label, &*tool.name),
             Some(Function::Client) | None => (&*self.first_label, function),

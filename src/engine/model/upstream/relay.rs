@@ -18,7 +18,7 @@ pub struct Relay<'a> {
     emitter: &'a mut Emitter,
     names: &'a Names,
     limits: &'a Limits,
-    /// What became of the items that the stream told of, by their index upstream.
+    /// The state of the items in the stream, by their index upstream.
     items: HashMap<usize, Told>,
     /// The index of each of these items that has an id.
     indexes: HashMap<String, usize>,

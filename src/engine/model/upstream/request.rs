@@ -9,7 +9,7 @@ use crate::engine::model::names::Names;
 use crate::responses::{self, CreateResponse, Input, ToolChoice, ToolChoiceMode, ToolEntry};
 
 /// The request of one step: the whole conversation, for the upstream keeps nothing of it.
-pub fn of_step(view: &View<'_>, names: &Names) -> CreateResponse {
+pub fn for_step(view: &View<'_>, names: &Names) -> CreateResponse {
     let CreateResponse {
         model,
         instructions,
@@ -82,7 +82,7 @@ fn functions<'a>(
     names: &'a Names,
 ) -> impl Iterator<Item = ToolEntry> + use<'a> {
     view.tools.iter().filter_map(|listed| {
-        let name = names.of_tool(listed.server_label, &listed.tool.name)?;
+        let name = names.function_name(listed.server_label, &listed.tool.name)?;
         let of_server = description_of(view.request, listed.server_label);
         let descriptions = [listed.tool.description.as_deref(), of_server];
         let descriptions: Vec<&str> = descriptions.into_iter().flatten().collect();
@@ -146,7 +146,7 @@ mod tests {
             must_call,
         };
         let names = Names::new(["own"].into_iter(), view.items);
-        let sent = serde_json::to_value(of_step(&view, &names)).unwrap();
+        let sent = serde_json::to_value(for_step(&view, &names)).unwrap();
         let tools = sent["tools"].as_array().unwrap().iter();
         let names = tools.map(|tool| tool["name"].as_str().unwrap().to_owned());
         (names.collect(), sent["tool_choice"].clone())

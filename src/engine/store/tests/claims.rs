@@ -50,7 +50,7 @@ async fn a_response_whose_owner_is_gone_has_failed() {
 
     let (database, rows) = Database::open(&path).unwrap();
     assert_eq!(database.owner("a").unwrap(), owner);
-    let store = Store::of_file(database, rows, Bounds::default()).unwrap();
+    let store = Store::from_file(database, rows, Bounds::default()).unwrap();
     assert_ne!(Some(store.inner.owner), owner);
     assert_eq!(store.owner("a").await.unwrap(), None);
     assert_eq!(store.is_open("a").await.unwrap(), Some(false));

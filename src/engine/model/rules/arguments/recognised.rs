@@ -60,7 +60,7 @@ impl<'a> Reader<'a, '_> {
         }))
     }
 
-    /// True if the question says the name of a flag, false if it says so with a no before it.
+    /// True if the question says the name of a flag, false with a negation before it.
     fn flag(&mut self, name: &str) -> Option<Value> {
         let words: Vec<String> = split(name).iter().map(|it| stem(it)).collect();
         if words.iter().all(|word| self.own.contains(word)) {

@@ -9,7 +9,7 @@ fn filled(question: &str, input_schema: &Value) -> Value {
         input_schema,
         is_read_only: None,
     };
-    match fill(question, &tool, &mut Work::new(1_000_000)) {
+    match fill(question, &tool, &mut Work::new(100_000)) {
         Ok(arguments) => Value::Object(arguments),
         Err(Unfilled::Missing { name, kind }) => format!("{name} ({kind})").into(),
         Err(Unfilled::TooLarge) => "too large".into(),

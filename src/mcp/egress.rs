@@ -1,4 +1,4 @@
-//! `Reach`: where connections to MCP servers may go, checked when they are made.
+//! `EgressPolicy`: where connections to MCP servers may go, checked when they are made.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -12,18 +12,18 @@ const METADATA_NAMES: [&str; 2] = ["metadata", "metadata.google.internal"];
 
 /// Where connections to MCP servers may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Reach {
+pub enum EgressPolicy {
     /// Wherever the person at the terminal says.
     #[default]
     Anywhere,
-    /// Not where a stranger could ask for what only this machine can reach.
+    /// For untrusted URLs: not to what only this machine can reach.
     ///
     /// Public addresses are allowed, private networks with `allow_private`, this machine with
     /// `allow_loopback`, and link-local addresses and the metadata services of clouds never. No
     /// proxy is used, for it would look up the name elsewhere.
     Guarded {
         allow_private: bool,
-        /// Loopback, and every other address of this machine: what listens there may trust whoever
+        /// Loopback, and every other address of this machine: what listens there may trust anyone who
         /// comes from here.
         allow_loopback: bool,
     },
@@ -40,7 +40,7 @@ pub enum Forbidden {
     Userinfo,
 }
 
-impl Reach {
+impl EgressPolicy {
     /// Whether the URL names a place that may be connected to, as far as can be told from it: the
     /// addresses of a name are checked when it is looked up.
     pub fn check(self, url: &Url) -> Result<(), Forbidden> {
@@ -127,15 +127,15 @@ fn is_of_this_machine(address: IpAddr) -> bool {
 }
 
 /// Looks up names as the system does, and leaves out what may not be connected to.
-struct Resolver(Reach);
+struct Resolver(EgressPolicy);
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.0;
+        let egress = self.0;
         Box::pin(async move {
             // The port is the one of the URL; reqwest puts it in.
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed = reach.allowed(name.as_str(), found)?;
+            let allowed = egress.allowed(name.as_str(), found)?;
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
@@ -145,21 +145,21 @@ impl Resolve for Resolver {
 mod tests {
     use super::*;
 
-    const STRICT: Reach = Reach::Guarded {
+    const STRICT: EgressPolicy = EgressPolicy::Guarded {
         allow_private: false,
         allow_loopback: true,
     };
-    const PRIVATE: Reach = Reach::Guarded {
+    const PRIVATE: EgressPolicy = EgressPolicy::Guarded {
         allow_private: true,
         allow_loopback: true,
     };
-    const NOT_HERE: Reach = Reach::Guarded {
+    const NOT_HERE: EgressPolicy = EgressPolicy::Guarded {
         allow_private: true,
         allow_loopback: false,
     };
 
-    fn is_allowed(reach: Reach, url: &str) -> bool {
-        reach.check(&Url::parse(url).unwrap()).is_ok()
+    fn is_allowed(egress: EgressPolicy, url: &str) -> bool {
+        egress.check(&Url::parse(url).unwrap()).is_ok()
     }
 
     #[test]
@@ -203,15 +203,15 @@ mod tests {
                 (strict, private),
                 "{url}"
             );
-            assert!(is_allowed(Reach::Anywhere, url), "{url}");
+            assert!(is_allowed(EgressPolicy::Anywhere, url), "{url}");
         }
     }
 
     #[test]
     fn of_the_addresses_of_a_name_the_forbidden_ones_are_left_out() {
-        let allowed = |reach: Reach, addresses: &str| {
+        let allowed = |egress: EgressPolicy, addresses: &str| {
             let found = addresses.split(' ').map(|it| it.parse().unwrap());
-            let allowed = reach.allowed("a.example", found);
+            let allowed = egress.allowed("a.example", found);
             allowed.map(|it| it.iter().map(ToString::to_string).collect::<Vec<_>>())
         };
         let all = "169.254.169.254:0 10.0.0.1:0 8.8.8.8:0 [fe80::1]:0 [2606:4700::1111]:0";
