@@ -1,6 +1,8 @@
 //! What is kept, in the order of its last use, and what has to go.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -29,9 +31,12 @@ pub struct Entry {
 impl Entry {
     /// What keeping the record takes, in bytes.
     pub fn size(&self) -> u64 {
-        self.bytes
-            .saturating_add(ITEM.saturating_mul(self.items.len() as u64))
+        size(self.bytes, self.items.len())
     }
+}
+
+fn size(bytes: u64, items: usize) -> u64 {
+    bytes.saturating_add(ITEM.saturating_mul(items as u64))
 }
 
 /// When a record was used last. Of the records that one operation uses, one at a later place counts as
@@ -51,6 +56,25 @@ pub struct Row {
     pub used: Use,
 }
 
+/// The id of an item takes more room than all else that is known of it. Two ids may have one hash, so
+/// whoever looks for an item must look into the record.
+type ItemHash = u64;
+
+/// An [`Entry`] as the index has it.
+struct Slot {
+    bytes: u64,
+    parent: Option<Arc<str>>,
+    items: Box<[ItemHash]>,
+    is_open: bool,
+    used_at: u64,
+}
+
+impl Slot {
+    fn size(&self) -> u64 {
+        size(self.bytes, self.items.len())
+    }
+}
+
 /// A response and those that it goes on from, as far back as they are kept.
 pub struct Chain {
     pub newest_first: Vec<Arc<str>>,
@@ -64,11 +88,12 @@ pub struct Chain {
 /// Of a file, this is a cache: what its tables say makes the same index again.
 pub struct Index {
     bounds: Bounds,
-    entries: LruCache<Arc<str>, Entry>,
-    /// The record that has an item, by the item's id; the one that was kept last, if several have.
-    holders: BTreeMap<Arc<str>, Arc<str>>,
+    entries: LruCache<Arc<str>, Slot>,
+    /// The record that has an item, by the item's hash; the one that was kept last, if several have.
+    holders: HashMap<ItemHash, Arc<str>>,
     /// The others that have it, the one that was kept last at the end.
-    earlier_holders: HashMap<Arc<str>, Vec<Arc<str>>>,
+    earlier_holders: HashMap<ItemHash, Vec<Arc<str>>>,
+    hasher: RandomState,
     bytes: u64,
     ticked_at: u64,
 }
@@ -78,8 +103,9 @@ impl Index {
         Self {
             bounds,
             entries: LruCache::unbounded(),
-            holders: BTreeMap::new(),
+            holders: HashMap::new(),
             earlier_holders: HashMap::new(),
+            hasher: RandomState::new(),
             bytes: 0,
             ticked_at: 0,
         }
@@ -90,7 +116,8 @@ impl Index {
         let mut index = Self::new(bounds);
         rows.sort_unstable_by_key(|row| row.kept_at);
         for row in &rows {
-            index.hold(&row.id, &row.entry.items);
+            let items = index.hashes(&row.entry.items);
+            index.hold(&row.id, &items);
         }
         rows.sort_unstable_by_key(|row| row.used);
         for Row {
@@ -100,7 +127,8 @@ impl Index {
             index.ticked_at = used.at;
             index.bytes = index.bytes.saturating_add(entry.size());
             let used_at = used.at;
-            index.entries.put(id, Entry { used_at, ..entry });
+            let slot = index.slot(Entry { used_at, ..entry });
+            index.entries.put(id, slot);
         }
         index
     }
@@ -151,9 +179,14 @@ impl Index {
         self.entries.peek(id)?.parent.clone()
     }
 
-    /// The record that has the item `id`.
-    pub fn holder(&self, id: &str) -> Option<&Arc<str>> {
-        self.holders.get(id)
+    /// The record that may have the item `id`: if several may, the one that was kept last, or one
+    /// that so many were kept after.
+    pub fn holder(&self, id: &str, after: usize) -> Option<&Arc<str>> {
+        let item = self.hasher.hash_one(id);
+        match after {
+            0 => self.holders.get(&item),
+            _ => self.earlier_holders.get(&item)?.iter().rev().nth(after - 1),
+        }
     }
 
     /// The chain that ends with `id`; all of it is used at `now`.
@@ -186,7 +219,7 @@ impl Index {
         let oldest = self.oldest_given(now);
         let (mut count, mut bytes) = (self.entries.len(), self.bytes);
         if let Some((id, size)) = coming {
-            let replaced = self.entries.peek(id).map(Entry::size);
+            let replaced = self.entries.peek(id).map(Slot::size);
             count += usize::from(replaced.is_none());
             bytes = bytes.saturating_sub(replaced.unwrap_or_default()) + size;
         }
@@ -217,8 +250,24 @@ impl Index {
         }
         // A file that was tampered with can say any length.
         self.bytes = self.bytes.saturating_add(entry.size());
-        self.hold(&id, &entry.items);
-        self.entries.put(id, entry);
+        let slot = self.slot(entry);
+        self.hold(&id, &slot.items);
+        self.entries.put(id, slot);
+    }
+
+    fn slot(&self, entry: Entry) -> Slot {
+        Slot {
+            bytes: entry.bytes,
+            items: self.hashes(&entry.items),
+            parent: entry.parent,
+            is_open: entry.is_open,
+            used_at: entry.used_at,
+        }
+    }
+
+    fn hashes(&self, items: &[Arc<str>]) -> Box<[ItemHash]> {
+        let hashes = items.iter().map(|item| self.hasher.hash_one(&**item));
+        hashes.collect()
     }
 
     pub fn remove(&mut self, ids: &[Arc<str>]) {
@@ -230,19 +279,19 @@ impl Index {
     }
 
     /// A record is kept that has these items.
-    fn hold(&mut self, id: &Arc<str>, items: &[Arc<str>]) {
+    fn hold(&mut self, id: &Arc<str>, items: &[ItemHash]) {
         for item in items {
-            let earlier = self.holders.insert(Arc::clone(item), Arc::clone(id));
+            let earlier = self.holders.insert(*item, Arc::clone(id));
             if let Some(earlier) = earlier.filter(|it| it != id) {
-                let others = self.earlier_holders.entry(Arc::clone(item)).or_default();
+                let others = self.earlier_holders.entry(*item).or_default();
                 others.push(earlier);
             }
         }
     }
 
-    fn forget(&mut self, id: &str, entry: &Entry) {
-        self.bytes = self.bytes.saturating_sub(entry.size());
-        for item in &entry.items {
+    fn forget(&mut self, id: &str, slot: &Slot) {
+        self.bytes = self.bytes.saturating_sub(slot.size());
+        for item in &slot.items {
             let Some(holder) = self.holders.get_mut(item) else {
                 continue;
             };

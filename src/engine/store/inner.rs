@@ -158,22 +158,33 @@ impl Inner {
     }
 
     pub fn items(&self, ids: &[String], held: &mut Held) -> Result<HashMap<String, Item>, Error> {
-        let wanted: HashSet<&str> = ids.iter().map(String::as_str).collect();
-        let holders: HashSet<Arc<str>> = {
-            let index = lock(&self.index);
-            let holders = wanted.iter().filter_map(|id| index.holder(id));
-            holders.cloned().collect()
-        };
+        let mut wanted: HashSet<&str> = ids.iter().map(String::as_str).collect();
         let mut items = HashMap::new();
-        // Each record is read once, even if several of its items are wanted.
-        for holder in holders {
-            let is_kept = !self.mark_used(&holder).newest_first.is_empty();
-            let said = is_kept.then(|| self.said(&holder, held)).transpose()?;
-            for item in said.flatten().into_iter().flatten() {
-                if let Some(id) = item.id().filter(|id| wanted.contains(id)) {
-                    items.insert(id.to_owned(), item);
+        // The first holders have all, but for ids that share a hash.
+        for after in 0.. {
+            let mut holders: HashMap<Arc<str>, HashSet<&str>> = HashMap::new();
+            {
+                let index = lock(&self.index);
+                for id in &wanted {
+                    if let Some(holder) = index.holder(id, after) {
+                        holders.entry(Arc::clone(holder)).or_default().insert(id);
+                    }
                 }
             }
+            if holders.is_empty() {
+                break;
+            }
+            // Each record is read once, even if several of its items are wanted.
+            for (holder, its) in holders {
+                let is_kept = !self.mark_used(&holder).newest_first.is_empty();
+                let said = is_kept.then(|| self.said(&holder, held)).transpose()?;
+                for item in said.flatten().into_iter().flatten() {
+                    if let Some(id) = item.id().filter(|id| its.contains(id)) {
+                        items.insert(id.to_owned(), item);
+                    }
+                }
+            }
+            wanted.retain(|id| !items.contains_key(*id));
         }
         Ok(items)
     }

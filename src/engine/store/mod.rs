@@ -232,7 +232,7 @@ impl Store {
     ) -> Result<HashMap<String, Item>, Error> {
         let bytes = {
             let index = lock(&self.inner.index);
-            let holders: HashSet<_> = ids.iter().filter_map(|id| index.holder(id)).collect();
+            let holders: HashSet<_> = ids.iter().filter_map(|id| index.holder(id, 0)).collect();
             holders.into_iter().map(|id| index.bytes_of(id)).sum()
         };
         self.read(bytes, held, move |inner, held| inner.items(&ids, held))

@@ -1,6 +1,6 @@
 //! Where the records are: in memory, or in a file.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -17,8 +17,8 @@ pub enum Values {
 }
 
 pub struct InMemory {
-    /// The records, each with its [`Entry::size`]. What comes and goes leaves a hash map two thirds empty.
-    values: BTreeMap<Arc<str>, (Packed, u64)>,
+    /// The records, each with its [`Entry::size`].
+    values: HashMap<Arc<str>, (Packed, u64)>,
     /// What they take of a budget.
     held: Held,
 }
@@ -36,7 +36,7 @@ impl Values {
     /// No values yet; what they will take is held of `budget`.
     pub fn in_memory(budget: &Budget) -> Self {
         Self::Memory(Mutex::new(InMemory {
-            values: BTreeMap::new(),
+            values: HashMap::new(),
             held: budget.empty(),
         }))
     }
