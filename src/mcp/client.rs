@@ -116,8 +116,18 @@ struct Params<'a> {
     /// What the server wants back with the next round of a call.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_state: Option<&'a str>,
-    #[serde(rename = "_meta", skip_serializing_if = "JsonObject::is_empty")]
-    meta: JsonObject,
+    #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+    meta: Option<Meta>,
+}
+
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Meta {
+    #[serde(flatten)]
+    modern: Option<&'static JsonObject>,
+    /// Progress shows a proxy on the way that the connection is in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress_token: Option<u64>,
 }
 
 impl Client {
@@ -226,12 +236,13 @@ impl Client {
         headers: impl FnOnce() -> HeaderMap,
     ) -> Result<Answer, Error> {
         let id = next(&self.next_id);
-        if self.era == Era::Modern {
-            params.meta = handshake::request_meta();
-        }
-        if params.name.is_some() {
-            // Progress shows a proxy on the way that the connection is in use.
-            params.meta.insert("progressToken".to_owned(), id.into());
+        let modern = (self.era == Era::Modern).then_some(&*handshake::REQUEST_META);
+        let progress_token = params.name.map(|_| id);
+        if modern.is_some() || progress_token.is_some() {
+            params.meta = Some(Meta {
+                modern,
+                progress_token,
+            });
         }
         let mut request = Request::new(id, method, &params, MAX_ANSWER)?;
         if self.sends_headers() {

@@ -1,6 +1,7 @@
 //! How a client and a server agree on a version of MCP: `server/discover` first, as OpenAI's connector
 //! does, and `initialize` for servers that do not know it.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
@@ -46,7 +47,7 @@ impl Era {
 }
 
 /// The `_meta` of a request to a modern server (MCP 2026-07-28, request metadata).
-pub fn request_meta() -> Map<String, Value> {
+pub static REQUEST_META: LazyLock<Map<String, Value>> = LazyLock::new(|| {
     let fields = [
         ("protocolVersion", json!(MODERN)),
         ("clientInfo", client_info()),
@@ -54,7 +55,7 @@ pub fn request_meta() -> Map<String, Value> {
     ];
     let named = fields.map(|(name, value)| (format!("io.modelcontextprotocol/{name}"), value));
     named.into_iter().collect()
-}
+});
 
 fn client_info() -> Value {
     json!({"name": "mcp-cli", "version": env!("CARGO_PKG_VERSION")})
@@ -85,7 +86,7 @@ pub async fn agree(channel: &Channel, mut next_id: impl FnMut() -> u64) -> Resul
 
 async fn discover(channel: &Channel, id: u64) -> Result<Answer, Error> {
     const DISCOVER: &str = "server/discover";
-    let params = json!({"_meta": request_meta()});
+    let params = json!({"_meta": *REQUEST_META});
     let mut request = Request::new(id, DISCOVER, &params, MAX_SMALL_ANSWER)?;
     let headers = &mut request.headers;
     headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(MODERN));

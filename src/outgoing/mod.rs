@@ -9,7 +9,7 @@ use url::Url;
 use crate::address;
 
 /// How long a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The HTTP client for `url`; the caller adds the redirect policy that is safe there.
 ///

@@ -77,10 +77,12 @@ impl Items {
         let Some(fields) = event.as_read() else {
             return Ok(());
         };
-        if let Some(item) = fields.get("item") {
+        // An element of a list takes two bytes at least: a short text has no long list.
+        let can_have_long_list = |json: &&str| json.len() > 2 * MOST_PARTS.min(self.most);
+        if let Some(item) = fields.get("item").filter(can_have_long_list) {
             check_lengths(&serde_json::from_str(item).unwrap_or_default())?;
         }
-        if let Some(response) = fields.get("response") {
+        if let Some(response) = fields.get("response").filter(can_have_long_list) {
             let response: ResponseLengths = serde_json::from_str(response).unwrap_or_default();
             let output = response.output.0;
             if output.len() > self.most {

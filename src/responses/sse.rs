@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::stream::{BoxStream, Stream, StreamExt};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -159,7 +160,11 @@ pub fn events(frames: Frames, max_items: usize) -> EventStream {
         }
         // In the background: it only frees the connection.
         if event.is_ok() {
-            tokio::spawn(reader.frames.drain());
+            // Mostly, the end has come with the event.
+            let mut drain = Box::pin(reader.frames.drain());
+            if (&mut drain).now_or_never().is_none() {
+                tokio::spawn(drain);
+            }
         }
         Some((event, None))
     })

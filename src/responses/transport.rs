@@ -102,6 +102,7 @@ impl Transport {
         let http = outgoing::client_for(base_url)
             .default_headers(headers)
             .read_timeout(limits.idle_timeout)
+            .connect_timeout(limits.idle_timeout.min(outgoing::CONNECT_TIMEOUT))
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(Error::Setup)?;

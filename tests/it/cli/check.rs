@@ -24,13 +24,20 @@ use crate::support::{
 };
 
 const LIMIT: Duration = Duration::from_secs(2);
+/// For servers that do not answer.
+const SHORT: Duration = Duration::from_millis(700);
 
 /// What the room finds out about a server with this tool entry.
 fn report_of(entry: Value) -> Report {
+    report_within(LIMIT, entry)
+}
+
+/// The same with another limit for each answer.
+fn report_within(limit: Duration, entry: Value) -> Report {
     let entry: MCPTool = serde_json::from_value(entry).unwrap();
     let clients = ClientPool::new(PoolOptions {
         redirects: Redirects::Refused,
-        list_timeout: LIMIT,
+        list_timeout: limit,
         call_timeout: CALL_LIMIT,
         ..PoolOptions::default()
     });
@@ -44,7 +51,7 @@ fn report_of(entry: Value) -> Report {
             entry,
             call: None,
             recorded: None,
-            limit: LIMIT,
+            limit,
         };
         let report = check::check(&engine, subject, |_| {}).await.unwrap();
         engine.close().await;
@@ -79,12 +86,17 @@ fn complaints(report: &Report) -> String {
 
 /// What is found out about the server at `url`, and that the program ends so.
 fn check(url: &str, exit: i32) -> String {
-    let run = McpCli::new(&["check", "--server-url", url, "--timeout", "2s"]).run();
+    check_within(LIMIT, url, exit)
+}
+
+/// The same with another limit for each answer.
+fn check_within(limit: Duration, url: &str, exit: i32) -> String {
+    let timeout = format!("{}ms", limit.as_millis());
+    let run = McpCli::new(&["check", "--server-url", url, "--timeout", &timeout]).run();
     assert_eq!(run.exit, Some(exit), "{run}");
     assert!(!run.stderr.contains("panicked"), "{run}");
-    complaints(&report_of(
-        json!({"server_label": "dice", "server_url": url}),
-    ))
+    let entry = json!({"server_label": "dice", "server_url": url});
+    complaints(&report_within(limit, entry))
 }
 
 fn cli(server: &Server) -> McpCli {
@@ -307,8 +319,8 @@ fn a_strict_list_of_hosts_is_a_warning_with_the_flag_to_look_at() {
 fn a_get_that_hangs_fails() {
     let router = Router::new().route("/mcp", dice().get(std::future::pending::<Response>));
     let server = http_server(router);
-    insta::assert_snapshot!(check(&format!("{}/mcp", server.url), 6), @r"
-    fail get: a GET for a stream of events has no head: nothing came for 2s
+    insta::assert_snapshot!(check_within(SHORT, &format!("{}/mcp", server.url), 6), @r"
+    fail get: a GET for a stream of events has no head: nothing came for 700ms
       send the head of the stream at once, or answer with HTTP 405; look for a proxy that buffers
     listed 1
     ");
@@ -318,8 +330,8 @@ fn a_get_that_hangs_fails() {
 fn a_server_that_hangs_is_given_up() {
     let server = Faulty::start([Step::Hang]);
     let url = format!("http://{}/mcp", server.address);
-    insta::assert_snapshot!(check(&url, 6), @r"
-    fail path: a POST has no answer after 2s
+    insta::assert_snapshot!(check_within(SHORT, &url, 6), @r"
+    fail path: a POST has no answer after 700ms
       check whether the server, or a proxy in front of it, waits for something
     Error retrieving tool list from MCP server: 'dice'. Http status code: 424 (Failed Dependency)
     ");

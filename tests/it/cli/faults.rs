@@ -555,13 +555,15 @@ fn a_host_that_answers_nothing_at_all_is_given_up() {
         &format!("http://{address}/v1"),
         "--retries",
         "0",
+        "--idle-timeout",
+        "500ms",
         "Go",
     ])
     .env("OPENAI_API_KEY", KEY)
     .run();
     assert_eq!(run.exit, Some(4), "{run}");
     assert!(
-        started.elapsed() < Duration::from_secs(15),
+        started.elapsed() < Duration::from_secs(8),
         "{:?}",
         started.elapsed()
     );
