@@ -4,6 +4,12 @@
 //! takes line ends of all three kinds, chunks that end anywhere, and fields that it does not know.
 
 use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::stream::{Stream, StreamExt};
+use tokio::time::timeout;
 
 /// An event that has data.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,6 +89,24 @@ impl Decoder {
             self.event.name = name.to_vec();
         }
         self.line.clear();
+    }
+}
+
+/// Reads the rest of a body whose last event has come, so that its connection can be used again: here if
+/// it has come too, in the background otherwise. A rest that is long or late is given up.
+pub fn drain<E>(mut body: impl Stream<Item = Result<Bytes, E>> + Unpin + Send + 'static) {
+    const MOST: usize = 64 * 1024;
+    const LATEST: Duration = Duration::from_secs(1);
+    let mut draining = Box::pin(async move {
+        let mut left = MOST;
+        while let Some(Ok(chunk)) = body.next().await
+            && chunk.len() <= left
+        {
+            left -= chunk.len();
+        }
+    });
+    if (&mut draining).now_or_never().is_none() {
+        tokio::spawn(timeout(LATEST, draining));
     }
 }
 

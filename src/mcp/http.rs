@@ -231,6 +231,8 @@ impl Http {
                     continue;
                 }
             };
+            drop(replies);
+            sse::drain(events.chunks);
             return Ok(Answer::new(data, place, held)?);
         }
     }

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt;
 use futures::stream::{BoxStream, Stream, StreamExt};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -113,20 +112,6 @@ impl Frames {
         Ok(self.held.resize(bytes)?)
     }
 
-    /// Reads what is left of the body, which is little, so that its connection can be used again.
-    async fn drain(mut self) {
-        const MOST: usize = 64 * 1024;
-        let mut left = MOST;
-        let draining = async {
-            while let Some(Ok(chunk)) = self.bytes.next().await
-                && chunk.len() <= left
-            {
-                left -= chunk.len();
-            }
-        };
-        let _ = timeout(A_MOMENT, draining).await;
-    }
-
     /// The same where all that has to come has come: no more than a moment is waited, and it is no
     /// failure when nothing follows.
     pub async fn next_if_any(&mut self) -> Option<Vec<u8>> {
@@ -158,13 +143,8 @@ pub fn events(frames: Frames, max_items: usize) -> EventStream {
         if !is_last {
             return Some((event, Some(reader)));
         }
-        // In the background: it only frees the connection.
         if event.is_ok() {
-            // Mostly, the end has come with the event.
-            let mut drain = Box::pin(reader.frames.drain());
-            if (&mut drain).now_or_never().is_none() {
-                tokio::spawn(drain);
-            }
+            sse::drain(reader.frames.bytes);
         }
         Some((event, None))
     })

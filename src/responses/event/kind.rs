@@ -118,7 +118,7 @@ pub enum EventKind {
     #[serde(rename = "error")]
     Error { error: ApiError },
 
-    /// An event that this program does not know, or whose fields have another type; [`Event::as_read`]
+    /// An event that this program does not know, or whose fields have another type; `Event::as_read`
     /// has it.
     #[serde(untagged)]
     Other(Map<String, Value>),

@@ -229,8 +229,8 @@ impl<'a> TypedCall<'a> {
 
 impl<'de> Deserialize<'de> for Item {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let item = Map::deserialize(deserializer)?;
-        let read: fn(&Map<String, Value>) -> Option<Self> =
+        let mut item = Map::deserialize(deserializer)?;
+        let read: fn(&mut Map<String, Value>) -> Option<Self> =
             match item.get("type").map_or(Some("message"), Value::as_str) {
                 // An input message may leave its type out (Responses API, EasyInputMessage).
                 Some("message") => {
@@ -242,15 +242,20 @@ impl<'de> Deserialize<'de> for Item {
                 Some("mcp_approval_response") => |item| read(item).map(Self::McpApprovalResponse),
                 Some(_) | None => return Ok(Self::Other(item)),
             };
-        Ok(read(&item).unwrap_or(Self::Other(item)))
+        Ok(read(&mut item).unwrap_or(Self::Other(item)))
     }
 }
 
-/// The fields beside `type`.
-fn read<T: DeserializeOwned>(item: &Map<String, Value>) -> Option<T> {
-    let mut fields = item.clone();
-    fields.shift_remove("type");
-    serde_json::from_value(Value::Object(fields)).ok()
+/// The fields beside `type`. An item with other fields stays as it is.
+fn read<T: DeserializeOwned>(item: &mut Map<String, Value>) -> Option<T> {
+    const TYPE: &str = "type";
+    let place = item.keys().position(|name| name == TYPE);
+    let kind = item.shift_remove(TYPE);
+    let read = T::deserialize(&*item).ok();
+    if let (None, Some(place), Some(kind)) = (&read, place, kind) {
+        item.shift_insert(place, TYPE.to_owned(), kind);
+    }
+    read
 }
 
 #[cfg(test)]
