@@ -3,6 +3,9 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use rexpect::session::spawn_command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -73,11 +76,49 @@ fn as_json_a_tool_is_what_the_server_sent() {
         "inputSchema": {"type": "object", "properties": {"z": {}, "a": {}}},
         "outputSchema": {"type": "object"}, "annotations": {"destructiveHint": true},
         "icons": [{"src": "https://a.example/i.png"}], "_meta": {"x": 1},
+        "x-of-the-server": {"a": [1.50, null]},
     }]);
     let server = server(sent.clone(), json!({}));
     let run = list(&server.url, &["--json"]);
     assert_eq!(run.exit, Some(0), "{run}");
     assert_eq!(serde_json::from_str::<Value>(&run.stdout).unwrap(), sent);
+}
+
+#[test]
+fn as_json_a_result_is_what_the_server_sent() {
+    let sent = json!({
+        "x-of-the-server": 1, "structuredContent": null, "_meta": {"x": 1},
+        "content": [{"type": "text", "text": "a", "annotations": {"y": 2}}, {"type": "chart", "z": 3}],
+    });
+    let server = server(json!([roll_dice()]), sent.clone());
+    let run = call(&server.url, &["roll_dice", "n_dice=1", "--json"]);
+    assert_eq!(run.exit, Some(0), "{run}");
+    assert_eq!(serde_json::from_str::<Value>(&run.stdout).unwrap(), sent);
+    let run = call(&server.url, &["roll_dice", "n_dice=1"]);
+    assert_eq!(run.stdout, "a\n{\"type\":\"chart\",\"z\":3}\n");
+}
+
+#[test]
+fn a_server_that_answers_discovery_oddly_is_initialized() {
+    type Odd = fn(&Asked) -> Response;
+    let odd: [Odd; 8] = [
+        |asked| asked.result(&json!({})),
+        |asked| asked.result(&Value::Null),
+        |asked| asked.result(&json!({"protocolVersion": "2025-06-18", "capabilities": {}})),
+        |_| StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        |_| StatusCode::NOT_IMPLEMENTED.into_response(),
+        |_| StatusCode::ACCEPTED.into_response(),
+        |_| "Method not found".into_response(),
+        |asked| {
+            let id = &asked.message["id"];
+            Json(json!({"jsonrpc": "2.0", "id": id, "error": "unknown"})).into_response()
+        },
+    ];
+    for (number, odd) in odd.into_iter().enumerate() {
+        let server = Mcp::failing("server/discover", odd);
+        let run = list(&server.url, &[]);
+        assert_eq!(run.exit, Some(0), "{number}: {run}");
+    }
 }
 
 #[test]

@@ -36,8 +36,11 @@ pub fn split(text: &str) -> Vec<String> {
         if ends_word && !word.is_empty() {
             words.push(std::mem::take(&mut word));
         }
-        if character.is_alphanumeric() {
-            word.extend(character.to_lowercase());
+        match character {
+            'a'..='z' | '0'..='9' => word.push(character),
+            'A'..='Z' => word.push(character.to_ascii_lowercase()),
+            _ if character.is_alphanumeric() => word.extend(character.to_lowercase()),
+            _ => {}
         }
         was_lower = character.is_lowercase();
     }
