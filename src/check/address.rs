@@ -60,7 +60,7 @@ pub fn judge(
     }
     if url.scheme() == "http" {
         return warn(
-            "everybody on the way can read the requests and the token, for the URL is not https",
+            "anyone on the network path can read the requests and the token, because the URL is not https",
             "serve it over https",
         );
     }

@@ -6,8 +6,8 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
-use super::asker::{Asker, Form};
 use super::opening::is_about_credentials;
+use super::requests::{Form, Requests};
 use super::stage::{fail, pass, skip, warn};
 use super::{Outcome, shown};
 use crate::auth;
@@ -21,16 +21,16 @@ pub struct Others {
 }
 
 /// The form of a request that has no `Authorization`.
-pub fn without(asker: &Asker) -> Form {
-    let mut form = asker.side();
+pub fn without(requests: &Requests) -> Form {
+    let mut form = requests.side();
     form.headers.remove(AUTHORIZATION);
     form
 }
 
 /// The form of a request whose `Authorization` is of the same kind and worth nothing.
-pub fn broken(asker: &Asker) -> Form {
-    let mut form = asker.side();
-    let given = asker.authorization().unwrap_or_default();
+pub fn broken(requests: &Requests) -> Form {
+    let mut form = requests.side();
+    let given = requests.authorization().unwrap_or_default();
     let (scheme, _) = given.split_once(' ').unwrap_or(("Bearer", ""));
     if let Ok(mut value) =
         HeaderValue::try_from(format!("{scheme} mcp-cli-check-of-a-broken-token"))

@@ -1,18 +1,18 @@
-//! Why would OpenAI refuse this server? The steps that its connector walks, one by one.
+//! Why would OpenAI refuse this server? The steps of its connector, one by one.
 
 mod address;
 pub mod against;
-mod asker;
-mod beside;
 mod credentials;
 pub mod lint;
 mod opening;
 mod path;
+mod requests;
+mod run;
 mod stage;
 mod tls;
 mod tools;
+mod variations;
 mod verdict;
-mod way;
 mod words;
 
 use std::time::Duration;
@@ -25,10 +25,10 @@ use crate::engine::Engine;
 use crate::mcp::{self, Answer, Endpoint, Tool};
 use crate::responses::{self, ApiError, FailedDependency, MCPTool, McpListToolsTool};
 
+pub use run::Call;
 pub use tools::CALL_LIMIT;
-pub use way::Call;
 
-use way::Way;
+use run::Run;
 
 /// What is to be checked.
 pub struct Subject {
@@ -63,22 +63,22 @@ pub async fn check(
     mut progress: impl FnMut(&str),
 ) -> Result<Report, Error> {
     let entry = &subject.entry;
-    let way = Way {
+    let run = Run {
         engine,
         server_label: &entry.server_label,
         server: engine.server(entry)?,
         call: subject.call.as_ref(),
         limit: subject.limit,
     };
-    let walk = async { Ok(Box::pin(way.walk(&mut progress)).await?) };
+    let steps = async { Ok(Box::pin(run.take_steps(&mut progress)).await?) };
     let verdict = async { Ok::<_, Error>(Box::pin(verdict::ask(engine, entry)).await?) };
-    let ((walk, tools), (mut verdict, live)) = match way.server.as_mcp().endpoint {
-        Endpoint::Http(_) => try_join(walk, verdict).await?,
+    let ((steps, tools), (mut verdict, live)) = match run.server.as_mcp().endpoint {
+        Endpoint::Http(_) => try_join(steps, verdict).await?,
         // It is started once, and asked by one after the other.
-        Endpoint::Stdio(_) => (walk.await?, verdict.await?),
+        Endpoint::Stdio(_) => (steps.await?, verdict.await?),
     };
 
-    let mut steps = walk.steps;
+    let mut steps = steps.steps;
     if let Some(tools) = &tools {
         steps.extend(lint::lint(&entry.server_label, tools, entry));
         // This program reads such a list; OpenAI was seen not to.
@@ -91,11 +91,11 @@ pub async fn check(
     }
     for step in &mut steps {
         step.outcome
-            .map_texts(|text| way.server.as_mcp().without_secrets(text));
+            .map_texts(|text| run.server.as_mcp().without_secrets(text));
     }
     Ok(Report {
         server_label: entry.server_label.clone(),
-        server_url: match &way.server.as_mcp().endpoint {
+        server_url: match &run.server.as_mcp().endpoint {
             Endpoint::Http(url) => Some(addresses::shown(url)),
             Endpoint::Stdio(_) => None,
         },

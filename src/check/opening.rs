@@ -5,13 +5,13 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::asker::{Asker, Form, LEGACY, Message};
+use super::requests::{Form, LEGACY, Message, Requests};
 use super::stage::{fail, pass, skip, warn};
 use super::{Outcome, shown};
 use crate::mcp::{Answer, ProbeError, ProbeResult};
 
 /// The versions of MCP over Streamable HTTP.
-const STREAMABLE: [&str; 4] = ["2025-03-26", "2025-06-18", LEGACY, super::asker::MODERN];
+const STREAMABLE: [&str; 4] = ["2025-03-26", "2025-06-18", LEGACY, super::requests::MODERN];
 /// How long `server/discover` is waited for before `initialize` is tried, as `mcp` does.
 const DISCOVER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -33,15 +33,15 @@ pub enum Era {
 
 impl Opening {
     /// Asks as the connector does: `server/discover` first, `initialize` if that is not known.
-    pub async fn make(asker: &Asker) -> Self {
-        let form = asker.plain();
+    pub async fn make(requests: &Requests) -> Self {
+        let form = requests.plain();
         let limited = Form {
             limit: form.limit.min(DISCOVER_LIMIT),
             ..form.clone()
         };
-        let discover = asker.post(limited, &Message::discover()).await;
+        let discover = requests.post(limited, &Message::discover()).await;
         let initialize = match asks_again(&discover) {
-            true => Some(asker.post(form, &Message::initialize()).await),
+            true => Some(requests.post(form, &Message::initialize()).await),
             false => None,
         };
         Self {

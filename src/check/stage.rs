@@ -1,10 +1,10 @@
-//! `Stage`: the steps of the connector's way, in its order, and the walk along them.
+//! `Stage`: the steps of the connector, in its order, and their outcomes.
 
 use std::time::Duration;
 
 use super::{Complaint, Outcome, Step};
 
-/// One step of the way.
+/// One step of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     Address,
@@ -69,13 +69,13 @@ impl Stage {
 
 /// The steps that were taken so far.
 #[derive(Debug, Default)]
-pub struct Walk {
+pub struct Steps {
     pub steps: Vec<Step>,
-    /// The step at which the way ended.
+    /// The step at which the connector would stop.
     ended_at: Option<&'static str>,
 }
 
-impl Walk {
+impl Steps {
     /// Adds what came of a step. Behind one that failed, it is skipped.
     pub fn add(&mut self, stage: Stage, duration: Duration, outcome: Outcome) {
         let outcome = match self.ended_at {

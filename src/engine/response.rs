@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::redact;
 use crate::responses::{ApiError, CreateResponse, Item, Response, Status};
@@ -94,52 +94,77 @@ impl Draft {
             true => Status::Queued,
             false => Status::InProgress,
         };
-        let mut object = json!({
-            "id": id,
-            "object": "response",
-            "created_at": now,
-            "status": status,
-            "background": is_background,
-            "billing": {"payer": "developer"},
-            "completed_at": null,
-            "error": null,
-            "frequency_penalty": given("frequency_penalty", json!(0.0)),
-            "incomplete_details": null,
-            "instructions": request.instructions,
-            "max_output_tokens": request.max_output_tokens,
-            "max_tool_calls": request.max_tool_calls,
-            "model": request.model.as_deref().unwrap_or(model),
-            "moderation": null,
-            "output": [],
-            "parallel_tool_calls": request.parallel_tool_calls.unwrap_or(true),
-            "presence_penalty": given("presence_penalty", json!(0.0)),
-            "previous_response_id": request.previous_response_id,
-            "prompt_cache_key": given("prompt_cache_key", Value::Null),
-            "prompt_cache_retention": given("prompt_cache_retention", Value::Null),
-            "reasoning": completed("reasoning", json!({"context": null, "effort": null, "summary": null})),
-            "safety_identifier": given("safety_identifier", Value::Null),
-            "service_tier": given("service_tier", json!("auto")),
-            "store": request.store.unwrap_or(true),
-            "temperature": request.temperature.unwrap_or(1.0),
-            "text": completed("text", json!({"format": {"type": "text"}, "verbosity": "medium"})),
-            "tool_choice": request.tool_choice.as_ref().map_or_else(|| json!("auto"), |it| json!(it)),
-            "tools": tools,
-            "top_logprobs": given("top_logprobs", json!(0)),
-            "top_p": request.top_p.unwrap_or(1.0),
-            "truncation": given("truncation", json!("disabled")),
-            "usage": null,
-            "user": given("user", Value::Null),
-            "metadata": request.metadata.as_ref().map_or_else(|| json!({}), |it| json!(it)),
-        });
-        let Some(fields) = object.as_object_mut() else {
-            unreachable!("the response above is an object");
-        };
+        let tool_choice = request.tool_choice.as_ref();
+        let metadata = request.metadata.as_ref();
+        let fields = [
+            ("id", id.into()),
+            ("object", "response".into()),
+            ("created_at", now.into()),
+            ("status", json!(status)),
+            ("background", is_background.into()),
+            ("billing", json!({"payer": "developer"})),
+            ("completed_at", Value::Null),
+            ("error", Value::Null),
+            ("frequency_penalty", given("frequency_penalty", 0.0.into())),
+            ("incomplete_details", Value::Null),
+            ("instructions", json!(request.instructions)),
+            ("max_output_tokens", json!(request.max_output_tokens)),
+            ("max_tool_calls", json!(request.max_tool_calls)),
+            ("model", request.model.as_deref().unwrap_or(model).into()),
+            ("moderation", Value::Null),
+            ("output", Value::Array(Vec::new())),
+            (
+                "parallel_tool_calls",
+                request.parallel_tool_calls.unwrap_or(true).into(),
+            ),
+            ("presence_penalty", given("presence_penalty", 0.0.into())),
+            ("previous_response_id", json!(request.previous_response_id)),
+            ("prompt_cache_key", given("prompt_cache_key", Value::Null)),
+            (
+                "prompt_cache_retention",
+                given("prompt_cache_retention", Value::Null),
+            ),
+            (
+                "reasoning",
+                completed(
+                    "reasoning",
+                    json!({"context": null, "effort": null, "summary": null}),
+                ),
+            ),
+            ("safety_identifier", given("safety_identifier", Value::Null)),
+            ("service_tier", given("service_tier", "auto".into())),
+            ("store", request.store.unwrap_or(true).into()),
+            ("temperature", json!(request.temperature.unwrap_or(1.0))),
+            (
+                "text",
+                completed(
+                    "text",
+                    json!({"format": {"type": "text"}, "verbosity": "medium"}),
+                ),
+            ),
+            (
+                "tool_choice",
+                tool_choice.map_or_else(|| "auto".into(), |it| json!(it)),
+            ),
+            ("tools", Value::Array(tools)),
+            ("top_logprobs", given("top_logprobs", 0.into())),
+            ("top_p", json!(request.top_p.unwrap_or(1.0))),
+            ("truncation", given("truncation", "disabled".into())),
+            ("usage", Value::Null),
+            ("user", given("user", Value::Null)),
+            (
+                "metadata",
+                metadata.map_or_else(|| json!({}), |it| json!(it)),
+            ),
+        ];
+        let mut object = Map::with_capacity(fields.len());
+        object.extend(fields.map(|(name, value): (&str, Value)| (name.to_owned(), value)));
         // A streamed response does not say who pays (recorded).
         if request.stream == Some(true) {
-            fields.shift_remove("billing");
+            object.shift_remove("billing");
         }
         Self {
-            response: Response::new(std::mem::take(fields)),
+            response: Response::new(object),
         }
     }
 

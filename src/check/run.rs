@@ -5,11 +5,11 @@ use std::time::{Duration, Instant, SystemTime};
 use futures::future::{OptionFuture, join};
 use url::Url;
 
-use super::asker::{Asker, Form, Message};
-use super::beside::{self, Accepts};
 use super::credentials::{self, Others};
 use super::opening::{self, Era, Opening};
-use super::stage::{Stage, Walk};
+use super::requests::{Form, Message, Requests};
+use super::stage::{Stage, Steps};
+use super::variations::{self, Accepts};
 use super::{address, path, tls, tools};
 use crate::address as addresses;
 use crate::connector::{self, Server};
@@ -29,7 +29,7 @@ pub struct Call {
 pub type ArgumentsFor = dyn Fn(&JsonObject) -> Result<JsonObject, String>;
 
 /// One server, and what is to be found out about it.
-pub struct Way<'a> {
+pub struct Run<'a> {
     pub engine: &'a Engine,
     pub server_label: &'a str,
     pub server: Server,
@@ -38,55 +38,57 @@ pub struct Way<'a> {
     pub limit: Duration,
 }
 
-impl Way<'_> {
+impl Run<'_> {
     /// Takes all steps that make sense, and reports to `progress` what it waits for. Returns the tools
     /// that were listed.
-    pub async fn walk(
+    pub async fn take_steps(
         &self,
         progress: &mut impl FnMut(&str),
-    ) -> Result<(Walk, Option<Vec<Tool>>), mcp::Error> {
-        let mut walk = Walk::default();
+    ) -> Result<(Steps, Option<Vec<Tool>>), mcp::Error> {
+        let mut steps = Steps::default();
         let listed = match &self.server.as_mcp().endpoint {
             Endpoint::Http(url) => {
-                let asker = Asker::new(url, self.server.as_mcp(), self.limit)?;
-                let listed = self.ask(url, &asker, &mut walk, progress).await;
-                asker.close().await;
+                let requests = Requests::new(url, self.server.as_mcp(), self.limit)?;
+                let listed = self.ask(url, &requests, &mut steps, progress).await;
+                requests.close().await;
                 listed
             }
-            Endpoint::Stdio(_) => self.start(&mut walk, progress).await,
+            Endpoint::Stdio(_) => self.start(&mut steps, progress).await,
         };
         let listed = listed.and_then(Result::ok).map(|list| list.tools);
-        self.call(listed.as_deref(), &mut walk, progress).await;
-        Ok((walk, listed))
+        self.call(listed.as_deref(), &mut steps, progress).await;
+        Ok((steps, listed))
     }
 
     /// The steps of a server on HTTP.
     async fn ask(
         &self,
         url: &Url,
-        asker: &Asker,
-        walk: &mut Walk,
+        requests: &Requests,
+        steps: &mut Steps,
         progress: &mut impl FnMut(&str),
     ) -> Option<Result<ToolList, mcp::Error>> {
         progress("the first answer");
         let looking = timed(address::look_up(url));
-        let ((found, looked), opening) = join(looking, Opening::make(asker)).await;
+        let ((found, looked), opening) = join(looking, Opening::make(requests)).await;
         let first = opening.last();
         let verdict = address::judge(self.server_label, url, &found, first);
-        walk.add(Stage::Address, looked, verdict);
-        walk.add(Stage::Tls, first.took, tls::judge(url, first));
+        steps.add(Stage::Address, looked, verdict);
+        steps.add(Stage::Tls, first.took, tls::judge(url, first));
 
         let has_answer = first.answer.is_ok();
         let era = opening.era();
         progress("answers to other requests");
-        let paths = has_answer.then(|| paths(url, asker));
-        let rest = era.as_ref().map(|era| self.vary(url, era, &opening, asker));
+        let paths = has_answer.then(|| paths(url, requests));
+        let rest = era
+            .as_ref()
+            .map(|era| self.vary(url, era, &opening, requests));
         let (paths, rest) = join(OptionFuture::from(paths), OptionFuture::from(rest)).await;
 
         let (twin, get) = paths.unzip();
         let twin = twin.flatten();
         let twin = twin.as_ref().map(|(url, heard)| (url, heard));
-        walk.add(
+        steps.add(
             Stage::Path,
             opening.took(),
             path::judge(url, first, twin, get.as_ref()),
@@ -96,64 +98,64 @@ impl Way<'_> {
         let took = others.as_ref().map_or(Duration::ZERO, |others| {
             others.none.took.max(others.broken.took)
         });
-        walk.add(
+        steps.add(
             Stage::Credentials,
             took,
             credentials::judge(
-                asker.authorization(),
+                requests.authorization(),
                 first,
                 others.as_ref(),
                 SystemTime::now(),
             ),
         );
-        walk.add(Stage::Protocol, opening.took(), opening::protocol(&opening));
+        steps.add(Stage::Protocol, opening.took(), opening::protocol(&opening));
         let dropped = rest.as_ref().and_then(|rest| rest.dropped.as_ref());
         match &era {
-            Some(era) => walk.add(
+            Some(era) => steps.add(
                 Stage::Session,
                 took_of(dropped),
-                beside::session(era, dropped),
+                variations::session(era, dropped),
             ),
-            None => walk.skip(Stage::Session, "there is no session without an answer"),
+            None => steps.skip(Stage::Session, "there is no session without an answer"),
         }
         match &get {
-            Some(get) => walk.add(Stage::Get, get.took, beside::get(get)),
-            None => walk.skip(Stage::Get, "there is no answer"),
+            Some(get) => steps.add(Stage::Get, get.took, variations::get(get)),
+            None => steps.skip(Stage::Get, "there is no answer"),
         }
         let foreign = rest.as_ref().and_then(|rest| rest.foreign.as_ref());
-        walk.add(Stage::Host, took_of(foreign), beside::host(foreign));
+        steps.add(Stage::Host, took_of(foreign), variations::host(foreign));
         let accepts = rest.as_ref().map(|rest| &rest.accepts);
         let took = accepts.map_or(first.took, |it| it.json.took);
-        walk.add(Stage::Accept, took, beside::accept(&opening, accepts));
+        steps.add(Stage::Accept, took, variations::accept(&opening, accepts));
         let Some((listed, took)) = rest.map(|rest| rest.listed) else {
-            walk.skip(Stage::ToolsList, "the server's answer was not understood");
+            steps.skip(Stage::ToolsList, "the server's answer was not understood");
             return None;
         };
         let outcome = tools::list(&listed, took);
-        walk.add(Stage::ToolsList, took, outcome);
+        steps.add(Stage::ToolsList, took, outcome);
         Some(listed)
     }
 
     /// All that is asked of a server that answers, at once.
-    async fn vary(&self, url: &Url, era: &Era, opening: &Opening, asker: &Asker) -> Varied {
+    async fn vary(&self, url: &Url, era: &Era, opening: &Opening, requests: &Requests) -> Varied {
         let message = era.opening();
-        let ask = |form| asker.post(form, &message);
+        let ask = |form| requests.post(form, &message);
         let accepting = |accept| {
             ask(Form {
                 accept,
-                ..asker.side()
+                ..requests.side()
             })
         };
-        let others = asker.authorization().map(|_| {
+        let others = requests.authorization().map(|_| {
             join(
-                ask(credentials::without(asker)),
-                ask(credentials::broken(asker)),
+                ask(credentials::without(requests)),
+                ask(credentials::broken(requests)),
             )
         });
         let foreign = addresses::is_local(url).then(|| {
             ask(Form {
                 host: Some(FOREIGN_HOST),
-                ..asker.side()
+                ..requests.side()
             })
         });
         let dropped = match era {
@@ -161,8 +163,8 @@ impl Way<'_> {
             Era::Legacy { .. } | Era::Modern { .. } => None,
         };
         let dropped = dropped.map(|version| async move {
-            asker
-                .post(asker.side(), &Message::list_tools(version))
+            requests
+                .post(requests.side(), &Message::list_tools(version))
                 .await
         });
         let listed = timed(Box::pin(self.server.list(self.engine.clients())));
@@ -193,28 +195,28 @@ impl Way<'_> {
     /// The steps of a server that is started.
     async fn start(
         &self,
-        walk: &mut Walk,
+        steps: &mut Steps,
         progress: &mut impl FnMut(&str),
     ) -> Option<Result<ToolList, mcp::Error>> {
         const WHY: &str = "the server is started on this machine";
         for stage in [Stage::Address, Stage::Tls, Stage::Path, Stage::Credentials] {
-            walk.skip(stage, WHY);
+            steps.skip(stage, WHY);
         }
         progress("the server to start");
         let clients = self.engine.clients();
         let (version, took) = timed(clients.version(self.server.as_mcp())).await;
-        walk.add(Stage::Protocol, took, tools::started(&version));
+        steps.add(Stage::Protocol, took, tools::started(&version));
         for stage in [Stage::Session, Stage::Get, Stage::Host, Stage::Accept] {
-            walk.skip(stage, WHY);
+            steps.skip(stage, WHY);
         }
         if version.is_err() {
-            walk.skip(Stage::ToolsList, "the server's answer was not understood");
+            steps.skip(Stage::ToolsList, "the server's answer was not understood");
             return None;
         }
         progress("the list of tools");
         let (listed, took) = timed(self.server.list(clients)).await;
         let outcome = tools::list(&listed, took);
-        walk.add(Stage::ToolsList, took, outcome);
+        steps.add(Stage::ToolsList, took, outcome);
         Some(listed)
     }
 
@@ -222,33 +224,33 @@ impl Way<'_> {
     async fn call(
         &self,
         listed: Option<&[Tool]>,
-        walk: &mut Walk,
+        steps: &mut Steps,
         progress: &mut impl FnMut(&str),
     ) {
         let Some(call) = self.call else {
             return;
         };
         let Some(listed) = listed else {
-            return walk.skip(Stage::Call, "there is no list of tools");
+            return steps.skip(Stage::Call, "there is no list of tools");
         };
         let Some(tool) = listed.iter().find(|tool| tool.name() == call.name) else {
             let unknown = tools::unknown(&call.name, listed);
-            return walk.add(Stage::Call, Duration::ZERO, unknown);
+            return steps.add(Stage::Call, Duration::ZERO, unknown);
         };
         if !self.server.allows(&connector::listed(tool.clone())) {
             let refused = tools::not_allowed(&call.name);
-            return walk.add(Stage::Call, Duration::ZERO, refused);
+            return steps.add(Stage::Call, Duration::ZERO, refused);
         }
         let arguments = match (call.arguments)(tool.input_schema()) {
             Ok(arguments) => arguments,
-            Err(why) => return walk.add(Stage::Call, Duration::ZERO, tools::unfit(why)),
+            Err(why) => return steps.add(Stage::Call, Duration::ZERO, tools::unfit(why)),
         };
         progress("the answer to the call");
         let clients = self.engine.clients();
         let called = self.server.call(clients, &call.name, &arguments);
         let (result, took) = timed(called).await;
         let result = result.map(|called| called.result);
-        walk.add(Stage::Call, took, tools::call(result, took));
+        steps.add(Stage::Call, took, tools::call(result, took));
     }
 }
 
@@ -267,16 +269,16 @@ struct Rest {
 }
 
 /// What is at the path with or without the slash, and what a GET gives.
-async fn paths(url: &Url, asker: &Asker) -> (Option<(Url, ProbeResult)>, ProbeResult) {
+async fn paths(url: &Url, requests: &Requests) -> (Option<(Url, ProbeResult)>, ProbeResult) {
     let twin = path::twin(url).map(|twin| async {
         let form = Form {
             url: twin.clone(),
-            ..asker.side()
+            ..requests.side()
         };
-        let heard = asker.post(form, &Message::discover()).await;
+        let heard = requests.post(form, &Message::discover()).await;
         (twin, heard)
     });
-    join(OptionFuture::from(twin), asker.get()).await
+    join(OptionFuture::from(twin), requests.get()).await
 }
 
 fn took_of(heard: Option<&ProbeResult>) -> Duration {

@@ -1,4 +1,4 @@
-//! `Asker`: requests as the connector makes them, but for the one thing that a step looks at.
+//! `Requests`: requests as the connector makes them, but for the one thing that a step looks at.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub const LEGACY: &str = "2025-11-25";
 pub const BOTH_FORMS: &str = "application/json, text/event-stream";
 const EVENT_STREAM: &str = "text/event-stream";
 
-/// How long a question beside the way may take.
+/// The timeout of a request that varies the connector's.
 const SIDE_LIMIT: Duration = Duration::from_secs(5);
 
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -75,7 +75,7 @@ fn client_info() -> Value {
 }
 
 /// Asks one server.
-pub struct Asker {
+pub struct Requests {
     probe: Probe,
     url: Url,
     /// What the server is shown, credentials included.
@@ -83,7 +83,7 @@ pub struct Asker {
     limit: Duration,
 }
 
-/// What a request has beside its message.
+/// A request without its message.
 #[derive(Debug, Clone)]
 pub struct Form {
     pub url: Url,
@@ -94,7 +94,7 @@ pub struct Form {
     pub limit: Duration,
 }
 
-impl Asker {
+impl Requests {
     /// Asks the server at `url`; the answers that all depends on may take as long as `limit`.
     pub fn new(url: &Url, server: &mcp::Server, limit: Duration) -> Result<Self, mcp::Error> {
         let mut given = server.headers.clone();
@@ -119,7 +119,7 @@ impl Asker {
         }
     }
 
-    /// The same, for a question beside the way.
+    /// The same, for a request that varies the connector's.
     pub fn side(&self) -> Form {
         Form {
             limit: self.limit.min(SIDE_LIMIT),
