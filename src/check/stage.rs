@@ -44,7 +44,7 @@ impl Stage {
             Self::Path => "POST works without a redirect",
             Self::Credentials => "accepts valid credentials and rejects invalid ones",
             Self::Protocol => "answers server/discover or initialize",
-            Self::Session => "answers a request without a session",
+            Self::Session => "a request without a session is answered",
             Self::Get => "a GET does not hang",
             Self::Host => "accepts another Host header",
             Self::Accept => "handles the Accept header as MCP specifies",

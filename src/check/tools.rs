@@ -96,7 +96,8 @@ pub fn unfit(why: String) -> Outcome {
 
 /// The step `call`.
 pub fn call(result: Result<CallResult, mcp::Error>, took: Duration) -> Outcome {
-    match result {
+    let known = result.and_then(|result| result.require_known_types().map(|()| result));
+    match known {
         Err(error) => fail(
             format!(
                 "{}; OpenAI would tell the model: {}",
@@ -126,6 +127,9 @@ fn hint_of_call(error: &mcp::Error) -> &'static str {
             "answer in less than 60 s, and let another tool tell how the work goes on"
         }
         mcp::Error::Protocol { .. } => "check the name of the tool and its arguments",
+        mcp::Error::NotMcp(_) => {
+            "return content of the types text, image, audio, resource or resource_link, with the server's SDK"
+        }
         error => hint(error),
     }
 }

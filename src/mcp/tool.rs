@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::error::Error;
 use super::fault::Fault;
 
 /// A JSON object with its fields in the order in which they came.
@@ -152,6 +153,25 @@ impl CallResult {
         content.map_or(&[], Vec::as_slice)
     }
 
+    /// Whether all blocks are of types that MCP defines. OpenAI fails a call with any other.
+    ///
+    /// # Errors
+    /// [`Error::NotMcp`] with the type of the first other block.
+    pub fn require_known_types(&self) -> Result<(), Error> {
+        let known = ["text", "image", "audio", "resource", "resource_link"];
+        let mut types = self.content().iter().filter_map(|it| it["type"].as_str());
+        match types.find(|it| !known.contains(it)) {
+            None => Ok(()),
+            Some(other) => {
+                let other: String = other.chars().take(80).collect();
+                let why = format!(
+                    "a block of its `content` has type {other:?}, which MCP does not define"
+                );
+                Err(Error::NotMcp(why))
+            }
+        }
+    }
+
     /// The blocks, taken out of it.
     pub fn take_content(&mut self) -> Vec<Value> {
         match self.0.get_mut("content").map(Value::take) {
@@ -266,7 +286,15 @@ mod tests {
             assert!(error.to_string().contains(words), "{error}");
         }
         for result in [json!({"structuredContent": null}), json!({"content": null})] {
-            assert!(serde_json::from_value::<CallResult>(result).is_ok());
+            let result: CallResult = serde_json::from_value(result).unwrap();
+            assert!(result.require_known_types().is_ok());
         }
+        let other = json!({"content": [{"type": "text", "text": "a"}, {"type": "json"}]});
+        let other: CallResult = serde_json::from_value(other).unwrap();
+        assert_eq!(
+            other.require_known_types().unwrap_err().to_string(),
+            "the MCP server's answer is not MCP: \
+             a block of its `content` has type \"json\", which MCP does not define"
+        );
     }
 }

@@ -94,7 +94,7 @@ fn names(tools: &[Tool]) -> Step {
             ),
         }),
     };
-    rule("lint_names", "tool names are valid function names", outcome)
+    rule("lint_names", "names are valid function names", outcome)
 }
 
 fn is_function_name(name: &str, longest: usize) -> bool {

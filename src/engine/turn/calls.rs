@@ -170,6 +170,7 @@ fn held_outcome(
     called: Result<mcp::Called, mcp::Error>,
 ) -> (Result<String, McpCallError>, Option<Held>) {
     let called = called.and_then(|mut called| {
+        called.result.require_known_types()?;
         hold_copies(&mut called.held)?;
         Ok(called)
     });
