@@ -182,3 +182,40 @@ impl Channel {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::budget::Budget;
+
+    #[test]
+    fn an_answer_has_the_id_of_its_request_or_is_an_error_without_one() {
+        let request = Request::new(7, "tools/call", &json!({}), 1000).unwrap();
+        let read = |answer: &str| {
+            let body = format!(r#"{{"jsonrpc": "2.0", {answer}}}"#).into_bytes();
+            let answer = read_answer(&request, body, Budget::unlimited().empty()).ok()?;
+            let outcome = answer.outcome().map(str::to_owned);
+            Some(outcome.map_err(str::to_owned))
+        };
+        let result = |json: &str| Some(Ok(json.to_owned()));
+        let error = |json: &str| Some(Err(json.to_owned()));
+        assert_eq!(
+            read(r#""id": 7, "result": {"a": [1]}"#),
+            result(r#"{"a": [1]}"#)
+        );
+        assert_eq!(read(r#""id": "7", "result": null"#), None);
+        assert_eq!(read(r#""id": "7", "result": 1"#), result("1"));
+        assert_eq!(read(r#""id": 7, "error": {"b": 2}"#), error(r#"{"b": 2}"#));
+        assert_eq!(read(r#""id": null, "error": {}"#), error("{}"));
+        for other in [
+            r#""id": 8, "result": {}"#,
+            r#""id": null, "result": {}"#,
+            r#""result": {}"#,
+            r#""id": 7, "method": "ping""#,
+        ] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
+}

@@ -99,6 +99,35 @@ fn as_json_a_result_is_what_the_server_sent() {
 }
 
 #[test]
+fn annotated_arguments_are_sent_in_headers_too() {
+    let server = Mcp::start(|asked| {
+        let result = match asked.method.as_str() {
+            "server/discover" => json!({"supportedVersions": ["2026-07-28"]}),
+            "tools/list" => json!({"tools": [{"name": "get", "inputSchema": {"properties": {
+                "city": {"type": "string", "x-mcp-header": "City"}, "days": {"type": "integer"}}}}]}),
+            _ => json!({"content": [{"type": "text", "text": "sun"}]}),
+        };
+        Some(asked.result(&result))
+    });
+    let run = call(&server.url, &["get", "city=Bern", "days=2"]);
+    assert_eq!(run.stdout, "sun\n", "{run}");
+    let [asked] = &server.asked("tools/call")[..] else {
+        panic!("it is called once");
+    };
+    let header = |name: &str| asked.headers.get(name).map(|it| it.to_str().unwrap());
+    assert_eq!(header("mcp-protocol-version"), Some("2026-07-28"));
+    assert_eq!(header("mcp-method"), Some("tools/call"));
+    assert_eq!(header("mcp-name"), Some("get"));
+    assert_eq!(header("mcp-param-city"), Some("Bern"));
+    assert_eq!(header("mcp-param-days"), None);
+    let meta = &asked.message["params"]["_meta"];
+    assert_eq!(
+        meta["io.modelcontextprotocol/protocolVersion"],
+        "2026-07-28"
+    );
+}
+
+#[test]
 fn a_server_that_answers_discovery_oddly_is_initialized() {
     type Odd = fn(&Asked) -> Response;
     let odd: [Odd; 8] = [

@@ -21,6 +21,7 @@ pub struct Asked {
     /// The method of MCP, or that of HTTP where there is no message.
     pub method: String,
     pub session: Option<String>,
+    pub headers: HeaderMap,
     pub message: Value,
 }
 
@@ -121,6 +122,7 @@ async fn answer(
             .unwrap_or(method.as_str())
             .to_owned(),
         session: session.map(|it| it.to_str().unwrap().to_owned()),
+        headers,
         message,
     };
     shared.asked.lock().unwrap().push(asked.clone());
