@@ -49,6 +49,9 @@ fn hint(error: &mcp::Error) -> &'static str {
             "check the server's log: it accepted the connection but not this request"
         }
         mcp::Error::NotMcp(_) => "generate the list with the server's SDK, and update the SDK",
+        mcp::Error::Closed => {
+            "keep the server running: over stdio, it waits for input until its stdin is closed"
+        }
         mcp::Error::Excess(_) => {
             "send the answer, and no requests: the client declares no capability to serve any"
         }

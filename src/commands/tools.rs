@@ -275,9 +275,10 @@ fn hint_of_list(error: &mcp::Error, endpoint: &Endpoint) -> Option<&'static str>
             _ => None,
         },
         mcp::Error::Unreachable(_) => Some("check that the server runs, and that the URL is right"),
-        mcp::Error::NotMcp(_) if is_command => Some(
+        mcp::Error::NotMcp(_) | mcp::Error::Closed if is_command => Some(
             "run the command by itself: it must wait for input, and write nothing but JSON-RPC to stdout",
         ),
+        mcp::Error::Closed => Some("check the server's log"),
         mcp::Error::NotMcp(_) => Some("check that the URL is that of the server's MCP endpoint"),
         mcp::Error::NotStarted { .. } => Some("check `command` and `args`"),
         mcp::Error::Forbidden(_)
@@ -301,6 +302,7 @@ fn hint_of_call(error: &mcp::Error) -> Option<&'static str> {
         | mcp::Error::Protocol { .. }
         | mcp::Error::Unreachable(_)
         | mcp::Error::NotMcp(_)
+        | mcp::Error::Closed
         | mcp::Error::NotStarted { .. }
         | mcp::Error::Excess(_)
         | mcp::Error::Exhausted(_)

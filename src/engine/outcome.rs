@@ -87,6 +87,7 @@ fn http_status(error: &mcp::Error) -> StatusCode {
         | mcp::Error::Excess(_)
         | mcp::Error::Exhausted(_)
         | mcp::Error::NotMcp(_)
+        | mcp::Error::Closed
         | mcp::Error::Timeout(_)
         | mcp::Error::Setup(_) => StatusCode::FAILED_DEPENDENCY,
     }

@@ -38,6 +38,9 @@ pub enum Error {
     /// There was an answer, and it is not MCP.
     #[error("the MCP server's answer is not MCP: {0}")]
     NotMcp(String),
+    /// Its process ended, or its connection was closed.
+    #[error("the MCP server ended, or closed the connection, before it answered")]
+    Closed,
     /// It sent more than is read: messages of its own, or too large an answer.
     #[error("the MCP server sent too much")]
     Excess(#[from] Excess),
@@ -170,7 +173,7 @@ impl From<Fault> for Error {
             Fault::Excess(excess) => excess.into(),
             Fault::Exhausted(exhausted) => exhausted.into(),
             Fault::NotMcp(why) => Self::NotMcp(why),
-            Fault::Closed => Self::NotMcp(Fault::Closed.to_string()),
+            Fault::Closed => Self::Closed,
         }
     }
 }

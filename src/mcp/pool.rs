@@ -203,7 +203,7 @@ impl Shared {
         let _in_use = self.tasks.token();
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => Err(disconnected()),
+            () = self.stop.cancelled() => Err(Error::Closed),
             result = tokio::time::timeout(limit, request) => {
                 result.unwrap_or(Err(Error::Timeout(limit)))
             }
@@ -313,7 +313,7 @@ struct Lease<'a> {
 
 impl Lease<'_> {
     fn client(&self) -> Result<&Client, Error> {
-        self.cell.get().ok_or_else(disconnected)
+        self.cell.get().ok_or(Error::Closed)
     }
 
     /// Whether the client may have failed because its server is no longer the one that it connected
@@ -371,8 +371,4 @@ fn is_not_found<T>(result: &Result<T, Error>) -> bool {
             ..
         })
     )
-}
-
-fn disconnected() -> Error {
-    Error::NotMcp("the connection was closed".to_owned())
 }
