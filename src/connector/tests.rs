@@ -134,3 +134,34 @@ fn an_entry_that_cannot_be_served_is_refused() {
         assert!(server(entry.clone()).is_err(), "{entry} was accepted");
     }
 }
+
+#[test]
+fn a_token_is_sent_as_a_bearer_token_and_beside_no_other_credentials() {
+    let entry = json!({"server_url": "http://a/", "authorization": "secret-1"});
+    let sent = server(entry).unwrap().as_mcp().credential.clone();
+    let value = sent.authorization().unwrap();
+    assert_eq!(value, "Bearer secret-1");
+    assert!(value.is_sensitive());
+    let refused = |entry: Value| server(entry).err().unwrap().to_string();
+    let twice = json!({"server_url": "http://a/", "authorization": "a",
+        "headers": {"AUTHORIZATION": "Bearer b"}});
+    assert!(refused(twice).ends_with("leave one of them out."));
+    let unusable = json!({"server_url": "http://a/", "authorization": "a\nb"});
+    assert!(refused(unusable).ends_with("cannot be sent in an HTTP header."));
+}
+
+#[test]
+fn an_entry_adds_at_most_64_kib_to_a_request() {
+    let entry =
+        |length: usize| json!({"server_url": "http://a/", "authorization": "x".repeat(length)});
+    let rest = "http://a/".len();
+    assert!(server(entry(64 * 1024 - rest)).is_ok());
+    let refused = server(entry(64 * 1024 - rest + 1)).err().unwrap();
+    assert!(
+        refused
+            .to_string()
+            .ends_with("more than 65536 bytes together.")
+    );
+    let headers = json!({"server_url": "http://a/", "headers": {"X-Key": "x".repeat(64 * 1024)}});
+    assert!(server(headers).is_err());
+}
