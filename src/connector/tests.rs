@@ -165,3 +165,18 @@ fn an_entry_adds_at_most_64_kib_to_a_request() {
     let headers = json!({"server_url": "http://a/", "headers": {"X-Key": "x".repeat(64 * 1024)}});
     assert!(server(headers).is_err());
 }
+
+#[test]
+fn a_server_has_its_label_and_the_place_that_an_approval_is_for() {
+    let at_url = server(json!({"server_url": "http://a/x"})).unwrap();
+    assert_eq!((at_url.label(), &*at_url.place()), ("dice", "http://a/x"));
+    let command = mcp::Command {
+        program: "node".to_owned(),
+        arguments: vec!["server.mjs".to_owned()],
+        ..mcp::Command::default()
+    };
+    let entry = serde_json::from_value(json!({"server_label": "files"})).unwrap();
+    let commands = HashMap::from([("files".to_owned(), command)]);
+    let started = Server::read(&entry, &commands).unwrap();
+    assert_eq!(started.place(), r#"["node",["server.mjs"]]"#);
+}
