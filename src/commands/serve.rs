@@ -102,7 +102,7 @@ impl ServeArgs {
             let demanded = demanded.map(|(flag, _)| flag).or(self.verifier.given());
             return demanded.map_or(Ok(()), |flag| {
                 let text = format!(
-                    "{flag} has no meaning with -t stdio: whoever starts the server may call it"
+                    "{flag} has no meaning with -t stdio: the process that starts the server is its only client"
                 );
                 Err(Error::usage(text).with_hint("serve over HTTP, or omit it"))
             });

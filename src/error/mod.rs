@@ -1,5 +1,5 @@
 //! `Error`: how a verb fails. It carries the kind of the failure, which is the exit status, what happened,
-//! and a hint. Whoever knows the cause makes it and adds the hint; `rooms.rs` does so for the errors of
+//! and a hint. The code that knows the cause makes it and adds the hint; `rooms.rs` does so for the errors of
 //! the rooms below.
 
 mod rooms;

@@ -66,8 +66,10 @@ async fn whole(
     }
 }
 
-/// The response at the end of the events, also if it failed. Without a list of tools there is none
-/// (HTTP 424).
+/// The response at the end of the events, also if it failed.
+///
+/// # Errors
+/// The tools of a server could not be listed (HTTP 424), or the stream broke off.
 async fn read_response(
     mut events: EventStream,
     has_called: &mut bool,

@@ -1,6 +1,6 @@
 //! `Client`: one connection to an MCP server, and `Connector`, which makes them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -17,15 +17,15 @@ use url::Url;
 use super::channel::{Answer, Channel, Request};
 use super::egress::EgressPolicy;
 use super::error::{Error, RpcError};
-use super::excess::{Excess, MAX_ANSWER, MAX_LIST, MAX_PARSED, MOST_PAGES, MOST_TOOLS};
+use super::excess::{Excess, MAX_ANSWER, MAX_PARSED};
 use super::fault::Fault;
 use super::handshake::{self, Era};
 use super::http::Http;
-use super::page::Page;
-use super::param_headers::{self, ParamHeader};
+use super::page::{HeaderTools, Page, ToolList};
+use super::param_headers;
 use super::server::{Endpoint, Server};
 use super::stdio::Stdio;
-use super::tool::{CallResult, JsonObject, Tool};
+use super::tool::{CallResult, JsonObject};
 use crate::address;
 use crate::budget::{Budget, Held, parsed_size};
 use crate::outgoing;
@@ -49,36 +49,6 @@ pub enum Redirects {
     Refused,
 }
 
-/// All tools of a server, and what it took to list them.
-#[derive(Debug)]
-pub struct ToolList {
-    pub tools: Vec<Tool>,
-    pub pages: usize,
-    /// The size of all pages, as they came.
-    pub bytes: usize,
-    /// The share of the budget that the tools take.
-    pub held: Held,
-}
-
-impl ToolList {
-    /// Refuses a list that is larger than any server needs.
-    fn check_limits(&self) -> Result<(), Excess> {
-        if self.tools.len() > MOST_TOOLS {
-            return Err(Excess::Tools);
-        }
-        if self.bytes > MAX_LIST {
-            return Err(Excess::List);
-        }
-        if self.held.bytes() > MAX_PARSED {
-            return Err(Excess::Parsed(MAX_PARSED));
-        }
-        if self.pages > MOST_PAGES {
-            return Err(Excess::Pages);
-        }
-        Ok(())
-    }
-}
-
 /// What came of a call.
 #[derive(Debug)]
 pub struct Called {
@@ -86,9 +56,6 @@ pub struct Called {
     /// The share of the budget that it takes.
     pub held: Held,
 }
-
-/// The arguments that are sent in headers as well, by the name of their tool.
-pub type HeaderTools = HashMap<String, Arc<[ParamHeader]>>;
 
 /// A connected client. Dropping it ends the connection.
 pub struct Client {
@@ -478,32 +445,5 @@ mod tests {
             fault.unwrap_err().to_string(),
             "an answer that takes more than 96 MiB in memory"
         );
-    }
-
-    #[test]
-    fn a_list_has_a_limit_of_pages_bytes_and_memory() {
-        let list = |pages, bytes, held| ToolList {
-            tools: Vec::new(),
-            pages,
-            bytes,
-            held: Budget::unlimited().hold(held).unwrap(),
-        };
-        let mebibytes = |count: usize| count * 1024 * 1024;
-        let limits = (1_000, mebibytes(64), mebibytes(96) as u64);
-        let (pages, bytes, held) = limits;
-        assert!(list(pages, bytes, held).check_limits().is_ok());
-        let refused = |list: ToolList| list.check_limits().unwrap_err();
-        assert!(matches!(
-            refused(list(pages + 1, bytes, held)),
-            Excess::Pages
-        ));
-        assert!(matches!(
-            refused(list(pages, bytes + 1, held)),
-            Excess::List
-        ));
-        assert!(matches!(
-            refused(list(pages, bytes, held + 1)),
-            Excess::Parsed(_)
-        ));
     }
 }

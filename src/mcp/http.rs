@@ -283,7 +283,7 @@ fn chunks(response: Response) -> BoxStream<'static, Result<Bytes, reqwest::Error
     response.bytes_stream().boxed()
 }
 
-/// What an answer with a status that is no success says.
+/// Reads an HTTP error response.
 async fn read_refusal(response: Response) -> Error {
     let status = response.status();
     let challenge = text_of(&response, WWW_AUTHENTICATE);

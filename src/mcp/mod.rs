@@ -24,13 +24,14 @@ mod stdio;
 mod tool;
 
 pub use child::kill_children;
-pub use client::{Called, Redirects, ToolList};
+pub use client::{Called, Redirects};
 pub use config::{Config, ConfigError};
 pub use credential::Credential;
 pub use egress::{EgressPolicy, Forbidden};
 pub use error::Error;
 pub use excess::Excess;
 pub use header::{UnusableHeader, is_reserved, read_header};
+pub use page::ToolList;
 pub use pool::{ClientPool, PoolOptions};
 pub use probe::{Answer, Probe, ProbeError, ProbeResult, Request, TlsFault};
 pub use server::{Command, Endpoint, Secrets, Server};

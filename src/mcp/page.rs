@@ -1,17 +1,51 @@
-//! `Page`: a page of a list of tools, read within limits.
+//! `ToolList` and its pages, read within limits.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::client::HeaderTools;
-use super::excess::{Excess, MAX_HEADER_TOOLS, MOST_TOOLS};
+use super::excess::{Excess, MAX_HEADER_TOOLS, MAX_LIST, MAX_PARSED, MOST_PAGES, MOST_TOOLS};
 use super::fault::Fault;
-use super::param_headers::read_annotations;
+use super::param_headers::{ParamHeader, read_annotations};
 use super::tool::Tool;
-use crate::budget::parsed_size;
+use crate::budget::{Held, parsed_size};
+
+/// All tools of a server, and what it took to list them.
+#[derive(Debug)]
+pub struct ToolList {
+    pub tools: Vec<Tool>,
+    pub pages: usize,
+    /// The size of all pages, as they came.
+    pub bytes: usize,
+    /// The share of the budget that the tools take.
+    pub held: Held,
+}
+
+impl ToolList {
+    /// Rejects a list that is larger than any server needs.
+    pub(super) fn check_limits(&self) -> Result<(), Excess> {
+        if self.tools.len() > MOST_TOOLS {
+            return Err(Excess::Tools);
+        }
+        if self.bytes > MAX_LIST {
+            return Err(Excess::List);
+        }
+        if self.held.bytes() > MAX_PARSED {
+            return Err(Excess::Parsed(MAX_PARSED));
+        }
+        if self.pages > MOST_PAGES {
+            return Err(Excess::Pages);
+        }
+        Ok(())
+    }
+}
+
+/// The arguments that are sent in headers as well, by the name of their tool.
+pub type HeaderTools = HashMap<String, Arc<[ParamHeader]>>;
 
 /// A page of a list of tools.
 #[derive(Debug, Default)]
@@ -110,6 +144,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::budget::Budget;
 
     fn read(page: &Value) -> Result<Page, Fault> {
         Page::read(&page.to_string(), true)
@@ -154,5 +189,32 @@ mod tests {
         assert!(read.header_tools.contains_key("good"));
         let read = Page::read(&page.to_string(), false).unwrap();
         assert_eq!((read.tools.len(), read.header_tools.len()), (3, 0));
+    }
+
+    #[test]
+    fn a_list_has_a_limit_of_pages_bytes_and_memory() {
+        let list = |pages, bytes, held| ToolList {
+            tools: Vec::new(),
+            pages,
+            bytes,
+            held: Budget::unlimited().hold(held).unwrap(),
+        };
+        let mebibytes = |count: usize| count * 1024 * 1024;
+        let limits = (1_000, mebibytes(64), mebibytes(96) as u64);
+        let (pages, bytes, held) = limits;
+        assert!(list(pages, bytes, held).check_limits().is_ok());
+        let refused = |list: ToolList| list.check_limits().unwrap_err();
+        assert!(matches!(
+            refused(list(pages + 1, bytes, held)),
+            Excess::Pages
+        ));
+        assert!(matches!(
+            refused(list(pages, bytes + 1, held)),
+            Excess::List
+        ));
+        assert!(matches!(
+            refused(list(pages, bytes, held + 1)),
+            Excess::Parsed(_)
+        ));
     }
 }

@@ -23,9 +23,9 @@ pub struct ParamHeader {
     header: HeaderName,
 }
 
-/// The annotations of a tool's `inputSchema`; `None` if one of them is invalid, and a client has to
-/// leave the tool out: not a token, used twice, on a property that is no primitive, or in a place
-/// other than `properties` from the root.
+/// The annotations of a tool's `inputSchema`. `None` if one of them is invalid, and clients must reject the
+/// tool: the header name is not a token or is a duplicate, the property is not a primitive, or the
+/// annotation is not on a path of `properties` from the root.
 pub fn read_annotations(input_schema: &JsonObject) -> Option<Vec<ParamHeader>> {
     let mut found = Vec::new();
     let is_valid = walk(input_schema, Some(&mut Vec::new()), &mut found);

@@ -348,7 +348,7 @@ mod tests {
         Request::new(id, method, params, MAX_ANSWER).unwrap()
     }
 
-    /// Makes a call with this id: the text of its result, or why there is none.
+    /// Makes a call with this id, and returns the text of its result or the fault.
     async fn call(server: &Stdio, id: u64) -> Result<String, Fault> {
         let request = request(id, "tools/call", &json!({"name": "a"}));
         let answered = tokio::time::timeout(Duration::from_secs(20), server.request(&request));

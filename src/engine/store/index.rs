@@ -56,8 +56,8 @@ pub struct Row {
     pub used: Use,
 }
 
-/// The id of an item takes more room than all else that is known of it. Two ids may have one hash, so
-/// whoever looks for an item must look into the record.
+/// The hash of an item's id, which takes less memory than the id. Hashes can collide, so a lookup has to
+/// compare the id in the record.
 type ItemHash = u64;
 
 /// An [`Entry`] as the index has it.

@@ -16,8 +16,8 @@ use crate::responses::{ApiError, Item};
 pub struct Inner {
     pub index: Mutex<Index>,
     pub values: Values,
-    /// Whoever changes the records does it alone: what goes is decided before the values are
-    /// written, and the index follows when they are.
+    /// Serializes writes: which records to evict is decided before the values are written, and the
+    /// index is updated afterwards.
     pub writing: Arc<tokio::sync::Mutex<()>>,
     /// Who makes the responses that are kept while they are made.
     pub owner: Owner,

@@ -25,7 +25,7 @@ pub struct McpListTools {
 pub struct McpListToolsTool {
     #[serde(default)]
     pub annotations: Value,
-    /// Left out where there is none: clients refuse a null.
+    /// Omitted if there is no error: clients reject a null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     #[serde(default)]

@@ -20,8 +20,10 @@ pub struct Message {
 }
 
 impl Message {
-    /// Reads a message out of the fields of an item; gives them back if they are none. The content
-    /// can be large, and is not copied.
+    /// Reads a message from the fields of an item. The content can be large, and is moved.
+    ///
+    /// # Errors
+    /// The fields, unchanged, if they are not those of a message.
     pub(super) fn read(mut item: Map<String, Value>) -> Result<Self, Map<String, Value>> {
         let is_text = |field: &str| {
             item.get(field)
