@@ -5,7 +5,9 @@ Usage: benches/gateway.py [--only latency|rates|memory] [--turns N] [--seconds N
 
 Latency: a turn asks the upstream, calls `roll_dice` and asks the upstream again. This client times the turn through the
 gateway, and in the same round asks the same upstream and dice server for the parts themselves, with the bytes that the
-gateway sends. What is added is the difference of the two, round by round.
+gateway sends. What is added is the difference of the two, round by round. A bare relay, `benches/references.rs` (with
+`cargo build --release --example references`), is timed in the same rounds: it sends the same requests and streams what is
+answered unread, so it shows what the HTTP libraries alone add.
 Rates: the dice server and the gateway share one core, wrk has the other; each figure is the best of its rounds.
 Machines are noisy, so look at the ratios, and run it twice.
 """
@@ -50,9 +52,9 @@ META = {
 @contextlib.contextmanager
 def running(*command):
     """The URL that a server of ours listens on, and its process id."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT)
     try:
-        [url] = next(filter(None, (re.findall(r"listening on (http://\S+)", line) for line in process.stderr)))
+        [url] = next(filter(None, (re.findall(r"listening on (http://\S+)", line) for line in process.stdout)))
         yield url, process.pid
     finally:
         process.send_signal(signal.SIGINT)
@@ -111,11 +113,13 @@ def mcp(client, method, **params):
 
 
 def latency(mcp_cli, turns):
+    references = os.path.join(os.path.dirname(mcp_cli), "examples", "references")
     with running(mcp_cli, "serve", "-p", "0") as (dice_url, _), \
             running(sys.executable, UPSTREAM) as (upstream_url, _), \
+            running(references, "relay") as (relay_url, _), \
             running(mcp_cli, "gateway", "-p", "0", "--no-auth", "--model", "upstream", "--upstream-url", upstream_url,
                     "--upstream-api-key", "k") as (gateway_url, _):
-        gateway, model, dice = Client(gateway_url), Client(upstream_url), Client(dice_url)
+        gateway, model, dice, relay = Client(gateway_url), Client(upstream_url), Client(dice_url), Client(relay_url)
         previous = listed(gateway, dice_url)
         whole = {
             "tools listed before": create(dice_url, stream=True, previous_response_id=previous),
@@ -136,31 +140,40 @@ def latency(mcp_cli, turns):
                      (model, model.request("/v1/responses", second))]
             if name == "tools listed in it":
                 parts.insert(0, (dice, mcp(dice, "tools/list")))
-            turn_times, part_times = paired(turn, parts, turns)
-            added = [one - other for one, other in zip(turn_times, part_times)]
+            relayed = [(relay, relay.request("/mcp", json.dumps([part_of(*part) for part in parts])))]
+            turn_times, part_times, relay_times = side_by_side(turns, turn, parts, relayed)
             show(f"a turn, {name}", turn_times)
             show("  its parts alone", part_times)
-            to_hop = statistics.median(added) / statistics.median(hops)
-            to_parts = statistics.median(added) / statistics.median(part_times)
-            wanted = f"; {at_most(to_parts, 1.2)}" if name == "tools listed before" else ""
-            show("  added", added, f"{to_hop:5.1f} x an empty answer, {to_parts:.2f} x its parts{wanted}")
+            for who, times in {"": turn_times, " by a bare relay": relay_times}.items():
+                added = [one - other for one, other in zip(times, part_times)]
+                to_hop = statistics.median(added) / statistics.median(hops)
+                to_parts = statistics.median(added) / statistics.median(part_times)
+                wanted = f"; {at_most(to_parts, 1.2)}" if name == "tools listed before" and not who else ""
+                show(f"  added{who}", added, f"{to_hop:5.1f} x an empty answer, {to_parts:.2f} x its parts{wanted}")
             connections = json.loads(model.ask(model.request("/")))["connections"] - before["connections"]
+            # Those of the relay are among the connections, but not among the steps.
             print(f"  new connections to the upstream in {2 * (WARM_UP + turns)} steps: {connections}")
 
 
-def paired(turn, parts, turns):
-    """The seconds of the turn and of its parts, round by round; each is first in every other round."""
-    turn_times, part_times = [], []
+def part_of(client, request):
+    """A request as the relay takes it."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    start, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    del headers["content-length"]
+    return {"url": f"http://{client.host}{start.split()[1]}", "headers": headers, "body": body.decode()}
+
+
+def side_by_side(turns, *ways):
+    """The seconds that each way takes, round by round; each is first in its share of the rounds."""
+    times = [[] for _ in ways]
     for number in range(WARM_UP + turns):
-        if number % 2:
-            part_time, _ = timed(parts)
-        turn_time, answer = timed(turn)
-        if not number % 2:
-            part_time, _ = timed(parts)
-        assert b"event: response.completed" in answer, answer.decode()
-        turn_times.append(turn_time)
-        part_times.append(part_time)
-    return turn_times[WARM_UP:], part_times[WARM_UP:]
+        for place in range(len(ways)):
+            way = (number + place) % len(ways)
+            took, answer = timed(ways[way])
+            times[way].append(took)
+            assert b"event: response.completed" in answer, answer.decode()
+    return [it[WARM_UP:] for it in times]
 
 
 def timed(requests):

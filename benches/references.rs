@@ -1,19 +1,29 @@
-//! What `benches/serve.py` measures the dice server against. Usage: references axum|rmcp
+//! What the benches measure the program against. Usage: references axum|rmcp|relay
 //!
 //! `axum` answers every POST with the bytes that a roll of three dice takes, and `rmcp` is the dice
-//! server as rmcp alone serves it, without sessions. Both print where they listen.
+//! server as rmcp alone serves it, without sessions (`benches/serve.py`). `relay` is the least that a
+//! turn can cost with the gateway's own libraries (`benches/gateway.py`): it reads a list of requests,
+//! sends one after the other, and streams what is answered, without looking into it. Each prints
+//! where it listens.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::serve::ListenerExt;
+use axum::{Json, Router};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use mcp_cli::dice::DiceServer;
+use reqwest::Client;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use serde::Deserialize;
 
 const ANSWER: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"[3,1,1]"}],"structuredContent":{"result":[3,1,1]},"isError":false}}"#;
 
@@ -34,7 +44,8 @@ async fn main() -> std::io::Result<()> {
             let service = StreamableHttpService::new(factory, sessions, config);
             Router::new().route_service("/mcp", service)
         }
-        _ => return Err(std::io::Error::other("usage: references axum|rmcp")),
+        Some("relay") => Router::new().route("/mcp", post(relay).with_state(Client::new())),
+        _ => return Err(std::io::Error::other("usage: references axum|rmcp|relay")),
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     writeln!(
@@ -46,4 +57,23 @@ async fn main() -> std::io::Result<()> {
         let _ = connection.set_nodelay(true);
     });
     axum::serve(listener, router).await
+}
+
+/// One request of a turn.
+#[derive(Deserialize)]
+struct Part {
+    url: String,
+    headers: HashMap<String, String>,
+    body: String,
+}
+
+async fn relay(State(client): State<Client>, Json(parts): Json<Vec<Part>>) -> Response {
+    let answers = stream::iter(parts).then(move |part| {
+        let headers = HeaderMap::try_from(&part.headers).unwrap_or_default();
+        let request = client.post(part.url).headers(headers).body(part.body);
+        async { Ok(request.send().await?.bytes_stream()) }
+    });
+    let head = [(CONTENT_TYPE, "text/event-stream")];
+    let body: BoxStream<'_, reqwest::Result<Bytes>> = answers.try_flatten().boxed();
+    (head, Body::from_stream(body)).into_response()
 }

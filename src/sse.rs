@@ -79,7 +79,8 @@ impl Decoder {
             if self.event.data.is_empty() {
                 // The data of an event is mostly one line, which is not copied.
                 let start = self.line.len() - value.len();
-                self.event.data = std::mem::take(&mut self.line);
+                let next = Vec::with_capacity(self.line.len().min(1024));
+                self.event.data = std::mem::replace(&mut self.line, next);
                 self.event.data.drain(..start);
             } else {
                 self.event.data.push(b'\n');

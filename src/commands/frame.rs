@@ -1,5 +1,7 @@
 //! What verbs have in common: the log, what they read before there is a runtime, the runtime, signals.
 
+use std::num::NonZero;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Builder;
@@ -48,7 +50,11 @@ pub fn server<T>(
 ) -> Result<ExitStatus, Error> {
     ui.start_log(level, format);
     let input = read(ui)?;
-    let runtime = Builder::new_multi_thread();
+    let mut runtime = Builder::new_multi_thread();
+    // The other half is for what it talks with, which mostly runs on the same machine: with a thread
+    // on each core, an event wakes one that then takes the core of its reader (benches/gateway.py).
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    runtime.worker_threads((cores / 2).max(1));
     block_on(runtime, async || {
         run(input, StopSignals::new(SERVER_GRACE)?, ui).await
     })

@@ -17,8 +17,7 @@ mod turn;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use futures::channel::mpsc;
-use futures::stream::{self, PollNext, StreamExt};
+use futures::stream::StreamExt;
 use serde_json::{Map, Value, json};
 
 use crate::budget::{Budget, Held};
@@ -27,7 +26,7 @@ use crate::mcp::{self, ClientPool};
 use crate::responses::{self, CreateResponse, EventStream, Item, MCPTool, Response, ToolEntry};
 
 use approvals::Asked;
-use emit::Emitter;
+use emit::{Emitter, handover};
 use memory::Memory;
 use model::Model;
 use turn::Turn;
@@ -190,8 +189,7 @@ impl Engine {
         } = self.conversation(&mut request).await?;
         let connections = CONNECTION.saturating_mul(servers.len() as u64);
         held.grow(connections).map_err(no_memory)?;
-        // Of no length: an event waits for its reader, and the turn waits with it.
-        let (sender, events) = mpsc::channel(0);
+        let (sender, receiver) = handover();
         let emitter = Emitter::new(sender, &request, self.inner.model.name());
         let input = heavy(input.len(), || {
             context.extend(input.iter().cloned());
@@ -207,14 +205,11 @@ impl Engine {
             emitter,
             held: Vec::new(),
         };
-        // The reader of the events polls the turn: without a reader, nothing runs.
         let turn = async move {
             let _held_until_the_end = held;
             turn.run().await;
         };
-        let turn = stream::once(turn).filter_map(|()| async { None });
-        let turn_first = |(): &mut ()| PollNext::Left;
-        Ok(stream::select_with_strategy(turn, events, turn_first).boxed())
+        Ok(receiver.events_of(turn).boxed())
     }
 
     /// How many tokens the input of a request has, as far as the engine can tell: `POST

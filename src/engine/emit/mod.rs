@@ -1,13 +1,15 @@
 //! `Emitter`: items to events; the only maker of ids, indexes and sequence numbers.
 
+mod handover;
 mod items;
 mod mcp;
 
 use std::sync::Arc;
 
-use futures::SinkExt;
-use futures::channel::mpsc::Sender;
 use serde_json::{Map, Value};
+
+use handover::Sender;
+pub use handover::handover;
 
 use super::ids::{Ids, unix_now};
 use super::response::{Draft, End, Usage};
@@ -20,7 +22,7 @@ const COPIES: u64 = 3;
 /// Sends the events of one response, in the order and with the keys that OpenAI was recorded with.
 /// Each is waited for until somebody has read it.
 pub struct Emitter {
-    sender: Sender<Result<Event, Error>>,
+    sender: Sender,
     draft: Draft,
     sequence_number: u64,
     has_begun: bool,
@@ -42,11 +44,7 @@ pub struct Open {
 
 impl Emitter {
     /// An emitter of the events of the answer to `request`, by a model with this name.
-    pub fn new(
-        sender: Sender<Result<Event, Error>>,
-        request: &CreateResponse,
-        model: &str,
-    ) -> Self {
+    pub fn new(sender: Sender, request: &CreateResponse, model: &str) -> Self {
         let ids = Ids::new();
         let draft = Draft::new(request, model, &ids.next("resp"), unix_now());
         Self {
@@ -201,13 +199,12 @@ impl Emitter {
     }
 
     async fn pass(&mut self, event: Result<Event, Error>) {
-        // The reader is gone: the turn is about to be dropped.
-        let _ = self.sender.send(event).await;
+        self.sender.send(event).await;
     }
 
     /// Ends the stream here, without a last event: later events are discarded.
     pub fn cut(&mut self) {
-        self.sender.close_channel();
+        self.sender.cut();
     }
 
     /// An event of any `type`, numbered like the others.
@@ -223,23 +220,35 @@ impl Emitter {
 
 #[cfg(test)]
 mod tests {
-    use futures::channel::mpsc;
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
     use futures::{FutureExt, StreamExt};
 
     use super::*;
 
     #[test]
     fn an_event_waits_until_the_one_before_it_is_read() {
-        let (sender, mut events) = mpsc::channel(0);
+        let (sender, receiver) = handover();
         let mut emitter = Emitter::new(sender, &CreateResponse::default(), "m");
-        let mut said = Box::pin(emitter.message("Hello".to_owned()));
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&has_ended);
+        let turn = async move {
+            emitter.message("Hello".to_owned()).await;
+            ends.store(true, Relaxed);
+        };
+        let mut events = pin!(receiver.events_of(turn));
         let mut told = Vec::new();
-        while (&mut said).now_or_never().is_none() {
-            assert!((&mut said).now_or_never().is_none(), "it goes on by itself");
-            let event = events.next().now_or_never().unwrap().unwrap().unwrap();
-            told.push(event.into_data()["type"].as_str().unwrap().to_owned());
-            assert!(events.next().now_or_never().is_none());
+        while let Some(event) = events.next().now_or_never().unwrap() {
+            assert!(!has_ended.load(Relaxed), "it goes on by itself");
+            told.push(
+                event.unwrap().into_data()["type"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned(),
+            );
         }
+        assert!(has_ended.load(Relaxed));
         let of_item = [
             "output_item.added",
             "content_part.added",

@@ -1,5 +1,6 @@
 //! `Gateway`: a running `mcp-cli gateway`, and requests to it.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
@@ -86,9 +87,11 @@ impl Gateway {
     }
 }
 
-/// The events of a stream: each is one chunk of the body, and as the API's schema says.
+/// The events of a stream, each as the API's schema says. A chunk of the body has whole events.
 pub struct Events {
     stream: BufReader<TcpStream>,
+    /// Those of a chunk that were not read yet.
+    frames: VecDeque<String>,
 }
 
 impl Events {
@@ -106,7 +109,8 @@ impl Events {
             "{head}"
         );
         assert!(head.contains("transfer-encoding: chunked\r\n"), "{head}");
-        Self { stream }
+        let frames = VecDeque::new();
+        Self { stream, frames }
     }
 
     /// Reads on until an event of that type, which is returned.
@@ -136,11 +140,14 @@ impl Iterator for Events {
     type Item = Value;
 
     fn next(&mut self) -> Option<Value> {
-        let frame = self.chunk()?;
+        if self.frames.is_empty() {
+            let chunk = self.chunk()?;
+            let frames = chunk.strip_suffix("\n\n").unwrap().split("\n\n");
+            self.frames.extend(frames.map(str::to_owned));
+        }
+        let frame = self.frames.pop_front().unwrap();
         let (event, rest) = frame.split_once('\n').unwrap();
         let data = rest.strip_prefix("data: ").unwrap();
-        let data = data.strip_suffix("\n\n").unwrap();
-        assert!(!data.contains('\n'), "more than one frame at once: {frame}");
         let data: Value = serde_json::from_str(data).unwrap();
         assert_eq!(event.strip_prefix("event: "), data["type"].as_str());
         assert_is_event(&data);
