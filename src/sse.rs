@@ -27,6 +27,10 @@ pub struct Decoder {
     /// The line that is not finished.
     line: Vec<u8>,
     event: Event,
+    /// The id that the lines since the last event have given, if any.
+    id: Option<Vec<u8>>,
+    last_id: Vec<u8>,
+    retry: Option<Duration>,
     /// The bytes since the last event.
     bytes: usize,
     has_begun: bool,
@@ -62,6 +66,22 @@ impl Decoder {
         self.bytes
     }
 
+    /// The id of the last event that has one, those without data included: where a stream is read on
+    /// from (`Last-Event-ID`). Empty if there is none.
+    pub fn last_id(&self) -> &[u8] {
+        &self.last_id
+    }
+
+    /// The stream is what comes after the event with this id.
+    pub fn go_on_from(&mut self, id: &[u8]) {
+        self.last_id = id.to_vec();
+    }
+
+    /// How long to wait before the stream is read on, as the server wants it.
+    pub fn retry(&self) -> Option<Duration> {
+        self.retry
+    }
+
     fn end_line(&mut self, events: &mut VecDeque<Event>) {
         const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
         let mut line = self.line.as_slice();
@@ -71,6 +91,9 @@ impl Decoder {
         }
         if line.is_empty() {
             let event = std::mem::take(&mut self.event);
+            if let Some(id) = self.id.take() {
+                self.last_id = id;
+            }
             if !event.data.trim_ascii().is_empty() {
                 events.push_back(event);
                 self.bytes = 0;
@@ -88,6 +111,15 @@ impl Decoder {
             }
         } else if let Some(name) = value_of(b"event", line) {
             self.event.name = name.to_vec();
+        } else if let Some(id) = value_of(b"id", line)
+            && !id.contains(&0)
+        {
+            self.id = Some(id.to_vec());
+        } else if let Some(retry) = value_of(b"retry", line)
+            && retry.iter().all(u8::is_ascii_digit)
+        {
+            let millis = str::from_utf8(retry).ok().and_then(|it| it.parse().ok());
+            self.retry = millis.map(Duration::from_millis).or(self.retry);
         }
         self.line.clear();
     }

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::Error;
 use super::fault::Fault;
 use super::http::Http;
+use super::http_sse::HttpSse;
 use super::message::Message;
 use super::stdio::Stdio;
 use crate::budget::Held;
@@ -18,6 +19,7 @@ use crate::budget::Held;
 /// A connection to a server. A further transport is a variant here.
 pub enum Channel {
     Http(Http),
+    HttpSse(HttpSse),
     Stdio(Stdio),
 }
 
@@ -151,6 +153,7 @@ impl Channel {
     pub async fn request(&self, request: &Request) -> Result<Answer, Error> {
         match self {
             Self::Http(http) => http.request(request).await,
+            Self::HttpSse(http) => http.request(request).await,
             Self::Stdio(stdio) => Ok(stdio.request(request).await?),
         }
     }
@@ -162,6 +165,7 @@ impl Channel {
     pub async fn notify(&self, message: Bytes) -> Result<(), Error> {
         match self {
             Self::Http(http) => http.notify(message).await,
+            Self::HttpSse(http) => http.notify(message).await,
             Self::Stdio(stdio) => Ok(stdio.send(message).await?),
         }
     }
@@ -170,6 +174,7 @@ impl Channel {
     pub fn is_closed(&self) -> bool {
         match self {
             Self::Http(_) => false,
+            Self::HttpSse(http) => http.is_closed(),
             Self::Stdio(stdio) => stdio.is_closed(),
         }
     }
@@ -178,6 +183,7 @@ impl Channel {
     pub async fn close(&self) {
         match self {
             Self::Http(http) => http.close().await,
+            Self::HttpSse(http) => http.close(),
             Self::Stdio(stdio) => stdio.close().await,
         }
     }

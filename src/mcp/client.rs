@@ -21,8 +21,10 @@ use super::excess::{Excess, MAX_ANSWER, MAX_PARSED};
 use super::fault::Fault;
 use super::handshake::{self, Era};
 use super::http::Http;
+use super::http_sse::HttpSse;
 use super::page::{HeaderTools, Page, ToolList};
 use super::param_headers;
+use super::requests::Requests;
 use super::server::{Endpoint, Server};
 use super::stdio::Stdio;
 use super::tool::{CallResult, JsonObject};
@@ -340,22 +342,19 @@ impl Connector {
 
     /// Connects to a server (MCP 2026-07-28, lifecycle).
     pub async fn connect(&self, server: &Server) -> Result<Client, Error> {
+        // Some servers take 0 for no id.
+        let next_id = AtomicU64::new(1);
         let mut close_timeout = CLOSE_TIMEOUT;
-        let channel = match &server.endpoint {
-            Endpoint::Http(url) => {
-                self.egress.check(url)?;
-                let budget = self.budget.clone();
-                Channel::Http(Http::new(self.http(url)?, url, server, budget))
-            }
+        let (channel, era) = match &server.endpoint {
+            Endpoint::Http(url) => self.connect_over_http(url, server, &next_id).await?,
             Endpoint::Stdio(command) => {
                 close_timeout += 2 * self.child_grace;
                 let started = Stdio::start(command, self.budget.clone(), self.child_grace);
-                Channel::Stdio(started?)
+                let channel = Channel::Stdio(started?);
+                let era = handshake::agree(&channel, || next(&next_id)).await?;
+                (channel, era)
             }
         };
-        // Some servers take 0 for no id.
-        let next_id = AtomicU64::new(1);
-        let era = handshake::agree(&channel, || next(&next_id)).await?;
         Ok(Client {
             channel: Arc::new(channel),
             era,
@@ -365,6 +364,32 @@ impl Connector {
             cancellations: TaskTracker::new(),
             close_timeout,
         })
+    }
+
+    /// Connects over Streamable HTTP, or over HTTP+SSE to a server that takes no message at `url`
+    /// (MCP 2025-11-25, transports, backwards compatibility).
+    async fn connect_over_http(
+        &self,
+        url: &Url,
+        server: &Server,
+        next_id: &AtomicU64,
+    ) -> Result<(Channel, Era), Error> {
+        self.egress.check(url)?;
+        let client = self.http(url)?;
+        let requests = || Requests::new(client.clone(), server);
+        let channel = Channel::Http(Http::new(requests(), url, self.budget.clone()));
+        let refusal = match handshake::agree(&channel, || next(next_id)).await {
+            Ok(era) => return Ok((channel, era)),
+            Err(error) if handshake::may_be_older(&error) => error,
+            Err(error) => return Err(error),
+        };
+        // What is no such stream either is told by its refusal of a message.
+        let Ok(older) = HttpSse::open(requests(), url, &self.budget).await else {
+            return Err(refusal);
+        };
+        let channel = Channel::HttpSse(older);
+        let era = handshake::initialize(&channel, next(next_id)).await?;
+        Ok((channel, era))
     }
 
     fn http(&self, url: &Url) -> Result<reqwest::Client, Error> {

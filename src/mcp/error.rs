@@ -107,13 +107,9 @@ impl Error {
     }
 
     pub(super) fn from_connection(error: &reqwest::Error) -> Self {
-        if error.is_timeout() {
-            return Self::Unreachable("the connection timed out".into());
-        }
-        let cause = root_cause(error);
-        match cause.downcast_ref::<Forbidden>() {
+        match root_cause(error).downcast_ref::<Forbidden>() {
             Some(forbidden) => Self::Forbidden(forbidden.clone()),
-            None => Self::Unreachable(cause.to_string().into()),
+            None => Fault::from_connection(error).into(),
         }
     }
 }
@@ -173,6 +169,7 @@ impl From<Fault> for Error {
             Fault::Excess(excess) => excess.into(),
             Fault::Exhausted(exhausted) => exhausted.into(),
             Fault::NotMcp(why) => Self::NotMcp(why),
+            Fault::BrokenOff(why) => Self::Unreachable(why.into()),
             Fault::Closed => Self::Closed,
         }
     }
@@ -198,7 +195,7 @@ impl fmt::Display for Description<'_> {
 }
 
 /// The innermost cause: what the system said, without the URL that `reqwest` puts around it.
-fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+pub(super) fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -1,5 +1,6 @@
 //! `Fault`: why a message of a server is rejected.
 
+use super::error::root_cause;
 use super::excess::Excess;
 use crate::budget::Exhausted;
 
@@ -12,6 +13,9 @@ pub enum Fault {
     Exhausted(#[from] Exhausted),
     #[error("{0}")]
     NotMcp(String),
+    /// The connection broke off, as the system tells it.
+    #[error("the connection broke off: {0}")]
+    BrokenOff(String),
     /// The server closed the connection, or its process ended.
     #[error("the connection was closed")]
     Closed,
@@ -21,6 +25,14 @@ impl Fault {
     /// The message has the id of a request, and is no answer to it.
     pub fn unrecognized() -> Self {
         Self::NotMcp("unrecognized JSON-RPC message".to_owned())
+    }
+
+    /// What the system said of a connection.
+    pub fn from_connection(error: &reqwest::Error) -> Self {
+        Self::BrokenOff(match error.is_timeout() {
+            true => "the connection timed out".to_owned(),
+            false => root_cause(error).to_string(),
+        })
     }
 }
 

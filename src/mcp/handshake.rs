@@ -70,18 +70,26 @@ pub async fn agree(channel: &Channel, mut next_id: impl FnMut() -> u64) -> Resul
     let probed = timeout(DISCOVER_TIMEOUT, probe).await;
     // An answer that comes later belongs to no request any more, and is ignored.
     let verdict = probed.map_or(Ok(Verdict::Legacy), judge)?;
-    let era = match verdict {
-        Verdict::Modern => Era::Modern,
-        Verdict::Legacy => initialize(channel, next_id()).await?,
-    };
-    if let Channel::Http(http) = channel {
-        http.set_version(era.version());
+    match verdict {
+        Verdict::Modern => {
+            if let Channel::Http(http) = channel {
+                http.set_version(MODERN);
+            }
+            Ok(Era::Modern)
+        }
+        Verdict::Legacy => initialize(channel, next_id()).await,
     }
-    if let Era::Legacy { .. } = era {
-        let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-        channel.notify(initialized.to_string().into()).await?;
+}
+
+/// Whether a server that refused a message so may speak HTTP+SSE, the transport before Streamable HTTP.
+pub fn may_be_older(error: &Error) -> bool {
+    let is_of_credentials = |status| matches!(status, 401 | 403 | 407 | 429);
+    match error {
+        Error::Refused { status, .. } => {
+            status.is_client_error() && !is_of_credentials(status.as_u16())
+        }
+        _ => false,
     }
-    Ok(era)
 }
 
 async fn discover(channel: &Channel, id: u64) -> Result<Answer, Error> {
@@ -176,8 +184,26 @@ fn judge_error(error: RpcError) -> Result<Verdict, Error> {
     }
 }
 
-/// MCP 2025-11-25, lifecycle, initialization.
-async fn initialize(channel: &Channel, id: u64) -> Result<Era, Error> {
+/// Initializes a server (MCP 2025-11-25, lifecycle).
+///
+/// # Errors
+/// Why the server cannot be used.
+pub async fn initialize(channel: &Channel, id: u64) -> Result<Era, Error> {
+    let era = initialized(channel, id).await?;
+    if let Channel::Http(http) = channel {
+        http.set_version(era.version());
+    }
+    if let Era::Legacy { .. } = era {
+        let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        channel.notify(initialized.to_string().into()).await?;
+        if let Channel::Http(http) = channel {
+            http.listen();
+        }
+    }
+    Ok(era)
+}
+
+async fn initialized(channel: &Channel, id: u64) -> Result<Era, Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Initialized {

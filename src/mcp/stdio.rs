@@ -1,26 +1,24 @@
 //! A server that is started and spoken to over its stdin and stdout (MCP 2026-07-28, stdio).
 
-use std::collections::HashMap;
 use std::process::Stdio as Pipe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::process::{ChildStdin, ChildStdout};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Error;
-use super::channel::{Answer, Place, Request, has_id};
+use super::channel::{Answer, Request};
 use super::child::Child;
-use super::excess::{Excess, MAX_ANSWER, Traffic};
+use super::excess::{Excess, MAX_ANSWER};
 use super::fault::Fault;
 use super::lines::{Line, Lines};
-use super::message::{self, Message};
+use super::pending::{Inbox, Pending, Received};
 use super::server::Command;
-use crate::budget::{Budget, Held};
+use crate::budget::Budget;
 
 /// How many messages wait for a server that does not read them.
 const MOST_UNREAD: usize = 64;
@@ -39,35 +37,6 @@ struct Process {
     child: Child,
     writer: AbortOnDropHandle<()>,
     _reader: AbortOnDropHandle<()>,
-}
-
-/// The requests that wait for an answer, by id.
-#[derive(Default)]
-struct Pending {
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    waiting: HashMap<u64, oneshot::Sender<Result<Answer, Fault>>>,
-    /// Why the server is not read any further.
-    fault: Option<Fault>,
-}
-
-impl Pending {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ends all requests, and those that come later.
-    fn end(&self, fault: &Fault) {
-        let mut state = self.lock();
-        state.fault = Some(fault.clone());
-        for (_, waiting) in state.waiting.drain() {
-            // The request may have been dropped.
-            let _ = waiting.send(Err(fault.clone()));
-        }
-    }
 }
 
 impl Stdio {
@@ -111,10 +80,9 @@ impl Stdio {
         let reader = Reader {
             lines: Lines::new(stdout, limit, budget),
             limit,
-            pending: Arc::clone(&pending),
+            inbox: Inbox::new(Arc::clone(&pending)),
             // Replies do not keep the input of the server open.
             outbox: outbox.downgrade(),
-            traffic: Traffic::default(),
         };
         Ok(Self {
             outbox: Mutex::new(Some(outbox)),
@@ -132,21 +100,9 @@ impl Stdio {
     /// # Errors
     /// Why there is no answer.
     pub async fn request(&self, request: &Request) -> Result<Answer, Fault> {
-        let (sender, receiver) = oneshot::channel();
-        {
-            let mut state = self.pending.lock();
-            if let Some(fault) = &state.fault {
-                return Err(fault.clone());
-            }
-            state.waiting.insert(request.id, sender);
-        }
-        // A late answer to a request that was given up is then the answer to none.
-        let _forget = Forget {
-            pending: &self.pending,
-            id: request.id,
-        };
+        let mut expected = self.pending.expect(request.id)?;
         self.send(request.message.clone()).await?;
-        receiver.await.unwrap_or(Err(Fault::Closed))
+        expected.answer().await
     }
 
     /// Sends a message.
@@ -158,12 +114,12 @@ impl Stdio {
         let outbox = outbox.ok_or(Fault::Closed)?;
         let sent = outbox.send(message).await;
         // What ended the server says more than that it has ended.
-        sent.map_err(|_| self.pending.lock().fault.clone().unwrap_or(Fault::Closed))
+        sent.map_err(|_| self.pending.fault().unwrap_or(Fault::Closed))
     }
 
     /// Whether the server is not read any further.
     pub fn is_closed(&self) -> bool {
-        self.pending.lock().fault.is_some() || self.lock_outbox().is_none()
+        self.pending.fault().is_some() || self.lock_outbox().is_none()
     }
 
     /// Ends the input of the server, and then the server.
@@ -187,26 +143,13 @@ impl Stdio {
     }
 }
 
-/// Takes a request off the list when it is over.
-struct Forget<'a> {
-    pending: &'a Pending,
-    id: u64,
-}
-
-impl Drop for Forget<'_> {
-    fn drop(&mut self) {
-        self.pending.lock().waiting.remove(&self.id);
-    }
-}
-
-/// Reads what the server writes, and gives each answer to the request that waits for it.
+/// Reads what the server writes.
 struct Reader {
     lines: Lines<ChildStdout>,
     /// The most bytes that a line may have.
     limit: usize,
-    pending: Arc<Pending>,
+    inbox: Inbox,
     outbox: mpsc::WeakSender<Bytes>,
-    traffic: Traffic,
 }
 
 impl Reader {
@@ -221,85 +164,27 @@ impl Reader {
                 break fault;
             }
         };
-        self.pending.end(&fault);
+        self.inbox.pending.end(&fault);
     }
 
     fn take(&mut self, line: Line) -> Result<(), Fault> {
         match line {
-            Line::Text { text, held } => self.take_text(text, held),
-            Line::TooLong(size) => {
-                let limit = self.limit;
-                self.fail_all(&Excess::Line { size, limit }.into(), size.is_known())
-            }
-        }
-    }
-
-    fn take_text(&mut self, text: Vec<u8>, held: Held) -> Result<(), Fault> {
-        // What is no message is for a person, as a banner is.
-        let Ok(message) = Message::read(&text) else {
-            return Ok(self.traffic.notification(text.len())?);
-        };
-        let (waiting, place) = match message {
-            Message::Answer { id, outcome } => {
-                let place = Place::of(outcome, &text);
-                (self.waiting_for(id, outcome.is_err()), Some(place))
-            }
-            Message::Unknown { id: Some(id) } => (self.waiting_for(Some(id), false), None),
-            Message::Request { id, method } => {
-                self.traffic.request(&method, text.len())?;
+            Line::Text { text, held } => match self.inbox.receive(text, held)? {
                 // A server that does not read what it is sent has no use for a reply either.
-                if let (Some(reply), Some(outbox)) =
-                    (message::reply(id, &method), self.outbox.upgrade())
-                {
+                Received::Request { reply } if let Some(outbox) = self.outbox.upgrade() => {
                     let _ = outbox.try_send(reply.into());
                 }
-                return Ok(());
+                // What is no message is for a person, as a banner is.
+                Received::Request { .. } | Received::Message | Received::Noise(_) => {}
+            },
+            // It does not say which request it answers.
+            Line::TooLong(size) => {
+                let limit = self.limit;
+                let fault = Excess::Line { size, limit }.into();
+                if !self.inbox.pending.fail(&fault) || !size.is_known() {
+                    return Err(fault);
+                }
             }
-            Message::Notification | Message::Unknown { id: None } => (None, None),
-        };
-        let Some(waiting) = waiting else {
-            return Ok(self.traffic.notification(text.len())?);
-        };
-        let answer = match place {
-            Some(place) => {
-                self.traffic = Traffic::default();
-                Answer::new(text, place, held)
-            }
-            None => {
-                self.traffic.notification(text.len())?;
-                Err(Fault::unrecognized())
-            }
-        };
-        // The request may have been dropped.
-        let _ = waiting.send(answer);
-        Ok(())
-    }
-
-    /// Takes the request that an answer is to off the list.
-    fn waiting_for(
-        &self,
-        id: Option<&RawValue>,
-        is_error: bool,
-    ) -> Option<oneshot::Sender<Result<Answer, Fault>>> {
-        let waiting = &mut self.pending.lock().waiting;
-        let id = match id {
-            Some(id) => waiting.keys().copied().find(|sent| has_id(id, *sent)),
-            // An error without an id is of a request that the server could not read: if several may
-            // be meant, none is.
-            None if is_error && waiting.len() == 1 => waiting.keys().copied().next(),
-            None => None,
-        };
-        waiting.remove(&id?)
-    }
-
-    /// Fails all requests, because the line does not say which one it answers.
-    fn fail_all(&mut self, fault: &Fault, goes_on: bool) -> Result<(), Fault> {
-        let mut state = self.pending.lock();
-        if !goes_on || state.waiting.is_empty() {
-            return Err(fault.clone());
-        }
-        for (_, waiting) in state.waiting.drain() {
-            let _ = waiting.send(Err(fault.clone()));
         }
         Ok(())
     }
