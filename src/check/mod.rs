@@ -3,6 +3,7 @@
 mod address;
 pub mod against;
 mod credentials;
+mod details;
 pub mod lint;
 mod opening;
 mod path;

@@ -154,7 +154,14 @@ pub fn protocol(opening: &Opening) -> Outcome {
 }
 
 fn hint(answer: &Answer) -> &'static str {
+    let is_about_version = answer
+        .start
+        .to_ascii_lowercase()
+        .contains("protocol version");
     match answer.status.as_u16() {
+        400 if is_about_version => {
+            "accept the version that the client offers, or answer `initialize` with one of your own: update the server's SDK"
+        }
         500.. => "check the server's log",
         400 => "run it stateless: the first message has no session and no header but those of MCP",
         421 => "add this host name to the server's allowed hosts",

@@ -52,11 +52,10 @@ pub fn judge(
     }
     match answer.status {
         StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::METHOD_NOT_ALLOWED => {
-            let is_old = get.is_some_and(begins_sse);
-            if is_old {
-                return fail(
-                    "the server speaks HTTP+SSE, the transport of MCP 2024-11-05",
-                    "update the server to Streamable HTTP",
+            if get.is_some_and(is_older) {
+                return warn(
+                    "the server speaks HTTP+SSE, the transport of MCP 2024-11-05; OpenAI takes it, newer clients may not",
+                    "offer Streamable HTTP as well",
                 );
             }
             let hint = match twin {
@@ -115,7 +114,8 @@ fn is_there(answer: &Answer) -> bool {
     !is_missing && !answer.status.is_redirection() && !answer.status.is_server_error()
 }
 
-fn begins_sse(get: &ProbeResult) -> bool {
+/// Whether a GET is answered as HTTP+SSE begins (MCP 2024-11-05, transports).
+pub fn is_older(get: &ProbeResult) -> bool {
     let answer = get.answer.as_ref().ok();
     answer.is_some_and(|it| it.is_event_stream() && it.start.starts_with("endpoint "))
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use futures::future::{OptionFuture, join};
+use futures::future::{LocalBoxFuture, OptionFuture, join};
 use url::Url;
 
 use super::credentials::{self, Others};
@@ -10,7 +10,7 @@ use super::opening::{self, Era, Opening};
 use super::requests::{Form, Message, Requests};
 use super::stage::{Stage, Steps};
 use super::variations::{self, Accepts};
-use super::{address, path, tls, tools};
+use super::{Complaint, Outcome, address, details, path, tls, tools};
 use crate::address as addresses;
 use crate::connector::{self, Server};
 use crate::engine::Engine;
@@ -26,7 +26,8 @@ pub struct Call {
 }
 
 /// The arguments for a tool with this `inputSchema`, or why they do not fit it.
-pub type ArgumentsFor = dyn Fn(&JsonObject) -> Result<JsonObject, String>;
+pub type ArgumentsFor =
+    dyn for<'a> Fn(&'a JsonObject) -> LocalBoxFuture<'a, Result<JsonObject, Complaint>>;
 
 /// One server, and what is to be found out about it.
 pub struct Run<'a> {
@@ -53,7 +54,11 @@ impl Run<'_> {
                 requests.close().await;
                 listed
             }
-            Endpoint::Stdio(_) => self.start(&mut steps, progress).await,
+            Endpoint::Stdio(_) => {
+                let skipped = [Stage::Address, Stage::Tls, Stage::Path, Stage::Credentials];
+                let why = "the server is started on this machine";
+                self.connect(&skipped, why, &mut steps, progress).await
+            }
         };
         let listed = listed.and_then(Result::ok).map(|list| list.tools);
         self.call(listed.as_deref(), &mut steps, progress).await;
@@ -93,6 +98,12 @@ impl Run<'_> {
             opening.took(),
             path::judge(url, first, twin, get.as_ref()),
         );
+        if get.as_ref().is_some_and(path::is_older) {
+            let skipped = [Stage::Credentials];
+            return self
+                .connect(&skipped, "the server speaks HTTP+SSE", steps, progress)
+                .await;
+        }
         let (others, rest) = rest.map(|it| (it.others, it.rest)).unzip();
         let others = others.flatten();
         let took = others.as_ref().map_or(Duration::ZERO, |others| {
@@ -133,6 +144,13 @@ impl Run<'_> {
         };
         let outcome = tools::list(&listed, took);
         steps.add(Stage::ToolsList, took, outcome);
+        if let Ok(list) = &listed {
+            steps.add(
+                Stage::Details,
+                Duration::ZERO,
+                details::judge(&list.remarks),
+            );
+        }
         Some(listed)
     }
 
@@ -192,22 +210,23 @@ impl Run<'_> {
         }
     }
 
-    /// The steps of a server that is started.
-    async fn start(
+    /// The steps of a server that is looked at as the client sees it; `skipped` are those before.
+    async fn connect(
         &self,
+        skipped: &[Stage],
+        why: &str,
         steps: &mut Steps,
         progress: &mut impl FnMut(&str),
     ) -> Option<Result<ToolList, mcp::Error>> {
-        const WHY: &str = "the server is started on this machine";
-        for stage in [Stage::Address, Stage::Tls, Stage::Path, Stage::Credentials] {
-            steps.skip(stage, WHY);
+        for stage in skipped {
+            steps.skip(*stage, why);
         }
         progress("the server to start");
         let clients = self.engine.clients();
         let (version, took) = timed(clients.version(self.server.as_mcp())).await;
         steps.add(Stage::Protocol, took, tools::started(&version));
         for stage in [Stage::Session, Stage::Get, Stage::Host, Stage::Accept] {
-            steps.skip(stage, WHY);
+            steps.skip(stage, why);
         }
         if version.is_err() {
             steps.skip(Stage::ToolsList, "the server's answer was not understood");
@@ -217,6 +236,13 @@ impl Run<'_> {
         let (listed, took) = timed(self.server.list(clients)).await;
         let outcome = tools::list(&listed, took);
         steps.add(Stage::ToolsList, took, outcome);
+        if let Ok(list) = &listed {
+            steps.add(
+                Stage::Details,
+                Duration::ZERO,
+                details::judge(&list.remarks),
+            );
+        }
         Some(listed)
     }
 
@@ -241,9 +267,9 @@ impl Run<'_> {
             let refused = tools::not_allowed(&call.name);
             return steps.add(Stage::Call, Duration::ZERO, refused);
         }
-        let arguments = match (call.arguments)(tool.input_schema()) {
+        let arguments = match (call.arguments)(tool.input_schema()).await {
             Ok(arguments) => arguments,
-            Err(why) => return steps.add(Stage::Call, Duration::ZERO, tools::unfit(why)),
+            Err(why) => return steps.add(Stage::Call, Duration::ZERO, Outcome::Fail(why)),
         };
         progress("the answer to the call");
         let clients = self.engine.clients();

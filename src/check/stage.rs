@@ -17,6 +17,7 @@ pub enum Stage {
     Host,
     Accept,
     ToolsList,
+    Details,
     Call,
 }
 
@@ -33,6 +34,7 @@ impl Stage {
             Self::Host => "host",
             Self::Accept => "accept",
             Self::ToolsList => "tools_list",
+            Self::Details => "details",
             Self::Call => "call",
         }
     }
@@ -49,6 +51,7 @@ impl Stage {
             Self::Host => "accepts another Host header",
             Self::Accept => "handles the Accept header as MCP specifies",
             Self::ToolsList => "tools/list returns all tools",
+            Self::Details => "keeps to MCP where clients are strict",
             Self::Call => "answers a call within 60 s",
         }
     }
@@ -62,6 +65,7 @@ impl Stage {
             | Self::Host
             | Self::Accept
             | Self::ToolsList
+            | Self::Details
             | Self::Call => false,
         }
     }

@@ -49,7 +49,7 @@ fn hint(error: &mcp::Error) -> &'static str {
             "check the server's log: it accepted the connection but not this request"
         }
         mcp::Error::NotMcp(_) => "generate the list with the server's SDK, and update the SDK",
-        mcp::Error::Closed => {
+        mcp::Error::Closed | mcp::Error::Exited(_) => {
             "keep the server running: over stdio, it waits for input until its stdin is closed"
         }
         mcp::Error::Excess(_) => {
@@ -92,11 +92,6 @@ pub fn not_allowed(name: &str) -> Outcome {
     )
 }
 
-/// The step `call` with arguments that the tool does not take.
-pub fn unfit(why: String) -> Outcome {
-    fail(why, "`mcp-cli tools list` shows what each tool takes")
-}
-
 /// The step `call`.
 pub fn call(result: Result<CallResult, mcp::Error>, took: Duration) -> Outcome {
     let known = result.and_then(|result| result.require_known_types().map(|()| result));
@@ -109,7 +104,7 @@ pub fn call(result: Result<CallResult, mcp::Error>, took: Duration) -> Outcome {
             ),
             hint_of_call(&error),
         ),
-        Ok(result) if result.is_error() => warn(
+        Ok(result) if result.is_error() => fail(
             format!("the tool reported an error: {}", text(&result)),
             "check whether the arguments are valid for it",
         ),
@@ -119,6 +114,10 @@ pub fn call(result: Result<CallResult, mcp::Error>, took: Duration) -> Outcome {
                 took.as_secs()
             ),
             "answer sooner, and let another tool tell how the work goes on",
+        ),
+        Ok(result) if result.content().is_empty() && result.structured_content().is_some() => warn(
+            "the result is `structuredContent` and nothing else, which many clients do not show a model",
+            "repeat it as JSON in a text block of `content`, as MCP asks for",
         ),
         Ok(result) => pass(text(&result)),
     }

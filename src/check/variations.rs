@@ -21,14 +21,14 @@ pub fn session(era: &Era, dropped: Option<&ProbeResult>) -> Outcome {
         Ok(answer) if answer.result().is_some() => {
             pass("the server does well without its session id")
         }
-        Ok(answer) => fail(
+        Ok(answer) => warn(
             format!(
-                "without the session id, tools/list is answered with {}; OpenAI drops it between calls, and a call ends with `Session terminated`",
+                "without the session id, tools/list is answered with {}; OpenAI drops it between calls, and a call may end with `Session terminated`",
                 shown(answer)
             ),
             "run the server stateless, such as with `stateless_http=True`, or without --sessions",
         ),
-        Err(error) => fail(
+        Err(error) => warn(
             format!(
                 "without the session id, tools/list has no answer: {}",
                 told(error)

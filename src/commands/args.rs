@@ -4,10 +4,12 @@ use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde_json::Value;
 use url::Url;
 
+use crate::address;
 use crate::engine::model::{Model, Script};
 use crate::error::Error;
 use crate::file;
@@ -67,8 +69,7 @@ impl SecretSource {
             Self::File(path) => Secret::from(read_small(path)?),
             Self::Stdin => Secret::from(read_stdin_to(MAX_SMALL_FILE)?),
         };
-        let token = text.expose().trim();
-        let token = token.strip_prefix("Bearer ").unwrap_or(token);
+        let token = bare(text.expose());
         if token.is_empty() {
             return Ok(None);
         }
@@ -78,6 +79,19 @@ impl SecretSource {
         }
         Ok(Some(Secret::from(token.to_owned())))
     }
+}
+
+/// A token out of what people paste: a whole header, a `Bearer` in front, quotes around it.
+fn bare(text: &str) -> &str {
+    let without = |text: &'_ str, prefix: &str| match text.get(..prefix.len()) {
+        Some(start) if start.eq_ignore_ascii_case(prefix) => prefix.len(),
+        _ => 0,
+    };
+    let mut token = text.trim();
+    for prefix in ["\"", "'", "Authorization:", "Bearer "] {
+        token = token[without(token, prefix)..].trim_start();
+    }
+    token.trim_end_matches(['"', '\'']).trim_end()
 }
 
 /// An http or https URL with a host. A URL can hold a password, so this is not clap's to parse,
@@ -90,6 +104,40 @@ pub fn http_url(text: &str, flag: &'static str) -> Result<Url, Error> {
             Error::usage(format!("{flag} is not an http or https URL"))
                 .with_hint("write it with http:// or https:// and a host")
         })
+}
+
+/// The URL of a server as a person types it: `host:port/path` is `http` on this machine, and `https`
+/// elsewhere.
+///
+/// # Errors
+/// It is no URL of a server.
+pub fn target_url(text: &str) -> Result<Url, Error> {
+    if text.contains("://") {
+        return http_url(text, "the server's URL");
+    }
+    let https = http_url(&format!("https://{text}"), "the server's URL");
+    let has_port = text.split('/').next().is_some_and(|it| it.contains(':'));
+    match https {
+        Ok(_) if !has_port && !text.contains('.') && !text.starts_with("localhost") => {
+            Err(Error::usage(format!("{text:?} is not the URL of a server"))
+                .with_hint("write it with http:// or https:// and a host"))
+        }
+        Ok(https) if address::is_loopback(&https) => {
+            http_url(&format!("http://{text}"), "the server's URL")
+        }
+        url => url,
+    }
+}
+
+/// A time such as `5s` or `1m 30s`; a number alone is of seconds.
+///
+/// # Errors
+/// It is none.
+pub fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
+    match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text),
+    }
 }
 
 /// A text file with a secret, or with headers.
@@ -118,6 +166,8 @@ fn read_stdin_to(limit: u64) -> Result<String, Error> {
 }
 
 fn text(bytes: &[u8], path: &Path) -> Result<String, Error> {
+    // Windows writes a byte order mark.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|_| file::Error::NotText { path: path.into() });
     Ok(text?.to_owned())
 }

@@ -1,22 +1,23 @@
 //! `mcp-cli check`: why would OpenAI refuse this server?
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::args;
-use super::arguments::Arguments;
+use super::arguments::{self, Arguments};
 use super::servers::{McpServerArgs, Servers};
 use super::signals::StopSignals;
-use crate::check::{self, CALL_LIMIT, Call, Report, Subject, against};
+use crate::check::{self, CALL_LIMIT, Call, Complaint, Report, Subject, against};
 use crate::engine::Engine;
 use crate::engine::model::Model;
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::mcp::{ClientPool, JsonObject, PoolOptions, Redirects};
 use crate::responses::{MCPTool, McpListToolsTool, ToolEntry};
-use crate::ui::{Format, ReportFormat, Ui, report};
+use crate::ui::{self, Format, ReportFormat, Ui, report};
 
 /// Find out why OpenAI would refuse an MCP server
 #[derive(Debug, clap::Args)]
@@ -34,12 +35,15 @@ Examples:
   mcp-cli check --server-url https://example.com/mcp --against response.json
       what has changed since that response")]
 pub struct CheckArgs {
+    /// The URL of the server; `host:port/path` will do
+    url: Option<String>,
+
     /// Also call this tool
     #[arg(long, value_name = "TOOL")]
     call: Option<String>,
 
     /// Its arguments: `key=text` or `key:=json`
-    #[arg(requires = "call", value_name = "KEY=VALUE")]
+    #[arg(value_name = "KEY=VALUE")]
     arguments: Vec<String>,
 
     /// Compare the tools with those of a recorded response; - reads it from stdin
@@ -59,7 +63,7 @@ pub struct CheckArgs {
     junit: Option<PathBuf>,
 
     /// Give up if the server takes longer to answer, or to list its tools
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = args::duration)]
     timeout: Duration,
 
     #[command(flatten)]
@@ -85,7 +89,8 @@ pub struct Checkup {
 }
 
 /// Reads what the arguments name: files, stdin, the environment. Nothing is asked yet.
-pub fn read(args: CheckArgs, ui: &mut Ui) -> Result<Checkup, Error> {
+pub fn read(mut args: CheckArgs, ui: &mut Ui) -> Result<Checkup, Error> {
+    args.sort_out();
     let format = args.format();
     if matches!(format, ReportFormat::Json) {
         ui.set_format(Format::Json);
@@ -121,6 +126,7 @@ pub fn read(args: CheckArgs, ui: &mut Ui) -> Result<Checkup, Error> {
         redirects: Redirects::Refused,
         list_timeout: args.timeout,
         call_timeout: CALL_LIMIT,
+        on_stderr: ui::forward,
         ..PoolOptions::default()
     });
     let recorded = args.recorded()?;
@@ -179,6 +185,20 @@ async fn check_all(
 }
 
 impl CheckArgs {
+    /// Puts an argument of the call that stands first where it belongs: the URL may be left out.
+    fn sort_out(&mut self) {
+        let is_argument = |word: &String| {
+            let key = word.split('=').next().unwrap_or_default();
+            key.len() < word.len() && !key.contains("://")
+        };
+        match self.url.take() {
+            Some(word) if self.server.is_named() || is_argument(&word) => {
+                self.arguments.insert(0, word);
+            }
+            url => self.server.target = url,
+        }
+    }
+
     fn format(&self) -> ReportFormat {
         match self.format {
             _ if self.json => ReportFormat::Json,
@@ -190,11 +210,16 @@ impl CheckArgs {
 
     /// The call that is to be made, if one is.
     fn call(&self) -> Result<Option<Call>, Error> {
-        let arguments = Arguments::read(&self.arguments, JsonObject::new())?;
+        if let (None, [word, ..]) = (&self.call, self.arguments.as_slice()) {
+            return Err(Error::usage(format!("{word:?} is an argument of no call"))
+                .with_hint("name the tool with --call TOOL"));
+        }
+        let arguments = Arc::new(Arguments::read(&self.arguments, JsonObject::new())?);
         Ok(self.call.clone().map(|name| Call {
             name,
             arguments: Box::new(move |schema| {
-                arguments.to_json(schema).map_err(|error| error.to_string())
+                let arguments = Arc::clone(&arguments);
+                Box::pin(async move { fitting(&arguments, schema).await.map_err(complaint) })
             }),
         }))
     }
@@ -238,6 +263,23 @@ impl Recorded {
                     "save a response with an mcp_list_tools item of this server, such as with `ask --json`",
                 )
             })
+    }
+}
+
+/// The arguments as the tool takes them.
+async fn fitting(arguments: &Arguments, schema: &JsonObject) -> Result<JsonObject, Error> {
+    let arguments = arguments.to_json(schema)?;
+    arguments::check(&arguments, schema).await?;
+    Ok(arguments)
+}
+
+fn complaint(error: Error) -> Complaint {
+    let hint = error
+        .hint()
+        .unwrap_or("`mcp-cli tools show NAME` shows what a tool takes");
+    Complaint {
+        hint: Some(hint.to_owned()),
+        cause: error.to_string(),
     }
 }
 

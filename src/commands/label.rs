@@ -33,6 +33,36 @@ impl ServerLabel {
     }
 }
 
+/// What a command is called: the program, or what a program that runs others was given.
+pub fn of_command(program: &str, arguments: &[String]) -> String {
+    const RUNNERS: [&str; 14] = [
+        "npx", "bunx", "pnpx", "uvx", "uv", "pipx", "node", "deno", "bun", "python", "python3",
+        "ruby", "php", "java",
+    ];
+    const WORDS: [&str; 3] = ["run", "exec", "dlx"];
+    let last = |path: &str| {
+        path.rsplit(['/', '\\'])
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let program = last(program);
+    let is_runner = RUNNERS.contains(&program.trim_end_matches(".exe"));
+    let run = arguments.iter().map(String::as_str);
+    let run = run
+        .filter(|it| !it.starts_with('-') && !WORDS.contains(it))
+        .find(|_| is_runner);
+    let name = run.map_or(program, last);
+    // `server@1.2.3` and `server.mjs` are `server`.
+    let name = name
+        .split('@')
+        .find(|it| !it.is_empty())
+        .unwrap_or_default();
+    name.rsplit_once('.')
+        .map_or(name, |(stem, _)| stem)
+        .to_owned()
+}
+
 impl FromStr for ServerLabel {
     type Err = &'static str;
 

@@ -1,6 +1,7 @@
 //! Which MCP servers a request names: the argument group, and the tool entries that it makes.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -9,7 +10,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::args::{self, SecretSource};
-use super::label::ServerLabel;
+use super::label::{self, ServerLabel};
 use crate::address;
 use crate::error::Error;
 use crate::mcp::{self, Config, ConfigError, Endpoint};
@@ -18,13 +19,25 @@ use crate::responses::{
 };
 use crate::secret::Secret;
 
+/// The variables with secrets that are for this program, and not for a server that it starts.
+const OWN_VARIABLES: [&str; 2] = ["OPENAI_API_KEY", "MCP_AUTHORIZATION"];
+
 /// The `mcp` tool entry of a request.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "MCP server")]
 pub struct McpServerArgs {
+    /// The URL that stands by itself on the command line.
+    #[arg(skip)]
+    pub target: Option<String>,
+
+    /// The command that starts the server, which is spoken to over stdio
+    #[arg(last = true, value_name = "COMMAND", help_heading = "Arguments")]
+    command: Vec<String>,
+
     /// The URL of the MCP endpoint, such as `https://example.com/mcp`
     #[arg(
         long,
+        visible_alias = "url",
         env = "MCP_SERVER_URL",
         hide_env_values = true,
         value_name = "URL"
@@ -121,10 +134,72 @@ impl McpServerArgs {
             }
             servers.entries.push(ToolEntry::Mcp(Box::new(entry)));
         }
+        if let [program, arguments @ ..] = self.command.as_slice() {
+            self.read_command(program, arguments, &mut servers)?;
+        }
         if let Some(path) = &self.mcp_config {
             self.read_config(path, &mut servers)?;
         }
         Ok(servers)
+    }
+
+    /// Whether something beside the environment names a server.
+    pub fn is_named(&self) -> bool {
+        let names_url = self.server_url.is_some() && !self.url_is_of_environment();
+        names_url || self.is_named_else()
+    }
+
+    /// Whether something beside `--server-url` does.
+    fn is_named_else(&self) -> bool {
+        self.target.is_some()
+            || !self.command.is_empty()
+            || self.connector_id.is_some()
+            || self.tunnel_id.is_some()
+            || self.mcp_config.is_some()
+    }
+
+    fn url_is_of_environment(&self) -> bool {
+        std::env::var("MCP_SERVER_URL").ok() == self.server_url
+    }
+
+    /// The server that `-- COMMAND` starts. It gets the environment that the person has, without what
+    /// is for this program.
+    fn read_command(
+        &self,
+        program: &str,
+        arguments: &[String],
+        servers: &mut Servers,
+    ) -> Result<(), Error> {
+        let given = self.server_label.as_ref().filter(|it| !it.is_unset());
+        let name = || ServerLabel::named_after(&label::of_command(program, arguments));
+        let mut entry = MCPTool {
+            server_label: given.map_or_else(name, ToString::to_string),
+            ..MCPTool::default()
+        };
+        self.fill(&mut entry);
+        if self.has_credentials() {
+            return Err(
+                Error::usage("a server that is started takes no headers and no token")
+                    .with_hint("give it what it needs in its environment or its arguments"),
+            );
+        }
+        let command = mcp::Command {
+            program: program.to_owned(),
+            arguments: arguments.to_vec(),
+            withheld: OWN_VARIABLES.map(OsString::from).to_vec(),
+            ..mcp::Command::default()
+        };
+        let line = std::iter::once(program).chain(arguments.iter().map(String::as_str));
+        let words: Vec<String> = line.map(args::shell_word).collect();
+        let check = format!(
+            "{} -- {}",
+            self.check(&[], Vec::new()).trim_end(),
+            words.join(" ")
+        );
+        servers.checks.insert(entry.server_label.clone(), check);
+        servers.commands.insert(entry.server_label.clone(), command);
+        servers.entries.push(ToolEntry::Mcp(Box::new(entry)));
+        Ok(())
     }
 
     /// The entry of a server that the arguments do not name: the bundled one. What they say of a
@@ -197,7 +272,7 @@ impl McpServerArgs {
                 .with_source(source)
                 .with_hint_if(hint)
         };
-        let config = Config::read(&args::read_config(path)?).map_err(unusable)?;
+        let config = Config::read(&args::read_config(path)?, path).map_err(unusable)?;
         if config.has_inputs {
             servers.notes.push(format!(
                 "the inputs of {} are not asked for; a server that needs one cannot be used",
@@ -268,12 +343,17 @@ impl McpServerArgs {
             url.is_some(),
             self.connector_id.is_some(),
             self.tunnel_id.is_some(),
+            !self.command.is_empty(),
+            self.mcp_config.is_some() && self.target.is_some(),
+            self.mcp_config.is_some() && !self.command.is_empty(),
         ];
         if targets.into_iter().filter(|it| *it).count() > 1 {
-            return Err(Error::usage(
-                "more than one of --server-url, --connector-id and --tunnel-id is given",
-            )
-            .with_hint("name one; other servers can come from --mcp-config"));
+            return Err(
+                Error::usage("the server is named in more than one way").with_hint(
+                    "use one of a URL, -- COMMAND, --server-url, --connector-id and --tunnel-id; \
+                 only --mcp-config can add more servers to a --server-url",
+                ),
+            );
         }
         if let Some(url) = url {
             target.insert("server_url".to_owned(), url.as_str().into());
@@ -298,12 +378,16 @@ impl McpServerArgs {
 
     /// The URL, unless it comes from the environment and something else is named by a flag.
     fn server_url(&self) -> Result<Option<Url>, Error> {
-        let is_named_else =
-            self.connector_id.is_some() || self.tunnel_id.is_some() || self.mcp_config.is_some();
-        let of_environment = std::env::var("MCP_SERVER_URL").ok();
-        let is_overruled = is_named_else && of_environment == self.server_url;
+        let is_overruled = self.is_named_else() && self.url_is_of_environment();
         let given = self.server_url.as_deref();
         let given = given.filter(|url| !url.is_empty() && !is_overruled);
+        if let Some(target) = &self.target {
+            return match given {
+                None => args::target_url(target).map(Some),
+                Some(_) => Err(Error::usage("the server is named in more than one way")
+                    .with_hint("omit --server-url")),
+            };
+        }
         given
             .map(|url| args::http_url(url, "--server-url"))
             .transpose()

@@ -69,7 +69,7 @@ struct MintArgs {
     scopes: Vec<String>,
 
     /// Lifetime (`exp`)
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = args::duration)]
     expires_in: Duration,
 
     /// A further claim, which replaces one of the same name
@@ -220,7 +220,7 @@ pub struct VerifierArgs {
     algorithm: Option<Algorithm>,
 
     /// Tolerated clock difference to the issuer [default: 0s]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = args::duration)]
     leeway: Option<Duration>,
 }
 

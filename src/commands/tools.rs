@@ -14,7 +14,7 @@ use crate::auth;
 use crate::connector::{self, Server};
 use crate::error::{Cause, Error};
 use crate::exit::ExitStatus;
-use crate::mcp::{self, ClientPool, Endpoint, JsonObject, PoolOptions, Tool};
+use crate::mcp::{self, ClientPool, Endpoint, JsonObject, PoolOptions, Tool, ToolList};
 use crate::responses::ToolEntry;
 use crate::ui::{self, Format, Ui};
 
@@ -45,6 +45,9 @@ Examples:
   mcp-cli tools list --mcp-config .mcp.json --server dice
   mcp-cli tools list --server-url http://127.0.0.1:8000/mcp --json | jq '.[].inputSchema'")]
 struct ListArgs {
+    /// The URL of the server; `host:port/path` will do
+    url: Option<String>,
+
     /// The tools as the server sent them
     #[arg(long)]
     json: bool,
@@ -55,21 +58,26 @@ struct ListArgs {
 
 /// Call a tool with arguments that match its schema
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "mcp-cli tools call [OPTIONS] [URL] TOOL [KEY=VALUE|KEY:=JSON]... [-- COMMAND...]",
+    after_help = "\
 Examples:
   mcp-cli tools call --server-url http://127.0.0.1:8000/mcp roll_dice n_dice=3
       n_dice is an integer to the tool, so 3 is sent as one
   mcp-cli tools call --mcp-config .mcp.json --server files search text=42 'paths:=[\"src\", \"docs\"]'
       text is text to the tool, so \"42\" is sent; := takes JSON as it is
   mcp-cli tools call --server-url https://example.com/mcp chart --input-json @data.json --output-dir .
-      arguments from a file, and the images of the result as files")]
+      arguments from a file, and the images of the result as files"
+)]
 struct CallArgs {
-    /// The tool
-    name: String,
+    /// The URL of the server, unless another argument names the server; then the tool
+    #[arg(value_name = "URL|TOOL")]
+    first: String,
 
-    /// Its arguments: `key=value`, converted to the type in the tool's schema, or `key:=json`
+    /// The tool, and its arguments: `key=value`, converted to the type in the tool's schema, or
+    /// `key:=json`
     #[arg(value_name = "KEY=VALUE|KEY:=JSON")]
-    arguments: Vec<String>,
+    words: Vec<String>,
 
     /// A JSON object with arguments, to which the others are added; @FILE reads it from a file, - from
     /// stdin
@@ -85,11 +93,29 @@ struct CallArgs {
     output_dir: Option<PathBuf>,
 
     /// Give up if the call takes longer
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = args::duration)]
     timeout: Duration,
 
     #[command(flatten)]
     server: McpServerArgs,
+}
+
+impl CallArgs {
+    /// Puts the URL where it belongs, and returns the name of the tool.
+    fn sort_out(&mut self) -> Result<String, Error> {
+        let first = std::mem::take(&mut self.first);
+        // Whoever names the server otherwise begins with the tool. A URL in the environment does not
+        // count where one is given.
+        if self.server.is_named() || !(first.contains([':', '/'])) {
+            return Ok(first);
+        }
+        if self.words.is_empty() {
+            return Err(Error::usage("no tool is named")
+                .with_hint("`mcp-cli tools list` with the same server lists its tools"));
+        }
+        self.server.target = Some(first);
+        Ok(self.words.remove(0))
+    }
 }
 
 /// What to do at which server, with everything read that it needs.
@@ -113,16 +139,20 @@ struct Call {
 /// Reads what the arguments name: files, stdin, the environment. Nothing is connected yet.
 pub fn read(args: ToolsArgs, ui: &mut Ui) -> Result<Task, Error> {
     let (json, server, call) = match args.verb {
-        Verb::List(args) => (args.json, args.server, None),
-        Verb::Call(args) => {
+        Verb::List(mut args) => {
+            args.server.target = args.url;
+            (args.json, args.server, None)
+        }
+        Verb::Call(mut args) => {
+            let name = args.sort_out()?;
             let input = args.input_json.as_deref();
             if input == Some("-") && args.server.reads_stdin() {
                 return Err(Error::two_on_stdin());
             }
             let base = input.map_or(Ok(JsonObject::new()), input_json)?;
             let call = Call {
-                arguments: Arguments::read(&args.arguments, base)?,
-                name: args.name,
+                arguments: Arguments::read(&args.words, base)?,
+                name,
                 output_dir: args.output_dir,
                 timeout: args.timeout,
             };
@@ -140,7 +170,10 @@ pub fn read(args: ToolsArgs, ui: &mut Ui) -> Result<Task, Error> {
 
 /// Does it, and prints what came of it.
 pub async fn tools(task: Task, signals: StopSignals, ui: &mut Ui) -> Result<ExitStatus, Error> {
-    let mut options = PoolOptions::default();
+    let mut options = PoolOptions {
+        on_stderr: ui::forward,
+        ..PoolOptions::default()
+    };
     if let Prepared::Call(call) = &task.verb {
         options.call_timeout = call.timeout;
     }
@@ -153,13 +186,19 @@ impl Task {
     async fn run(&self, clients: &ClientPool, ui: &mut Ui) -> Result<ExitStatus, Error> {
         let label = self.server.label();
         ui.wait(&format!("listing the tools of {label}"));
-        let tools = offered(&self.server, clients).await?;
+        let list = offered(&self.server, clients).await?;
+        let tools = &list.tools;
         match &self.verb {
-            Prepared::List if tools.is_empty() => ui.note(&format!("{label} offers no tools")),
+            Prepared::List if tools.is_empty() && list.unreadable.is_empty() => {
+                ui.note(&format!("{label} offers no tools"));
+            }
             Prepared::List => {}
-            Prepared::Call(call) => return call.make(&tools, &self.server, clients, ui).await,
+            Prepared::Call(call) => return call.make(tools, &self.server, clients, ui).await,
         }
-        ui.tools(&tools)?;
+        ui.tools(tools)?;
+        // The others are shown all the same.
+        list.whole()
+            .map_err(|error| not_listed(&self.server, error))?;
         Ok(ExitStatus::Done)
     }
 }
@@ -236,19 +275,22 @@ impl Call {
 }
 
 /// The tools of the server, as far as `--allowed-tools` and `--read-only` let them be seen.
-async fn offered(server: &Server, clients: &ClientPool) -> Result<Vec<Tool>, Error> {
-    let listed = server.list(clients).await.map_err(|source| {
-        let hint = hint_of_list(&source, &server.as_mcp().endpoint);
-        let server_label = server.label().to_owned();
-        let cause = Cause::List {
-            server_label,
-            source,
-        };
-        Error::because_of(ExitStatus::McpServer, cause).with_hint_if(hint)
-    })?;
-    let mut tools = listed.tools;
-    tools.retain(|tool| server.allows(&connector::listed(tool.clone())));
-    Ok(tools)
+async fn offered(server: &Server, clients: &ClientPool) -> Result<ToolList, Error> {
+    let listed = server.list_readable(clients).await;
+    let mut list = listed.map_err(|error| not_listed(server, error))?;
+    let allows = |tool: &Tool| server.allows(&connector::listed(tool.clone()));
+    list.tools.retain(allows);
+    Ok(list)
+}
+
+fn not_listed(server: &Server, source: mcp::Error) -> Error {
+    let hint = hint_of_list(&source, &server.as_mcp().endpoint);
+    let server_label = server.label().to_owned();
+    let cause = Cause::List {
+        server_label,
+        source,
+    };
+    Error::because_of(ExitStatus::McpServer, cause).with_hint_if(hint)
 }
 
 /// What to try with a server that gave no list.
@@ -275,10 +317,10 @@ fn hint_of_list(error: &mcp::Error, endpoint: &Endpoint) -> Option<&'static str>
             _ => None,
         },
         mcp::Error::Unreachable(_) => Some("check that the server runs, and that the URL is right"),
-        mcp::Error::NotMcp(_) | mcp::Error::Closed if is_command => Some(
+        mcp::Error::NotMcp(_) | mcp::Error::Closed | mcp::Error::Exited(_) if is_command => Some(
             "run the command by itself: it must wait for input, and write nothing but JSON-RPC to stdout",
         ),
-        mcp::Error::Closed => Some("check the server's log"),
+        mcp::Error::Closed | mcp::Error::Exited(_) => Some("check the server's log"),
         mcp::Error::NotMcp(_) => Some("check that the URL is that of the server's MCP endpoint"),
         mcp::Error::NotStarted { .. } => Some("check `command` and `args`"),
         mcp::Error::Forbidden(_)
@@ -303,6 +345,7 @@ fn hint_of_call(error: &mcp::Error) -> Option<&'static str> {
         | mcp::Error::Unreachable(_)
         | mcp::Error::NotMcp(_)
         | mcp::Error::Closed
+        | mcp::Error::Exited(_)
         | mcp::Error::NotStarted { .. }
         | mcp::Error::Excess(_)
         | mcp::Error::Exhausted(_)

@@ -123,8 +123,16 @@ impl Server {
     /// All tools of the server (MCP 2026-07-28, tools/list).
     ///
     /// # Errors
-    /// Why there is no list.
+    /// Why there is no list; a tool of it that cannot be read is a reason.
     pub async fn list(&self, clients: &ClientPool) -> Result<ToolList, mcp::Error> {
+        self.list_readable(clients).await?.whole()
+    }
+
+    /// The tools of the server that can be read, and what is wrong with the others.
+    ///
+    /// # Errors
+    /// Why there is no list.
+    pub async fn list_readable(&self, clients: &ClientPool) -> Result<ToolList, mcp::Error> {
         clients.list(&self.server).await
     }
 

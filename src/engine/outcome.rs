@@ -88,6 +88,7 @@ fn http_status(error: &mcp::Error) -> StatusCode {
         | mcp::Error::Exhausted(_)
         | mcp::Error::NotMcp(_)
         | mcp::Error::Closed
+        | mcp::Error::Exited(_)
         | mcp::Error::Timeout(_)
         | mcp::Error::Setup(_) => StatusCode::FAILED_DEPENDENCY,
     }

@@ -175,7 +175,7 @@ impl Error {
 
     pub fn no_server() -> Self {
         Self::usage("no MCP server is named")
-            .with_hint("name one with --server-url URL, or with --mcp-config FILE")
+            .with_hint("name one by its URL, as -- COMMAND, or with --mcp-config FILE")
     }
 
     pub fn several_servers(labels: &str) -> Self {

@@ -78,7 +78,7 @@ async fn read_response(
     while let Some(event) = events.next().await {
         match event?.into_kind() {
             EventKind::Error { error } => {
-                let error = Error::from_event(error, None);
+                let error = Error::from_event(error, &[]);
                 refusal = Some(error).filter(|it| matches!(it, Error::FailedDependency(_)));
             }
             EventKind::McpCallInProgress { .. } => *has_called = true,

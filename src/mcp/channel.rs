@@ -13,6 +13,7 @@ use super::fault::Fault;
 use super::http::Http;
 use super::http_sse::HttpSse;
 use super::message::Message;
+use super::remark::Remarks;
 use super::stdio::Stdio;
 use crate::budget::Held;
 
@@ -131,9 +132,15 @@ impl Place {
 ///
 /// # Errors
 /// It is not, or not JSON-RPC.
-pub fn read_answer(request: &Request, body: Vec<u8>, held: Held) -> Result<Answer, Fault> {
+pub fn read_answer(
+    request: &Request,
+    body: Vec<u8>,
+    held: Held,
+    remarks: &Remarks,
+) -> Result<Answer, Fault> {
     let place = match Message::read(&body)? {
         Message::Answer { id, outcome } if request.is_answered_by(id, outcome.is_err()) => {
+            remarks.of_id(id);
             Place::of(outcome, &body)
         }
         Message::Unknown { .. } => return Err(Fault::unrecognized()),
@@ -201,7 +208,13 @@ mod tests {
         let request = Request::new(7, "tools/call", &json!({}), 1000).unwrap();
         let read = |answer: &str| {
             let body = format!(r#"{{"jsonrpc": "2.0", {answer}}}"#).into_bytes();
-            let answer = read_answer(&request, body, Budget::unlimited().empty()).ok()?;
+            let answer = read_answer(
+                &request,
+                body,
+                Budget::unlimited().empty(),
+                &Remarks::default(),
+            )
+            .ok()?;
             let outcome = answer.outcome().map(str::to_owned);
             Some(outcome.map_err(str::to_owned))
         };

@@ -1,42 +1,62 @@
 //! `Child`: a server that was started, in a process group of its own, and how it ends.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::process::{ChildStdin, ChildStdout, Command};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 
 /// The process groups that are alive, by the id of their first process.
 static GROUPS: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 /// A child process with what it started. Dropping it kills them.
 pub struct Child {
-    process: tokio::process::Child,
+    process: Process,
     group: Group,
     /// How long it may take to end by itself, and again once it was told to.
     grace: Duration,
 }
 
+/// The process, for whoever waits for its end.
+#[derive(Clone)]
+pub struct Process(Arc<tokio::sync::Mutex<tokio::process::Child>>);
+
+impl Process {
+    /// Waits until the process ends, but no longer than `limit`.
+    pub async fn ended_within(&self, limit: Duration) -> Option<ExitStatus> {
+        let ended = async { self.0.lock().await.wait().await };
+        tokio::time::timeout(limit, ended).await.ok()?.ok()
+    }
+}
+
 impl Child {
-    /// Starts the command; its stdin and stdout are pipes.
-    pub fn start(command: &mut Command, grace: Duration) -> std::io::Result<Self> {
+    /// Starts the command; its stdin, stdout and stderr are pipes.
+    pub fn start(command: &mut Command, grace: Duration) -> std::io::Result<(Self, Pipes)> {
         #[cfg(unix)]
         command.process_group(0);
         command.kill_on_drop(true);
         // Under the lock: a group is never alive without being known.
         let mut groups = lock();
-        let process = command.spawn()?;
+        let mut process = command.spawn()?;
         let id = process.id().unwrap_or_default();
         groups.insert(id);
-        Ok(Self {
-            process,
+        let pipes = Pipes {
+            stdin: process.stdin.take(),
+            stdout: process.stdout.take(),
+            stderr: process.stderr.take(),
+        };
+        let child = Self {
+            process: Process(Arc::new(process.into())),
             group: Group(id),
             grace,
-        })
+        };
+        Ok((child, pipes))
     }
 
-    pub fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
-        self.process.stdin.take().zip(self.process.stdout.take())
+    /// The process, to wait for its end.
+    pub fn process(&self) -> Process {
+        self.process.clone()
     }
 
     /// Waits for the end of the process, whose stdin is closed by now (MCP 2026-07-28, stdio,
@@ -53,9 +73,15 @@ impl Child {
     }
 
     async fn has_ended(&mut self) -> bool {
-        let ended = tokio::time::timeout(self.grace, self.process.wait());
-        ended.await.is_ok()
+        self.process.ended_within(self.grace).await.is_some()
     }
+}
+
+/// The pipes of a child, those that it has.
+pub struct Pipes {
+    pub stdin: Option<ChildStdin>,
+    pub stdout: Option<ChildStdout>,
+    pub stderr: Option<ChildStderr>,
 }
 
 /// Kills every server that was started and what it started, from any thread, at once.
@@ -133,8 +159,8 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = Child::start(&mut command, GRACE).unwrap();
-        let (stdin, mut stdout) = child.pipes().unwrap();
+        let (child, pipes) = Child::start(&mut command, GRACE).unwrap();
+        let (stdin, mut stdout) = (pipes.stdin.unwrap(), pipes.stdout.unwrap());
         stdout.read_u8().await.unwrap();
         (child, stdin, stdout)
     }

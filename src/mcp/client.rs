@@ -22,9 +22,11 @@ use super::fault::Fault;
 use super::handshake::{self, Era};
 use super::http::Http;
 use super::http_sse::HttpSse;
-use super::page::{HeaderTools, Page, ToolList};
+use super::page::{HeaderTools, NextCursor, Page, ToolList};
 use super::param_headers;
+use super::remark::{Remark, Remarks};
 use super::requests::Requests;
+use super::said::OnStderr;
 use super::server::{Endpoint, Server};
 use super::stdio::Stdio;
 use super::tool::{CallResult, JsonObject};
@@ -38,6 +40,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const MOST_ROUNDS: u32 = 10;
 /// How long the first such round is waited for; each further one takes twice as long.
 const FIRST_ROUND: Duration = Duration::from_millis(50);
+/// How many characters of a cursor are shown.
+const MAX_CURSOR: usize = 40;
 /// How long a server may take to accept the notification that a request was cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -66,6 +70,7 @@ pub struct Client {
     next_id: AtomicU64,
     /// Those of the last list.
     header_tools: Mutex<HeaderTools>,
+    remarks: Remarks,
     budget: Budget,
     /// Notifications that requests were cancelled, on their way.
     cancellations: TaskTracker,
@@ -106,34 +111,48 @@ impl Client {
             tools: Vec::new(),
             pages: 0,
             bytes: 0,
+            remarks: Vec::new(),
+            unreadable: Vec::new(),
             held: self.budget.empty(),
         };
         let mut header_tools = HeaderTools::new();
         let mut cursors = HashSet::new();
         let mut cursor = None;
         loop {
-            let (page, held) = self.page(cursor.as_deref()).await?;
+            let (page, held) = self.page(cursor.as_deref(), list.places()).await?;
             list.held.merge(held);
             list.pages += 1;
             list.bytes += page.bytes;
             list.tools.extend(page.tools);
+            list.unreadable.extend(page.unreadable);
             list.check_limits()?;
             header_tools.extend(page.header_tools);
-            match page.next_cursor {
-                None => break,
-                Some(next) if !cursors.insert(next.clone()) => {
-                    return Err(Error::NotMcp(
-                        "its list of tools goes round in a circle".to_owned(),
-                    ));
+            let next = match page.next_cursor {
+                NextCursor::None => break,
+                NextCursor::Null => {
+                    self.remarks.add(Remark::NullCursor);
+                    break;
                 }
-                next => cursor = next,
+                NextCursor::Some(next) => next,
+            };
+            if next.is_empty() {
+                self.remarks.add(Remark::EmptyCursor);
             }
+            if !cursors.insert(next.clone()) {
+                let shown: String = next.chars().take(MAX_CURSOR).collect();
+                return Err(Error::NotMcp(format!(
+                    "its list of tools has no end: page {} has the `nextCursor` {shown:?} of an earlier page",
+                    list.pages
+                )));
+            }
+            cursor = Some(next);
         }
         *self.lock_header_tools() = header_tools;
+        list.remarks = self.remarks.all();
         Ok(list)
     }
 
-    async fn page(&self, cursor: Option<&str>) -> Result<(Page, Held), Error> {
+    async fn page(&self, cursor: Option<&str>, first: usize) -> Result<(Page, Held), Error> {
         let params = Params {
             cursor,
             ..Params::default()
@@ -143,7 +162,7 @@ impl Client {
             .await?;
         let size = hold_parsed(&mut answer, MAX_PARSED)?;
         let result = answer.outcome().map_err(RpcError::read)?;
-        let page = Page::read(result, self.sends_headers())?;
+        let page = Page::read(result, first, self.sends_headers())?;
         let mut held = answer.held;
         held.shrink_to(size);
         Ok((page, held))
@@ -315,6 +334,7 @@ pub struct Connector {
     redirects: Redirects,
     budget: Budget,
     child_grace: Duration,
+    on_stderr: OnStderr,
     /// Made when it is first needed, for it reads the certificates of the system.
     http: OnceLock<reqwest::Client>,
     /// The one for this machine.
@@ -329,12 +349,14 @@ impl Connector {
         redirects: Redirects,
         budget: Budget,
         child_grace: Duration,
+        on_stderr: OnStderr,
     ) -> Self {
         Self {
             egress,
             redirects,
             budget,
             child_grace,
+            on_stderr,
             http: OnceLock::new(),
             loopback: OnceLock::new(),
         }
@@ -344,12 +366,23 @@ impl Connector {
     pub async fn connect(&self, server: &Server) -> Result<Client, Error> {
         // Some servers take 0 for no id.
         let next_id = AtomicU64::new(1);
+        let remarks = Remarks::default();
         let mut close_timeout = CLOSE_TIMEOUT;
         let (channel, era) = match &server.endpoint {
-            Endpoint::Http(url) => self.connect_over_http(url, server, &next_id).await?,
+            Endpoint::Http(url) => {
+                self.connect_over_http(url, server, &next_id, &remarks)
+                    .await?
+            }
             Endpoint::Stdio(command) => {
                 close_timeout += 2 * self.child_grace;
-                let started = Stdio::start(command, self.budget.clone(), self.child_grace);
+                let budget = self.budget.clone();
+                let started = Stdio::start(
+                    command,
+                    budget,
+                    remarks.clone(),
+                    self.on_stderr,
+                    self.child_grace,
+                );
                 let channel = Channel::Stdio(started?);
                 let era = handshake::agree(&channel, || next(&next_id)).await?;
                 (channel, era)
@@ -360,6 +393,7 @@ impl Connector {
             era,
             next_id,
             header_tools: Mutex::default(),
+            remarks,
             budget: self.budget.clone(),
             cancellations: TaskTracker::new(),
             close_timeout,
@@ -373,18 +407,24 @@ impl Connector {
         url: &Url,
         server: &Server,
         next_id: &AtomicU64,
+        remarks: &Remarks,
     ) -> Result<(Channel, Era), Error> {
         self.egress.check(url)?;
         let client = self.http(url)?;
         let requests = || Requests::new(client.clone(), server);
-        let channel = Channel::Http(Http::new(requests(), url, self.budget.clone()));
+        let channel = Channel::Http(Http::new(
+            requests(),
+            url,
+            self.budget.clone(),
+            remarks.clone(),
+        ));
         let refusal = match handshake::agree(&channel, || next(next_id)).await {
             Ok(era) => return Ok((channel, era)),
             Err(error) if handshake::may_be_older(&error) => error,
             Err(error) => return Err(error),
         };
         // What is no such stream either is told by its refusal of a message.
-        let Ok(older) = HttpSse::open(requests(), url, &self.budget).await else {
+        let Ok(older) = HttpSse::open(requests(), url, &self.budget, remarks.clone()).await else {
             return Err(refusal);
         };
         let channel = Channel::HttpSse(older);
@@ -448,7 +488,7 @@ mod tests {
         let answer = |result: &str, budget: &Budget| {
             let text = format!(r#"{{"jsonrpc": "2.0", "id": 1, "result": {result}}}"#);
             let held = budget.hold(text.len() as u64).unwrap();
-            read_answer(&request, text.into_bytes(), held).unwrap()
+            read_answer(&request, text.into_bytes(), held, &Remarks::default()).unwrap()
         };
         let result = r#"{"content": [{"type": "text", "text": "a"}, {}, {}]}"#;
         let budget = Budget::new(1_000_000);

@@ -1,5 +1,7 @@
 //! `mcp.json`: servers as Claude Desktop, VS Code and Cursor write them, `${VAR}` filled in.
 
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use url::Url;
@@ -15,6 +17,8 @@ pub struct Config {
     servers: Map<String, Value>,
     /// Whether the file asks for inputs (VS Code), which nobody here can be asked for.
     pub has_inputs: bool,
+    /// The folder that VS Code has open when it reads the file.
+    workspace: PathBuf,
 }
 
 /// Why a configuration file, or a server in it, cannot be used.
@@ -38,8 +42,8 @@ pub enum ConfigError {
         "server {server:?} needs the input {input} of VS Code, and nobody is asked for it here"
     )]
     Input { server: String, input: String },
-    #[error("server {server:?} speaks HTTP+SSE, the transport before Streamable HTTP")]
-    Sse { server: String },
+    #[error("server {server:?} needs ${{{variable}}}, which only VS Code fills in")]
+    OfVsCode { server: String, variable: String },
     #[error("server {server:?} needs the variable {variable}, which is not set")]
     Variable { server: String, variable: String },
 }
@@ -49,7 +53,8 @@ impl Config {
     ///
     /// The servers are under `mcpServers` (Claude Desktop, Cursor), `servers` (VS Code's
     /// `mcp.json`) or `mcp.servers` (VS Code's settings).
-    pub fn read(text: &str) -> Result<Self, ConfigError> {
+    /// `path` is where the file is: `${workspaceFolder}` is seen from there.
+    pub fn read(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let root: Value =
             jsonc_parser::parse_to_serde_value(text, &jsonc_parser::ParseOptions::default())
                 .map_err(|error| ConfigError::NotJson(error.to_string()))?;
@@ -61,7 +66,14 @@ impl Config {
         .into_iter()
         .find_map(Value::as_object)
         .ok_or(ConfigError::NoServers)?;
+        let folder = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let folder = folder.parent().unwrap_or(Path::new(""));
+        let workspace = match folder.file_name() {
+            Some(name) if name == ".vscode" => folder.parent().unwrap_or(folder),
+            _ => folder,
+        };
         Ok(Self {
+            workspace: workspace.to_owned(),
             servers: servers.clone(),
             has_inputs: [&root["inputs"], &root["mcp"]["inputs"]]
                 .into_iter()
@@ -87,21 +99,20 @@ impl Config {
                 name: name.to_owned(),
                 known: self.names().collect::<Vec<_>>().join(", "),
             })?;
+        // Some programs have what says where a server is one level below.
+        let server = Some(&server["transport"])
+            .filter(|it| it.is_object())
+            .unwrap_or(server);
         let reader = Reader {
             name,
             server,
             variable,
+            workspace: &self.workspace,
         };
-        if server["type"] == "sse" {
-            return Err(ConfigError::Sse {
-                server: name.to_owned(),
-            });
-        }
-        let endpoint = match reader
-            .text("url")
-            .transpose()
-            .or(reader.text("serverUrl").transpose())
-        {
+        // Windsurf and Gemini CLI have names of their own. A server of the `type` "sse" is found out by
+        // asking it, as OpenAI does.
+        let mut urls = ["url", "serverUrl", "httpUrl"].into_iter();
+        let endpoint = match urls.find_map(|field| reader.text(field).transpose()) {
             Some(url) => Endpoint::Http(reader.url(&url?)?),
             None => Endpoint::Stdio(reader.command()?),
         };
@@ -118,6 +129,7 @@ struct Reader<'a> {
     name: &'a str,
     server: &'a Value,
     variable: &'a dyn Fn(&str) -> Option<String>,
+    workspace: &'a Path,
 }
 
 impl Reader<'_> {
@@ -221,8 +233,16 @@ impl Reader<'_> {
                     input: input.to_owned(),
                 });
             }
+            let known = self.known(variable);
             let variable = variable.strip_prefix("env:").unwrap_or(variable);
-            let value = (self.variable)(variable)
+            if known.is_none() && variable.contains(':') {
+                return Err(ConfigError::OfVsCode {
+                    server: self.name.to_owned(),
+                    variable: variable.to_owned(),
+                });
+            }
+            let value = known
+                .or_else(|| (self.variable)(variable))
                 .filter(|value| default.is_none() || !value.is_empty())
                 .or_else(|| default.map(str::to_owned))
                 .ok_or_else(|| ConfigError::Variable {
@@ -235,6 +255,18 @@ impl Reader<'_> {
         }
         filled.push_str(rest);
         Ok(filled)
+    }
+
+    /// What VS Code fills in by itself.
+    fn known(&self, variable: &str) -> Option<String> {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        match variable {
+            "workspaceFolder" => Some(text(self.workspace)),
+            "workspaceFolderBasename" => Some(text(self.workspace.file_name()?.as_ref())),
+            "userHome" => (self.variable)("HOME").or_else(|| (self.variable)("USERPROFILE")),
+            "pathSeparator" | "/" => Some(MAIN_SEPARATOR.to_string()),
+            _ => None,
+        }
     }
 
     fn missing(&self, field: &'static str) -> ConfigError {
@@ -258,7 +290,9 @@ mod tests {
     }
 
     fn server(text: &str, name: &str) -> Result<Server, ConfigError> {
-        Config::read(text).unwrap().server(name, &variable)
+        Config::read(text, Path::new("/work/mcp.json"))
+            .unwrap()
+            .server(name, &variable)
     }
 
     #[test]
@@ -286,7 +320,7 @@ mod tests {
             "inputs": [{"id": "key", "type": "promptString"}],
             "servers": {"dice": {"type": "http", "url": "http://127.0.0.1:${PORT:-8000}/mcp"},},
         }"#;
-        let config = Config::read(vs_code).unwrap();
+        let config = Config::read(vs_code, Path::new("mcp.json")).unwrap();
         assert!(config.has_inputs);
         let read = config.server("dice", &variable).unwrap();
         assert!(matches!(&read.endpoint, Endpoint::Http(url) if url.port() == Some(8000)));
@@ -301,6 +335,7 @@ mod tests {
                 name: "a",
                 server: &server,
                 variable: &variable,
+                workspace: Path::new("/work"),
             };
             reader
                 .command()
@@ -370,7 +405,13 @@ mod tests {
             assert!(error.contains(words), "{error}");
             assert!(!error.contains("canary"), "{error}");
         }
-        assert!(matches!(Config::read("[]"), Err(ConfigError::NoServers)));
-        assert!(matches!(Config::read("{"), Err(ConfigError::NotJson(_))));
+        assert!(matches!(
+            Config::read("[]", Path::new("mcp.json")),
+            Err(ConfigError::NoServers)
+        ));
+        assert!(matches!(
+            Config::read("{", Path::new("mcp.json")),
+            Err(ConfigError::NotJson(_))
+        ));
     }
 }

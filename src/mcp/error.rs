@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::egress::Forbidden;
 use super::excess::{Excess, MAX_SMALL_ANSWER};
-use super::fault::Fault;
+use super::fault::{Exited, Fault};
 use super::server::Server;
 use crate::budget::Exhausted;
 
@@ -38,9 +38,12 @@ pub enum Error {
     /// There was an answer, and it is not MCP.
     #[error("the MCP server's answer is not MCP: {0}")]
     NotMcp(String),
-    /// Its process ended, or its connection was closed.
-    #[error("the MCP server ended, or closed the connection, before it answered")]
+    /// Its connection was closed.
+    #[error("the MCP server closed the connection before it answered")]
     Closed,
+    /// Its process ended.
+    #[error(transparent)]
+    Exited(Exited),
     /// It sent more than is read: messages of its own, or too large an answer.
     #[error("the MCP server sent too much")]
     Excess(#[from] Excess),
@@ -50,7 +53,7 @@ pub enum Error {
     #[error("the MCP server did not answer within {} s", .0.as_secs())]
     Timeout(Duration),
     /// A server that is spoken to over stdio could not be started.
-    #[error("{program:?} could not be started")]
+    #[error("{program:?} could not be started{}", NotFound(program, source))]
     NotStarted {
         program: String,
         #[source]
@@ -78,6 +81,10 @@ impl Error {
                 message: redacted(message),
             },
             Self::NotMcp(why) => Self::NotMcp(told(why, MAX_WHY, server)),
+            Self::Exited(Exited { status, said }) => {
+                let said = told(said, MAX_WHY, server);
+                Self::Exited(Exited { status, said })
+            }
             Self::Excess(Excess::Requests { count, method }) => {
                 let method = redacted(method);
                 Self::Excess(Excess::Requests { count, method })
@@ -117,7 +124,7 @@ impl Error {
 /// The most bytes that are kept of what a server says of a failure.
 const MAX_MESSAGE: usize = 16 * 1024;
 /// The most bytes that are kept of why an answer is not MCP: it may repeat the answer.
-const MAX_WHY: usize = 1024;
+pub(super) const MAX_WHY: usize = 1024;
 
 /// An error in JSON-RPC 2.0.
 #[derive(Debug, Clone, Deserialize)]
@@ -152,7 +159,7 @@ impl From<RpcError> for Error {
 }
 
 /// The text without secrets of `server`, and only then cut to `max` bytes: half a secret is not found.
-fn told(mut text: String, max: usize, server: &Server) -> String {
+pub(super) fn told(mut text: String, max: usize, server: &Server) -> String {
     text = server.without_secrets(text);
     if text.len() > max {
         let left_out = text.len() - max;
@@ -171,6 +178,20 @@ impl From<Fault> for Error {
             Fault::NotMcp(why) => Self::NotMcp(why),
             Fault::BrokenOff(why) => Self::Unreachable(why.into()),
             Fault::Closed => Self::Closed,
+            Fault::Exited(exited) => Self::Exited(exited),
+        }
+    }
+}
+
+/// Where a program was looked for that is not there.
+struct NotFound<'a>(&'a str, &'a std::io::Error);
+
+impl fmt::Display for NotFound<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(program, error) = self;
+        match error.kind() == std::io::ErrorKind::NotFound && !program.contains(['/', '\\']) {
+            true => f.write_str(": it was not found in PATH"),
+            false => Ok(()),
         }
     }
 }

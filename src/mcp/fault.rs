@@ -1,5 +1,7 @@
 //! `Fault`: why a message of a server is rejected.
 
+use std::fmt;
+
 use super::error::root_cause;
 use super::excess::Excess;
 use crate::budget::Exhausted;
@@ -16,9 +18,31 @@ pub enum Fault {
     /// The connection broke off, as the system tells it.
     #[error("the connection broke off: {0}")]
     BrokenOff(String),
-    /// The server closed the connection, or its process ended.
+    /// The server closed the connection.
     #[error("the connection was closed")]
     Closed,
+    /// The process of the server ended.
+    #[error(transparent)]
+    Exited(Exited),
+}
+
+/// How a process ended, and the last that it wrote to stderr.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the MCP server ended with {status} before it answered{}", Words(said))]
+pub struct Exited {
+    pub status: String,
+    pub said: String,
+}
+
+struct Words<'a>(&'a str);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => f.write_str(", and wrote nothing to stderr"),
+            said => write!(f, ", and wrote to stderr: {said}"),
+        }
+    }
 }
 
 impl Fault {

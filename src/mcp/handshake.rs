@@ -240,13 +240,19 @@ fn is_known(version: &str) -> bool {
 mod tests {
     use super::super::channel::read_answer;
     use super::super::excess::Excess;
+    use super::super::remark::Remarks;
     use super::*;
     use crate::budget::Budget;
 
     /// What the verdict is on this body of an answer.
     fn verdict(body: &str) -> Result<Verdict, String> {
         let request = Request::new(1, "server/discover", &json!({}), 1000).unwrap();
-        let answer = read_answer(&request, body.into(), Budget::unlimited().empty());
+        let answer = read_answer(
+            &request,
+            body.into(),
+            Budget::unlimited().empty(),
+            &Remarks::default(),
+        );
         judge(answer.map_err(Error::from)).map_err(|error| error.to_string())
     }
 

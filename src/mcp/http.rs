@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::Response;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
@@ -17,6 +17,7 @@ use super::excess::{Excess, MAX_ANSWER, Traffic};
 use super::fault::Fault;
 use super::message::{self, Message};
 use super::pending::{Inbox, Pending};
+use super::remark::{Remark, Remarks};
 use super::requests::{
     EVENT_STREAM, Events, JSON, LONGEST_PAUSE, MOST_REPLIES, REPLY_TIMEOUT, Requests, accepted,
     chunks, has_type, is_message, read_all, text_of,
@@ -54,17 +55,19 @@ struct Session {
     version: OnceLock<HeaderValue>,
     /// What answers are held of while they are read.
     budget: Budget,
+    remarks: Remarks,
 }
 
 impl Http {
     /// A channel to `url`.
-    pub fn new(requests: Requests, url: &Url, budget: Budget) -> Self {
+    pub fn new(requests: Requests, url: &Url, budget: Budget, remarks: Remarks) -> Self {
         let session = Session {
             requests,
             url: url.clone(),
             id: OnceLock::new(),
             version: OnceLock::new(),
             budget,
+            remarks,
         };
         Self {
             session: Arc::new(session),
@@ -110,7 +113,7 @@ impl Http {
         }
         if has_type(&response, JSON) {
             let (body, held) = session.read_to_end(request.max_answer, response).await?;
-            return Ok(read_answer(request, body, held)?);
+            return Ok(read_answer(request, body, held, &session.remarks)?);
         }
         Err(Error::NotMcp(match text_of(&response, CONTENT_TYPE) {
             Some(content_type) => format!("its content type is {content_type:?}"),
@@ -123,7 +126,13 @@ impl Http {
     /// # Errors
     /// The server refused it or was not reached.
     pub async fn notify(&self, message: Bytes) -> Result<(), Error> {
-        self.session.post(message, &HeaderMap::new()).await?;
+        let response = self.session.post(message, &HeaderMap::new()).await?;
+        let status = response.status();
+        let has_body = response.content_length() != Some(0) && status != StatusCode::NO_CONTENT;
+        if has_body && (status != StatusCode::ACCEPTED || response.content_length().is_some()) {
+            let remark = Remark::NotificationAnswered(status);
+            self.session.remarks.add(remark);
+        }
         Ok(())
     }
 
@@ -225,6 +234,7 @@ impl Session {
                         Message::Answer { id, outcome }
                             if request.is_answered_by(id, outcome.is_err()) =>
                         {
+                            self.remarks.of_id(id);
                             let place = Place::of(outcome, &data);
                             drop(replies);
                             events.drain();
@@ -281,7 +291,7 @@ impl Session {
         let mut pause = PAUSE;
         // A server that has no such stream refuses it with 405.
         while let Ok(mut events) = self.resume(&last_id, MAX_ANSWER).await {
-            let mut inbox = Inbox::new(Arc::<Pending>::default());
+            let mut inbox = Inbox::new(Arc::<Pending>::default(), self.remarks.clone());
             let read = read_all(&mut events, &mut inbox, |reply| self.reply(reply)).await;
             if read.is_err_and(|fault| !matches!(fault, Fault::BrokenOff(_))) {
                 return;

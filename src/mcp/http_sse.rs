@@ -16,6 +16,7 @@ use super::error::Error;
 use super::excess::{MAX_ANSWER, Traffic};
 use super::fault::Fault;
 use super::pending::{Inbox, Pending};
+use super::remark::Remarks;
 use super::requests::{Events, REPLY_TIMEOUT, Requests, accepted, read_all};
 use crate::budget::Budget;
 use crate::sse;
@@ -43,7 +44,12 @@ impl HttpSse {
     ///
     /// # Errors
     /// It is no such stream, or it leads to another origin.
-    pub async fn open(requests: Requests, url: &Url, budget: &Budget) -> Result<Self, Error> {
+    pub async fn open(
+        requests: Requests,
+        url: &Url,
+        budget: &Budget,
+        remarks: Remarks,
+    ) -> Result<Self, Error> {
         let opening = async {
             let headers = HeaderMap::new();
             let mut events = requests.events(url, headers, MAX_ANSWER, budget).await?;
@@ -54,7 +60,7 @@ impl HttpSse {
         let (mut events, endpoint) = timeout(ENDPOINT_TIMEOUT, opening).await.map_err(late)??;
         let posts = Arc::new(Posts { requests, endpoint });
         let pending = Arc::<Pending>::default();
-        let mut inbox = Inbox::new(Arc::clone(&pending));
+        let mut inbox = Inbox::new(Arc::clone(&pending), remarks);
         let replies = Arc::clone(&posts);
         let reader = tokio::spawn(async move {
             let read = read_all(&mut events, &mut inbox, |reply| replies.reply(reply)).await;

@@ -8,9 +8,12 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::error::{Error, MAX_WHY, told};
 use super::excess::{Excess, MAX_HEADER_TOOLS, MAX_LIST, MAX_PARSED, MOST_PAGES, MOST_TOOLS};
 use super::fault::Fault;
 use super::param_headers::{ParamHeader, read_annotations};
+use super::remark::Remark;
+use super::server::Server;
 use super::tool::Tool;
 use crate::budget::{Held, parsed_size};
 
@@ -21,14 +24,49 @@ pub struct ToolList {
     pub pages: usize,
     /// The size of all pages, as they came.
     pub bytes: usize,
+    /// What the server has done so far that MCP does not allow.
+    pub remarks: Vec<Remark>,
+    /// The tools that could not be read, each with its place and its field. To OpenAI, a list with one
+    /// of them is none.
+    pub unreadable: Vec<String>,
     /// The share of the budget that the tools take.
     pub held: Held,
 }
 
 impl ToolList {
+    /// The list, if every tool of it could be read.
+    ///
+    /// # Errors
+    /// [`Error::NotMcp`] with the first tool that could not be.
+    pub fn whole(self) -> Result<Self, Error> {
+        match self.unreadable.as_slice() {
+            [] => Ok(self),
+            [one] => Err(Error::NotMcp(one.clone())),
+            [first, rest @ ..] => Err(Error::NotMcp(format!("{first} (and {} more)", rest.len()))),
+        }
+    }
+
+    /// The list without what the server was shown of `server`: some repeat it.
+    pub(super) fn without_secrets(mut self, server: &Server) -> Self {
+        for text in &mut self.unreadable {
+            *text = told(std::mem::take(text), MAX_WHY, server);
+        }
+        for remark in &mut self.remarks {
+            if let Remark::Stdout(line) = remark {
+                *line = server.without_secrets(std::mem::take(line));
+            }
+        }
+        self
+    }
+
+    /// How many tools were read, those that could not be included.
+    pub(super) fn places(&self) -> usize {
+        self.tools.len() + self.unreadable.len()
+    }
+
     /// Rejects a list that is larger than any server needs.
     pub(super) fn check_limits(&self) -> Result<(), Excess> {
-        if self.tools.len() > MOST_TOOLS {
+        if self.places() > MOST_TOOLS {
             return Err(Excess::Tools);
         }
         if self.bytes > MAX_LIST {
@@ -47,11 +85,30 @@ impl ToolList {
 /// The arguments that are sent in headers as well, by the name of their tool.
 pub type HeaderTools = HashMap<String, Arc<[ParamHeader]>>;
 
+/// Where the next page is (MCP 2026-07-28, pagination).
+#[derive(Debug, Default, PartialEq, Eq)]
+pub enum NextCursor {
+    /// There is none.
+    #[default]
+    None,
+    /// There is none, and it should not be said so.
+    Null,
+    Some(String),
+}
+
+impl<'de> Deserialize<'de> for NextCursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let cursor = Option::<String>::deserialize(deserializer)?;
+        Ok(cursor.map_or(Self::Null, Self::Some))
+    }
+}
+
 /// A page of a list of tools.
 #[derive(Debug, Default)]
 pub struct Page {
     pub tools: Vec<Tool>,
-    pub next_cursor: Option<String>,
+    pub unreadable: Vec<String>,
+    pub next_cursor: NextCursor,
     /// The size of the page as it came.
     pub bytes: usize,
     /// The tools whose arguments are sent in headers as well.
@@ -59,18 +116,19 @@ pub struct Page {
 }
 
 impl Page {
-    /// Reads the result of `tools/list`. With `reads_annotations`, a tool whose `x-mcp-header` is
+    /// Reads the result of `tools/list`, whose first tool is at the place `first` of the list. With `reads_annotations`, a tool whose `x-mcp-header` is
     /// invalid is left out, as MCP 2026-07-28 demands of clients on HTTP.
     ///
     /// # Errors
     /// It is no list of tools, or one that is too long.
-    pub fn read(result: &str, reads_annotations: bool) -> Result<Self, Fault> {
+    pub fn read(result: &str, first: usize, reads_annotations: bool) -> Result<Self, Fault> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct RawPage<'a> {
             #[serde(borrow)]
             tools: RawTools<'a>,
-            next_cursor: Option<String>,
+            #[serde(default)]
+            next_cursor: NextCursor,
         }
         let RawPage { tools, next_cursor } = serde_json::from_str(result)?;
         if tools.is_more {
@@ -83,8 +141,14 @@ impl Page {
             ..Self::default()
         };
         let mut annotated_bytes = 0;
-        for json in tools.tools {
-            let tool: Tool = serde_json::from_str(json.get())?;
+        for (place, json) in (first..).zip(tools.tools) {
+            let tool: Tool = match serde_json::from_str(json.get()) {
+                Ok(tool) => tool,
+                Err(error) => {
+                    page.unreadable.push(format!("tools[{place}] {error}"));
+                    continue;
+                }
+            };
             if reads_annotations && json.get().contains("x-mcp-header") {
                 annotated_bytes += parsed_size(json.get().as_bytes());
                 if annotated_bytes > MAX_HEADER_TOOLS {
@@ -147,7 +211,7 @@ mod tests {
     use crate::budget::Budget;
 
     fn read(page: &Value) -> Result<Page, Fault> {
-        Page::read(&page.to_string(), true)
+        Page::read(&page.to_string(), 0, true)
     }
 
     fn tools(number: usize) -> Value {
@@ -185,9 +249,9 @@ mod tests {
         let read = read(&page).unwrap();
         let names: Vec<&str> = read.tools.iter().map(Tool::name).collect();
         assert_eq!(names, ["good", "c"]);
-        assert_eq!(read.next_cursor.as_deref(), Some("2"));
+        assert_eq!(read.next_cursor, NextCursor::Some("2".to_owned()));
         assert!(read.header_tools.contains_key("good"));
-        let read = Page::read(&page.to_string(), false).unwrap();
+        let read = Page::read(&page.to_string(), 0, false).unwrap();
         assert_eq!((read.tools.len(), read.header_tools.len()), (3, 0));
     }
 
@@ -197,6 +261,8 @@ mod tests {
             tools: Vec::new(),
             pages,
             bytes,
+            remarks: Vec::new(),
+            unreadable: Vec::new(),
             held: Budget::unlimited().hold(held).unwrap(),
         };
         let mebibytes = |count: usize| count * 1024 * 1024;

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::channel::{Answer, Place, has_id};
 use super::excess::Traffic;
 use super::fault::Fault;
 use super::message::{self, Message};
+use super::remark::Remarks;
 use crate::budget::Held;
 
 type Waiting = oneshot::Sender<Result<Answer, Fault>>;
@@ -19,6 +20,7 @@ type Waiting = oneshot::Sender<Result<Answer, Fault>>;
 #[derive(Default)]
 pub struct Pending {
     state: Mutex<State>,
+    has_ended: Notify,
 }
 
 #[derive(Default)]
@@ -52,10 +54,22 @@ impl Pending {
         self.lock().fault.clone()
     }
 
+    /// Waits until the server is not read any further, and says why.
+    pub async fn ended(&self) -> Fault {
+        loop {
+            let ended = self.has_ended.notified();
+            if let Some(fault) = self.fault() {
+                return fault;
+            }
+            ended.await;
+        }
+    }
+
     /// Fails the requests that wait, and those that come later.
     pub fn end(&self, fault: &Fault) {
         self.lock().fault = Some(fault.clone());
         self.fail(fault);
+        self.has_ended.notify_waiters();
     }
 
     /// Fails the requests that wait. Returns whether there were any.
@@ -115,6 +129,7 @@ impl Drop for Expected<'_> {
 /// Reads messages, and gives each answer to the request that waits for it.
 pub struct Inbox {
     pub pending: Arc<Pending>,
+    pub remarks: Remarks,
     traffic: Traffic,
 }
 
@@ -125,13 +140,14 @@ pub enum Received {
     /// A request of the server's own, which is to be sent this.
     Request { reply: String },
     /// No message.
-    Noise(Fault),
+    Noise { text: Vec<u8>, fault: Fault },
 }
 
 impl Inbox {
-    pub fn new(pending: Arc<Pending>) -> Self {
+    pub fn new(pending: Arc<Pending>, remarks: Remarks) -> Self {
         Self {
             pending,
+            remarks,
             traffic: Traffic::default(),
         }
     }
@@ -153,11 +169,13 @@ impl Inbox {
             Ok(message) => message,
             Err(error) => {
                 self.traffic.notification(text.len())?;
-                return Ok(Received::Noise(error.into()));
+                let fault = error.into();
+                return Ok(Received::Noise { text, fault });
             }
         };
         let (waiting, place) = match message {
             Message::Answer { id, outcome } => {
+                self.remarks.of_id(id);
                 let waiting = self.pending.take(id, outcome.is_err());
                 (waiting, Some(Place::of(outcome, &text)))
             }

@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::client::{Client, Connector};
-use super::{Called, EgressPolicy, Error, JsonObject, Redirects, Server, ToolList};
+use super::{Called, EgressPolicy, Error, JsonObject, OnStderr, Redirects, Server, ToolList};
 use crate::budget::Budget;
 
 /// How long ending all connections may take.
@@ -38,6 +38,8 @@ pub struct PoolOptions {
     /// How long a server that was started may take to end when its input has ended, and again when
     /// it was told to. Then it is killed, and all that it started.
     pub child_grace: Duration,
+    /// Gets what servers that were started write to stderr.
+    pub on_stderr: OnStderr,
     /// What answers are held of while they are read, and as long as their lists and results are.
     pub budget: Budget,
 }
@@ -52,6 +54,7 @@ impl Default for PoolOptions {
             idle_timeout: Duration::from_secs(5 * 60),
             most_clients: 256,
             child_grace: Duration::from_millis(750),
+            on_stderr: |_| {},
             budget: Budget::new(MEMORY),
         }
     }
@@ -98,6 +101,7 @@ impl ClientPool {
                 options.redirects,
                 options.budget.clone(),
                 options.child_grace,
+                options.on_stderr,
             ),
             options,
             slots: Mutex::default(),
@@ -139,6 +143,7 @@ impl ClientPool {
             }
         };
         let listed = shared.within(shared.options.list_timeout, list).await;
+        let listed = listed.map(|list| list.without_secrets(server));
         listed.map_err(|error| error.without_secrets(server))
     }
 

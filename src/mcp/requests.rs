@@ -137,7 +137,7 @@ pub async fn read_all<F: Future<Output = ()>>(
             Received::Message => {}
             Received::Request { reply } => replies.push(post(reply)),
             // Whoever waits may wait for this.
-            Received::Noise(fault) => {
+            Received::Noise { fault, .. } => {
                 inbox.pending.fail(&fault);
             }
         }

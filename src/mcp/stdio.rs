@@ -12,16 +12,22 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Error;
 use super::channel::{Answer, Request};
-use super::child::Child;
+use super::child::{self, Child};
 use super::excess::{Excess, MAX_ANSWER};
-use super::fault::Fault;
+use super::fault::{Exited, Fault};
 use super::lines::{Line, Lines};
 use super::pending::{Inbox, Pending, Received};
+use super::remark::Remarks;
+use super::said::{OnStderr, Said};
 use super::server::Command;
 use crate::budget::Budget;
 
 /// How many messages wait for a server that does not read them.
 const MOST_UNREAD: usize = 64;
+/// How long a process that has closed its stdout may take to end.
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the reason may take for which a server reads no more.
+const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the last messages to a server may take.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -40,12 +46,18 @@ struct Process {
 }
 
 impl Stdio {
-    /// Starts the server. Its stderr goes where ours does, to the person at the terminal.
+    /// Starts the server. What it writes to stderr goes to `on_stderr`.
     ///
     /// # Errors
     /// [`Error::NotStarted`].
-    pub fn start(command: &Command, budget: Budget, grace: Duration) -> Result<Self, Error> {
-        Self::with_limit(command, MAX_ANSWER, budget, grace)
+    pub fn start(
+        command: &Command,
+        budget: Budget,
+        remarks: Remarks,
+        on_stderr: OnStderr,
+        grace: Duration,
+    ) -> Result<Self, Error> {
+        Self::with_limit(command, MAX_ANSWER, budget, remarks, on_stderr, grace)
     }
 
     /// The same, with the most bytes that a line may have.
@@ -53,6 +65,8 @@ impl Stdio {
         command: &Command,
         limit: usize,
         budget: Budget,
+        remarks: Remarks,
+        on_stderr: OnStderr,
         grace: Duration,
     ) -> Result<Self, Error> {
         let mut process = tokio::process::Command::new(&command.program);
@@ -66,23 +80,27 @@ impl Stdio {
         if let Some(folder) = &command.folder {
             process.current_dir(folder);
         }
-        process.stdin(Pipe::piped()).stdout(Pipe::piped());
+        process.stdin(Pipe::piped());
+        process.stdout(Pipe::piped()).stderr(Pipe::piped());
         let not_started = |source| Error::NotStarted {
             program: command.program.clone(),
             source,
         };
-        let mut child = Child::start(&mut process, grace).map_err(not_started)?;
-        let (stdin, stdout) = child
-            .pipes()
-            .ok_or_else(|| not_started(std::io::ErrorKind::BrokenPipe.into()))?;
+        let (child, pipes) = Child::start(&mut process, grace).map_err(not_started)?;
+        let (Some(stdin), Some(stdout), Some(stderr)) = (pipes.stdin, pipes.stdout, pipes.stderr)
+        else {
+            return Err(not_started(std::io::ErrorKind::BrokenPipe.into()));
+        };
         let (outbox, messages) = mpsc::channel(MOST_UNREAD);
         let pending = Arc::<Pending>::default();
         let reader = Reader {
             lines: Lines::new(stdout, limit, budget),
             limit,
-            inbox: Inbox::new(Arc::clone(&pending)),
+            inbox: Inbox::new(Arc::clone(&pending), remarks),
             // Replies do not keep the input of the server open.
             outbox: outbox.downgrade(),
+            process: child.process(),
+            said: Said::read(stderr, on_stderr),
         };
         Ok(Self {
             outbox: Mutex::new(Some(outbox)),
@@ -112,9 +130,12 @@ impl Stdio {
     pub async fn send(&self, message: Bytes) -> Result<(), Fault> {
         let outbox = self.lock_outbox().clone();
         let outbox = outbox.ok_or(Fault::Closed)?;
-        let sent = outbox.send(message).await;
-        // What ended the server says more than that it has ended.
-        sent.map_err(|_| self.pending.fault().unwrap_or(Fault::Closed))
+        if outbox.send(message).await.is_ok() {
+            return Ok(());
+        }
+        // What ended the server says more than that it reads no more.
+        let ended = tokio::time::timeout(REASON_TIMEOUT, self.pending.ended());
+        Err(ended.await.unwrap_or(Fault::Closed))
     }
 
     /// Whether the server is not read any further.
@@ -150,6 +171,8 @@ struct Reader {
     limit: usize,
     inbox: Inbox,
     outbox: mpsc::WeakSender<Bytes>,
+    process: child::Process,
+    said: Said,
 }
 
 impl Reader {
@@ -157,7 +180,7 @@ impl Reader {
         let fault = loop {
             let taken = match self.lines.next().await {
                 Ok(Some(line)) => self.take(line),
-                Ok(None) => Err(Fault::Closed),
+                Ok(None) => Err(self.closed().await),
                 Err(fault) => Err(fault),
             };
             if let Err(fault) = taken {
@@ -165,6 +188,22 @@ impl Reader {
             }
         };
         self.inbox.pending.end(&fault);
+    }
+
+    /// Why the server writes no more.
+    async fn closed(&mut self) -> Fault {
+        let Some(status) = self.process.ended_within(EXIT_TIMEOUT).await else {
+            return Fault::Closed;
+        };
+        self.said.finish().await;
+        let status = match status.code() {
+            Some(code) => format!("exit status {code}"),
+            None => status.to_string(),
+        };
+        Fault::Exited(Exited {
+            status,
+            said: self.said.last_lines(),
+        })
     }
 
     fn take(&mut self, line: Line) -> Result<(), Fault> {
@@ -175,7 +214,8 @@ impl Reader {
                     let _ = outbox.try_send(reply.into());
                 }
                 // What is no message is for a person, as a banner is.
-                Received::Request { .. } | Received::Message | Received::Noise(_) => {}
+                Received::Noise { text, .. } => self.inbox.remarks.of_line(&text),
+                Received::Request { .. } | Received::Message => {}
             },
             // It does not say which request it answers.
             Line::TooLong(size) => {
@@ -226,7 +266,15 @@ mod tests {
             arguments: vec!["-c".to_owned(), script.to_owned()],
             ..Command::default()
         };
-        Stdio::with_limit(&command, LIMIT, Budget::unlimited(), GRACE).unwrap()
+        Stdio::with_limit(
+            &command,
+            LIMIT,
+            Budget::unlimited(),
+            Remarks::default(),
+            |_| {},
+            GRACE,
+        )
+        .unwrap()
     }
 
     fn request(id: u64, method: &'static str, params: &Value) -> Request {
@@ -257,7 +305,8 @@ mod tests {
             "jsonrpc:2.0,id:p,result:jsonrpc:2.0,id:s,error:code:-32601,\
              message:this client does not serve the method"
         );
-        assert!(matches!(call(&server, 8).await, Err(Fault::Closed)));
+        let fault = call(&server, 8).await.unwrap_err().to_string();
+        assert!(fault.contains("exit status 0"), "{fault}");
         assert!(server.is_closed());
     }
 

@@ -36,12 +36,13 @@ impl TryFrom<JsonObject> for Tool {
             ("inputSchema", Value::is_object, "an object"),
         ];
         let refused = |field: &str, wanted: &str| {
-            let name = fields
-                .get("name")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let name: String = name.chars().take(80).collect();
-            Fault::NotMcp(format!("the `{field}` of tool {name:?} is not {wanted}"))
+            let name = fields.get("name").and_then(Value::as_str);
+            let name: String = name.unwrap_or_default().chars().take(80).collect();
+            let is = match fields.contains_key(field.split('.').next().unwrap_or_default()) {
+                true => format!("not {wanted}"),
+                false => "missing".to_owned(),
+            };
+            Fault::NotMcp(format!("{name:?}: `{field}` is {is}"))
         };
         for (field, is_right, wanted) in REQUIRED {
             if !fields.get(field).is_some_and(is_right) {
@@ -90,6 +91,12 @@ impl Tool {
     /// A hint of its annotations, such as `readOnlyHint`.
     pub fn hint(&self, name: &str) -> Option<bool> {
         self.0.get("annotations")?.get(name)?.as_bool()
+    }
+
+    /// Whether it can only be called as a task (MCP 2025-11-25, tasks).
+    pub fn requires_task(&self) -> bool {
+        let execution = self.0.get("execution");
+        execution.is_some_and(|it| it["taskSupport"] == "required")
     }
 
     /// A field of its `_meta`.
@@ -230,36 +237,32 @@ mod tests {
     #[test]
     fn a_field_of_the_wrong_type_is_named_with_its_tool() {
         for (field, value, message) in [
-            ("name", json!(7), r#"the `name` of tool "" is not a string"#),
+            ("name", json!(7), r#""": `name` is not a string"#),
             (
                 "inputSchema",
                 json!([]),
-                r#"the `inputSchema` of tool "a" is not an object"#,
+                r#""a": `inputSchema` is not an object"#,
             ),
             (
                 "inputSchema",
                 json!(null),
-                r#"the `inputSchema` of tool "a" is not an object"#,
+                r#""a": `inputSchema` is not an object"#,
             ),
             (
                 "description",
                 json!(7),
-                r#"the `description` of tool "a" is not a string"#,
+                r#""a": `description` is not a string"#,
             ),
             (
                 "annotations",
                 json!([]),
-                r#"the `annotations` of tool "a" is not an object"#,
+                r#""a": `annotations` is not an object"#,
             ),
-            (
-                "_meta",
-                json!(""),
-                r#"the `_meta` of tool "a" is not an object"#,
-            ),
+            ("_meta", json!(""), r#""a": `_meta` is not an object"#),
             (
                 "annotations",
                 json!({"readOnlyHint": "yes"}),
-                r#"the `annotations.readOnlyHint` of tool "a" is not a boolean"#,
+                r#""a": `annotations.readOnlyHint` is not a boolean"#,
             ),
         ] {
             let mut tool = json!({"name": "a", "inputSchema": {}});
@@ -267,6 +270,8 @@ mod tests {
             let error = serde_json::from_value::<Tool>(tool).unwrap_err();
             assert_eq!(error.to_string(), message);
         }
+        let error = serde_json::from_value::<Tool>(json!({"name": "a"})).unwrap_err();
+        assert_eq!(error.to_string(), r#""a": `inputSchema` is missing"#);
         let tool = json!({"name": "a", "inputSchema": {}, "description": null, "title": null});
         assert!(serde_json::from_value::<Tool>(tool).is_ok());
     }

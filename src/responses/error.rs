@@ -88,13 +88,15 @@ impl Error {
         }
     }
 
-    /// What an `error` event, or the error of a response that `failed`, means. `detail` is why a
-    /// list of tools could not be had, where the stream said it.
-    pub fn from_event(error: ApiError, detail: Option<String>) -> Self {
-        let failure = FailedDependency {
-            detail,
-            ..FailedDependency::of(error)
-        };
+    /// What an `error` event, or the error of a response that `failed`, means. `no_lists` says of which
+    /// servers the stream had no list, and why.
+    pub fn from_event(error: ApiError, no_lists: &[(String, String)]) -> Self {
+        let mut failure = FailedDependency::of(error);
+        // Lists that were given up because another failed have a reason too: which one is that.
+        let named = failure.list.as_ref().map(|list| list.server_label.as_str());
+        let is_named = |(label, _): &&(String, String)| Some(label.as_str()) == named;
+        let why = no_lists.iter().find(is_named).or(no_lists.first());
+        failure.detail = why.map(|(_, why)| why.clone());
         if failure.list.is_some() || failure.error.kind.as_deref() == Some(CONNECTOR_ERROR) {
             Self::FailedDependency(Box::new(failure))
         } else {

@@ -66,7 +66,8 @@ pub async fn read_to_end<E: From<Error>>(
 /// How a stream ends, as its events tell it.
 #[derive(Default)]
 pub struct Ending {
-    why_no_list: Option<String>,
+    /// Of which servers there was no list, and why.
+    no_lists: Vec<(String, String)>,
     error_event: Option<ApiError>,
 }
 
@@ -84,18 +85,16 @@ impl Ending {
             }
             EventKind::Failed { response } => {
                 let error = self.error_event.take().or_else(|| response.error());
-                let why_no_list = self.why_no_list.take();
-                return Some(Err(Error::from_event(
-                    error.unwrap_or_default(),
-                    why_no_list,
-                )));
+                let error = error.unwrap_or_default();
+                return Some(Err(Error::from_event(error, &self.no_lists)));
             }
             EventKind::Error { error } => self.error_event = Some(error.clone()),
             EventKind::OutputItemDone { item, .. } => {
                 if let Item::McpListTools(list) = &**item
-                    && list.error.is_some()
+                    && let Some(why) = &list.error
                 {
-                    self.why_no_list.clone_from(&list.error);
+                    let label = list.server_label.clone();
+                    self.no_lists.push((label, why.clone()));
                 }
             }
             _ => {}
@@ -106,7 +105,7 @@ impl Ending {
     /// Why a stream ended without the event that ends a response.
     pub fn missing(self) -> Error {
         match self.error_event {
-            Some(error) => Error::from_event(error, self.why_no_list),
+            Some(error) => Error::from_event(error, &self.no_lists),
             None => Error::Truncated,
         }
     }

@@ -43,6 +43,12 @@ const NOTE: Style = AnsiColor::Cyan.on_default();
 const WARNING: Style = AnsiColor::Yellow.on_default();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 
+/// Writes to stderr what a server that was started writes there.
+pub fn forward(bytes: &[u8]) {
+    // Without a reader there is nobody to tell.
+    let _ = io::stderr().lock().write_all(bytes);
+}
+
 /// How the verbs talk to the user.
 #[derive(Debug, Clone, Copy)]
 pub struct OutputOptions {

@@ -33,6 +33,8 @@ pub fn lint(label: &str, tools: &[Tool], entry: &MCPTool) -> Vec<Step> {
         descriptions(tools),
         parameter_descriptions(tools),
         read_only_hints(tools),
+        other_hints(tools),
+        task_support(tools),
         size::size(label, tools, entry),
     ]
 }
@@ -154,7 +156,11 @@ fn security_schemes(tools: &[Tool]) -> Step {
 }
 
 fn schemas(tools: &[Tool]) -> Step {
-    let odd = found(tools, |tool, _| Ok(schema::shape(tool.input_schema())));
+    let odd = found(tools, |tool, work| {
+        let mut odd = schema::shape(tool.input_schema());
+        odd.extend(schema::refused_parts(tool.input_schema(), work)?);
+        Ok(odd)
+    });
     rule(
         "lint_schemas",
         "each `inputSchema` is an object with `properties`",
@@ -162,7 +168,7 @@ fn schemas(tools: &[Tool]) -> Step {
             &odd,
             "; ",
             |odd| format!("OpenAI refuses such parameters of a function: {odd}"),
-            "send `\"type\": \"object\"` and `\"properties\": {}` for a tool without parameters too",
+            "send `\"type\": \"object\"` and `\"properties\": {}` for a tool without parameters too, and `items` for every array",
         ),
     )
 }
@@ -262,6 +268,45 @@ fn read_only_hints(tools: &[Tool]) -> Step {
                 format!("no `readOnlyHint`, and so taken as tools that change something: {silent}")
             },
             "annotate them: `require_approval` and `allowed_tools` by `read_only` work by that alone",
+        ),
+    )
+}
+
+fn other_hints(tools: &[Tool]) -> Step {
+    let silent = tools.iter().filter_map(|tool| {
+        // What only reads destroys nothing.
+        let wanted: &[&str] = match tool.hint("readOnlyHint") {
+            Some(true) => &["openWorldHint"],
+            Some(false) | None => &["destructiveHint", "openWorldHint"],
+        };
+        let missing = wanted.iter().filter(|hint| tool.hint(hint).is_none());
+        let missing: Vec<String> = missing.map(|hint| quoted(hint)).collect();
+        (!missing.is_empty()).then(|| format!("{} ({})", quoted(tool.name()), missing.join(", ")))
+    });
+    rule(
+        "lint_hints",
+        "tools say what they may destroy and whom they reach",
+        warning(
+            &silent.collect::<Vec<_>>(),
+            "; ",
+            |silent| format!("OpenAI's review of apps asks for each hint, with a reason: {silent}"),
+            "set `destructiveHint` (it may delete or overwrite) and `openWorldHint` (it acts beyond a closed system) to true or false",
+        ),
+    )
+}
+
+fn task_support(tools: &[Tool]) -> Step {
+    let required = tools.iter().filter(|tool| tool.requires_task());
+    rule(
+        "lint_tasks",
+        "tools can be called without a task",
+        warning(
+            &named(required),
+            ", ",
+            |required| {
+                format!("`taskSupport` is `required`, and OpenAI calls without a task: {required}")
+            },
+            "make it `optional`, and answer a plain call as well",
         ),
     )
 }

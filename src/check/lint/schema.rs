@@ -51,6 +51,28 @@ pub fn shape(schema: &Schema) -> Vec<String> {
     .collect()
 }
 
+/// The parts of it that OpenAI refuses in the parameters of a function, each with its JSON pointer.
+pub fn refused_parts(schema: &Schema, work: &mut Work) -> Result<Vec<String>, TooLarge> {
+    let mut found = Vec::new();
+    for (path, part) in subschemas(schema, member, work)? {
+        let is_array = match part.get("type") {
+            Some(Value::Array(types)) => types.contains(&"array".into()),
+            of_type => of_type == Some(&"array".into()),
+        };
+        if is_array && !part.contains_key("items") && !part.contains_key("prefixItems") {
+            found.push(format!("an array without `items` at {}", quoted(&path)));
+        }
+        let properties = part.get("properties").and_then(Value::as_object);
+        for (name, property) in properties.into_iter().flatten() {
+            if !property.is_object() && !property.is_boolean() {
+                let at = member(&member(&path, "properties"), name);
+                found.push(format!("a property that is no schema at {}", quoted(&at)));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Every `$ref` to another document, or to nothing in this one.
 pub fn lost_references(schema: &Schema, work: &mut Work) -> Result<Vec<String>, TooLarge> {
     let root = Value::Object(schema.clone());

@@ -17,7 +17,7 @@ fn good(name: &str) -> Value {
             "required": ["n_dice"],
             "additionalProperties": false,
         },
-        "annotations": {"readOnlyHint": false},
+        "annotations": {"readOnlyHint": false, "destructiveHint": false, "openWorldHint": false},
     })
 }
 
@@ -144,8 +144,20 @@ fn a_schema_that_is_no_object_with_properties_is_a_warning() {
             Some("`roll` (`type` is not `object`, no `properties`)"),
         ),
         (
-            json!({"type": "array", "properties": {}}),
+            json!({"type": "array", "properties": {}, "items": {}}),
             Some("`roll` (`type` is not `object`)"),
+        ),
+        (
+            json!({"type": "object", "properties": {"tags": {"type": ["array", "null"]}}}),
+            Some("`roll` (an array without `items` at `/properties/tags`)"),
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"properties": {"b": "text"}}}}),
+            Some("`roll` (a property that is no schema at `/properties/a/properties/b`)"),
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "array", "prefixItems": [true]}, "b": true}}),
+            None,
         ),
     ] {
         let (word, cause) = said_of("inputSchema", schema.clone(), "lint_schemas");
@@ -246,6 +258,24 @@ fn a_tool_that_does_not_say_whether_it_only_reads_is_named() {
     ] {
         let (word, _) = said_of("annotations", annotations.clone(), "lint_read_only_hints");
         assert_eq!(word, expected, "{annotations}");
+    }
+}
+
+#[test]
+fn a_hint_that_a_review_asks_for_is_named_and_a_task_that_is_demanded() {
+    for (annotations, cause) in [
+        (json!({"readOnlyHint": true, "openWorldHint": true}), ""),
+        (json!({"readOnlyHint": true}), "`roll` (`openWorldHint`)"),
+        (json!({"destructiveHint": true}), "`roll` (`openWorldHint`)"),
+        (json!(null), "`roll` (`destructiveHint`, `openWorldHint`)"),
+    ] {
+        let (_, said) = said_of("annotations", annotations.clone(), "lint_hints");
+        assert!(said.ends_with(cause), "{annotations}: {said}");
+        assert_eq!(said.is_empty(), cause.is_empty(), "{said}");
+    }
+    for (support, expected) in [("required", "warn"), ("optional", "pass")] {
+        let (word, _) = said_of("execution", json!({"taskSupport": support}), "lint_tasks");
+        assert_eq!(word, expected);
     }
 }
 

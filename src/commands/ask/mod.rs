@@ -22,12 +22,13 @@ use crate::engine::Engine;
 use crate::engine::model::{Model, Upstream, UpstreamApi};
 use crate::error::Error;
 use crate::exit::ExitStatus;
+use crate::mcp::{ClientPool, PoolOptions};
 use crate::responses::{
     self, Client, Conversation, CreateResponse, Limits, MCPTool, Retries, ToolEntry,
 };
 use crate::route::Route;
 use crate::secret::Secret;
-use crate::ui::{Format, Ui};
+use crate::ui::{self, Format, Ui};
 
 const OPENAI: &str = "https://api.openai.com/v1";
 /// What a model is asked by default where the endpoint is OpenAI's, or speaks like it.
@@ -107,11 +108,11 @@ pub struct AskArgs {
     no_markdown: bool,
 
     /// Give up if the response takes longer
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = args::duration)]
     timeout: Duration,
 
     /// Give up if no data arrives for this long
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = args::duration)]
     idle_timeout: Duration,
 
     /// Retry a request that cannot have run this often: no connection, 408, 409, 429
@@ -253,7 +254,12 @@ impl Question {
                 Model::Upstream(Upstream::new(client, UpstreamApi::Responses))
             }
         };
-        Ok(Route::InProcess(Engine::new(model, commands)))
+        let clients = ClientPool::new(PoolOptions {
+            on_stderr: ui::forward,
+            ..PoolOptions::default()
+        });
+        let engine = Engine::with_clients(model, commands, clients);
+        Ok(Route::InProcess(engine))
     }
 
     /// Starts the bundled server, if it is used, and names it in the request.

@@ -278,7 +278,7 @@ fn one_server_must_be_named_and_one_that_is_here() {
     ----- stdout -----
     ----- stderr -----
     error: no MCP server is named
-    hint: name one with --server-url URL, or with --mcp-config FILE
+    hint: name one by its URL, as -- COMMAND, or with --mcp-config FILE
     ");
     insta::assert_snapshot!(tools(&["list", "--mcp-config", path]), @r"
     exit: 2

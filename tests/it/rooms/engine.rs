@@ -602,7 +602,7 @@ async fn a_list_of_tools_without_an_end_is_given_up() {
         }
     };
     for (circle, words) in [
-        (true, "goes round in a circle"),
+        (true, "`nextCursor`"),
         (false, "a list of more than 20000 tools"),
     ] {
         let server = http_server(Router::new().route("/mcp", post(endless(circle))));

@@ -9,6 +9,7 @@ mod engine;
 mod mcp_bounds;
 mod mcp_faults;
 mod mcp_pool;
+mod mcp_transports;
 mod parity;
 mod script;
 mod strangers;

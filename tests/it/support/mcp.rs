@@ -74,6 +74,22 @@ impl Mcp {
 }
 
 impl Asked {
+    /// What a healthy server answers, if this is a request.
+    pub fn healthy(&self) -> Option<Value> {
+        let result = match self.method.as_str() {
+            "initialize" => json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
+                "serverInfo": {"name": "stand-in", "version": "1"}}),
+            "tools/list" => json!({"tools": [roll_dice()]}),
+            "tools/call" => json!({"content": [{"type": "text", "text": "[4]"}]}),
+            _ if self.message["id"].is_null() => return None,
+            _ => {
+                let error = json!({"code": -32601, "message": "Method not found"});
+                return Some(self.fields(&json!({"error": error})));
+            }
+        };
+        Some(self.fields(&json!({"result": result})))
+    }
+
     /// The answer with this result.
     pub fn result(&self, result: &Value) -> Response {
         self.message(&json!({"result": result}))
@@ -130,12 +146,8 @@ async fn answer(
 }
 
 fn healthy(asked: &Asked) -> Response {
-    match asked.method.as_str() {
-        "initialize" => asked.result(&json!({"protocolVersion": "2025-11-25",
-            "capabilities": {"tools": {}}, "serverInfo": {"name": "stand-in", "version": "1"}})),
-        "tools/list" => asked.result(&json!({"tools": [roll_dice()]})),
-        "tools/call" => asked.result(&json!({"content": [{"type": "text", "text": "[4]"}]})),
-        _ if asked.message["id"].is_null() => StatusCode::ACCEPTED.into_response(),
-        _ => asked.error(-32601, "Method not found"),
+    match asked.healthy() {
+        Some(answer) => Json(answer).into_response(),
+        None => StatusCode::ACCEPTED.into_response(),
     }
 }
