@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use crate::auth::Error;
 
+/// What EdDSA with the curve Ed25519 is called since RFC 9864.
+pub const ED25519: &str = "Ed25519";
+
 /// The algorithms of RFC 7518 section 3 and RFC 8037 with a public key, but for ES512, which jsonwebtoken does not have.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Algorithm {
@@ -70,6 +73,10 @@ impl FromStr for Algorithm {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
+        // RFC 9864 names the curve where RFC 8037 names the family.
+        if name == ED25519 {
+            return Ok(Self::EdDSA);
+        }
         let mut known = Self::ALL.into_iter();
         known
             .find(|algorithm| algorithm.as_str() == name)
@@ -156,10 +163,11 @@ mod tests {
             );
         }
         for name in [
-            "HS256", "none", "rs256", "ES512", "ES256K", "Ed25519", " RS256", "",
+            "HS256", "none", "rs256", "ES512", "ES256K", "Ed448", "ed25519", " RS256", "",
         ] {
             assert!(name.parse::<Algorithm>().is_err(), "{name}");
         }
+        assert_eq!(ED25519.parse::<Algorithm>().unwrap(), Algorithm::EdDSA);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 use tower::{Layer, Service};
 
-use crate::auth::{Rejection, Verified, Verifier, metadata};
+use crate::auth::{Rejection, Verified, Verifier, metadata, token};
 
 /// The realm of this program's own server, which shows whose tokens it accepts (RFC 9110 section 11.5).
 const REALM: &str = r#""mcp-cli""#;
@@ -93,7 +93,9 @@ where
                     inner.call(request).await
                 }
                 Err(refusal) => {
-                    tracing::debug!(reason = %refusal, "request refused");
+                    let said = bearer_token(request.headers()).ok();
+                    let said = said.and_then(|token| token::said(token, SystemTime::now()));
+                    tracing::debug!(reason = %refusal, said, "request refused");
                     let metadata = metadata::url(request.headers(), request.uri().path());
                     let scopes = &verifier.policy().required_scopes;
                     Ok(refusal.response(scopes, metadata.as_deref()))

@@ -37,7 +37,7 @@ pub use keys::{Keys, NamedKey};
 pub use policy::{Policy, Verified};
 pub use rejection::Rejection;
 pub use signing_key::{Created, DEV_KEY_FILE, KeySize, SigningKey};
-pub use token::{Claims, Inspection, inspect};
+pub use token::{Claims, Inspection, inspect, said};
 pub use verifier::Verifier;
 pub use verifying_key::{PinnedKey, VerifyingKey};
 

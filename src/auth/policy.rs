@@ -9,8 +9,9 @@ use jsonwebtoken::errors::ErrorKind;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use crate::auth::algorithm::ED25519;
 use crate::auth::token::LONGEST_LIFETIME;
-use crate::auth::{Caller, Keys, PinnedKey, Rejection};
+use crate::auth::{Algorithm, Caller, Keys, PinnedKey, Rejection};
 
 /// A token with a dozen claims is 1 KiB.
 pub(super) const MAX_TOKEN: usize = 8 * 1024;
@@ -51,8 +52,11 @@ impl Policy {
     ///
     /// A token may say which of the keys signed it. How it is verified is the key's to say (RFC 8725 section 3.1).
     pub fn verify(&self, keys: &Keys, token: &str, now: SystemTime) -> Result<Verified, Rejection> {
-        let key = key_for(token, keys)?;
-        let claims = signed_claims(token, key)?;
+        let (key, is_named_by_curve) = key_for(token, keys)?;
+        let claims = match is_named_by_curve {
+            true => claims_signed_with_ed25519(token, key)?,
+            false => signed_claims(token, key)?,
+        };
 
         let expires_at = self.check_times(&claims, now)?;
         let subject = claims.sub.map(|sub| text(sub, "sub")).transpose()?;
@@ -141,8 +145,9 @@ impl Policy {
     }
 }
 
-/// The key that the token names, when its header is one that we accept.
-fn key_for<'keys>(token: &str, keys: &'keys Keys) -> Result<&'keys PinnedKey, Rejection> {
+/// The key that the token names, when its header is one that we accept, and whether its algorithm has
+/// the name of RFC 9864.
+fn key_for<'keys>(token: &str, keys: &'keys Keys) -> Result<(&'keys PinnedKey, bool), Rejection> {
     if token.len() > MAX_TOKEN {
         return Err(Rejection::TooLong);
     }
@@ -172,14 +177,42 @@ fn key_for<'keys>(token: &str, keys: &'keys Keys) -> Result<&'keys PinnedKey, Re
         .as_ref()
         .map(|kid| kid.as_str().ok_or(Rejection::Header));
     let key = keys.pick(kid.transpose()?)?;
-    if header.alg != key.algorithm().as_str() {
+    let is_named_by_curve = header.alg == ED25519 && key.algorithm() == Algorithm::EdDSA;
+    if header.alg != key.algorithm().as_str() && !is_named_by_curve {
         return Err(Rejection::Algorithm {
             expected: key.algorithm(),
         });
     }
-    // jsonwebtoken reads the header again, with a type for each parameter that it knows.
-    jsonwebtoken::decode_header(token).map_err(|_| Rejection::Header)?;
-    Ok(key)
+    // jsonwebtoken reads the header again, with a type for each parameter that it knows. It knows one
+    // name of the algorithm.
+    let quoted = |name: &str| format!("\"{name}\"");
+    let known = String::from_utf8_lossy(&bytes);
+    let known = match is_named_by_curve {
+        true => known
+            .replacen(&quoted(ED25519), &quoted(key.algorithm().as_str()), 1)
+            .into(),
+        false => known,
+    };
+    serde_json::from_str::<jsonwebtoken::Header>(&known).map_err(|_| Rejection::Header)?;
+    Ok((key, is_named_by_curve))
+}
+
+/// The claims of a token whose algorithm has a name that jsonwebtoken does not know.
+fn claims_signed_with_ed25519(token: &str, key: &PinnedKey) -> Result<SignedClaims, Rejection> {
+    let (message, signature) = token.rsplit_once('.').ok_or(Rejection::Malformed)?;
+    let (_, claims) = message.split_once('.').ok_or(Rejection::Malformed)?;
+    let algorithm = jsonwebtoken::Algorithm::EdDSA;
+    let verdict =
+        jsonwebtoken::crypto::verify(signature, message.as_bytes(), key.decoding(), algorithm);
+    match verdict {
+        Ok(true) => {}
+        Ok(false) => return Err(Rejection::Signature),
+        Err(_) => return Err(Rejection::Malformed),
+    }
+    let claims = URL_SAFE_NO_PAD
+        .decode(claims)
+        .map_err(|_| Rejection::Malformed)?;
+    serde_json::from_slice(&claims).map_err(|_| Rejection::Claims)
 }
 
 fn signed_claims(token: &str, key: &PinnedKey) -> Result<SignedClaims, Rejection> {

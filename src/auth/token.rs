@@ -87,6 +87,9 @@ impl Claims {
     }
 }
 
+/// How many characters of a claim are told.
+const MAX_SAID: usize = 80;
+
 /// The contents of a token that was not verified: do not trust them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inspection {
@@ -115,6 +118,47 @@ pub fn inspect(token: &str) -> Result<Inspection, Error> {
     })
 }
 
+/// What a token says of itself, in a few words: for whoever wonders why it was refused. Nothing of it was
+/// verified.
+pub fn said(token: &str, now: SystemTime) -> Option<String> {
+    let Inspection { header, claims } = inspect(token).ok()?;
+    let shown = |value: &Value| {
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        let text: String = text.chars().take(MAX_SAID).collect();
+        format!("{text:?}")
+    };
+    let named = |value: &Value, name: &str| match value {
+        Value::Null => format!("no {name}"),
+        value => format!("{name} {}", shown(value)),
+    };
+    let expires = match claims["exp"].as_f64() {
+        None => named(&claims["exp"], "exp"),
+        Some(expires) => {
+            let clock = now
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs_f64();
+            let away = Duration::try_from_secs_f64((expires - clock).abs().trunc());
+            let away = humantime::format_duration(away.unwrap_or(Duration::MAX)).to_string();
+            // The largest two units say enough.
+            let away: Vec<&str> = away.split(' ').take(2).collect();
+            match expires > clock {
+                true => format!("exp in {}", away.join(" ")),
+                false => format!("exp {} ago", away.join(" ")),
+            }
+        }
+    };
+    let texts = [
+        named(&header["alg"], "alg"),
+        named(&claims["iss"], "iss"),
+        named(&claims["aud"], "aud"),
+        expires,
+    ];
+    Some(format!("the token says: {}", texts.join(", ")))
+}
+
 fn object(part: &str) -> Option<Value> {
     let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
     let value: Value = serde_json::from_slice(&bytes).ok()?;
@@ -129,6 +173,28 @@ mod tests {
     use crate::auth::vectors::test_keys::OURS;
 
     const NOW: u64 = 1_790_000_000;
+
+    #[test]
+    fn a_token_is_told_by_what_it_says_of_itself() {
+        let now = UNIX_EPOCH + Duration::from_secs(NOW);
+        let token = |header: Value, claims: Value| {
+            let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+            said(&format!("{}.{}.x", part(header), part(claims)), now).unwrap()
+        };
+        assert_eq!(
+            token(
+                json!({"alg": "HS256"}),
+                json!({"iss": "https://a.example", "aud": ["b", "c"], "exp": NOW - 90_061})
+            ),
+            r#"the token says: alg "HS256", iss "https://a.example", aud "[\"b\",\"c\"]", exp 1day 1h ago"#
+        );
+        assert_eq!(
+            token(json!({}), json!({"aud": "\u{1b}[2J", "exp": NOW + 60})),
+            r#"the token says: no alg, no iss, aud "\u{1b}[2J", exp in 1m"#
+        );
+        assert!(token(json!({}), json!({"iss": "x".repeat(1000), "exp": 1e300})).len() < 250);
+        assert_eq!(said("opaque", now), None);
+    }
 
     fn minted(claims: &Claims) -> Inspection {
         let now = UNIX_EPOCH + Duration::from_millis(NOW * 1000 + 999);

@@ -42,6 +42,9 @@ pub fn judge(
                 redirect(url, answer)
             ),
             match target(url, answer).filter(|to| to.origin() == url.origin()) {
+                None if leaves_https(url, answer) => {
+                    "let the server behind the proxy trust X-Forwarded-Proto, and serve the path with and without the slash".to_owned()
+                }
                 Some(to) => format!(
                     "use the URL {}, or serve both paths and redirect neither",
                     address::shown(&to)
@@ -130,13 +133,17 @@ fn redirect(from: &Url, answer: &Answer) -> String {
     format!("HTTP {} to {to}", answer.status)
 }
 
+fn leaves_https(from: &Url, answer: &Answer) -> bool {
+    let to = target(from, answer);
+    from.scheme() == "https" && to.is_some_and(|to| to.scheme() == "http")
+}
+
 /// What does not come along when a client follows.
 fn lost_on_redirect(from: &Url, answer: &Answer) -> &'static str {
     let to = target(from, answer);
     let leaves = to.as_ref().is_none_or(|to| to.origin() != from.origin());
-    let is_bare = from.scheme() == "https" && to.is_some_and(|to| to.scheme() == "http");
     match answer.status.as_u16() {
-        _ if is_bare => "it leaves https, and the token is not sent there",
+        _ if leaves_https(from, answer) => "it leaves https, and the token is not sent there",
         307 | 308 if leaves => "it leaves the server, and the token is not sent there",
         307 | 308 => "not every client sends the body and the token again",
         _ => "a client follows with a GET, and the body is lost",

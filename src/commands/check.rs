@@ -219,7 +219,11 @@ impl CheckArgs {
             name,
             arguments: Box::new(move |schema| {
                 let arguments = Arc::clone(&arguments);
-                Box::pin(async move { fitting(&arguments, schema).await.map_err(complaint) })
+                Box::pin(async move {
+                    fitting(&arguments, schema)
+                        .await
+                        .map_err(|error| complaint(&error))
+                })
             }),
         }))
     }
@@ -273,7 +277,7 @@ async fn fitting(arguments: &Arguments, schema: &JsonObject) -> Result<JsonObjec
     Ok(arguments)
 }
 
-fn complaint(error: Error) -> Complaint {
+fn complaint(error: &Error) -> Complaint {
     let hint = error
         .hint()
         .unwrap_or("`mcp-cli tools show NAME` shows what a tool takes");

@@ -411,7 +411,12 @@ async fn verify(
 ) -> Result<ExitStatus, Error> {
     let verifying = async {
         let verifier = verification.verifier().await?;
-        Ok(verifier.verify(token.expose(), SystemTime::now()).await?)
+        let now = SystemTime::now();
+        let verified = verifier.verify(token.expose(), now).await;
+        verified.map_err(|rejection| {
+            let said = auth::said(token.expose(), now);
+            Error::from(rejection).with_note(said)
+        })
     };
     let verified = signals.or(verifying).await?;
     let subject = verified.subject.as_deref().unwrap_or("nobody");

@@ -1,7 +1,7 @@
 //! `mcp-cli tools`: what an MCP server offers, and a call of it without a model.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -286,11 +286,20 @@ async fn offered(server: &Server, clients: &ClientPool) -> Result<ToolList, Erro
 fn not_listed(server: &Server, source: mcp::Error) -> Error {
     let hint = hint_of_list(&source, &server.as_mcp().endpoint);
     let server_label = server.label().to_owned();
+    let said = match &source {
+        mcp::Error::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => {
+            let token = server.entry.authorization.as_deref();
+            token.and_then(|token| auth::said(token, SystemTime::now()))
+        }
+        _ => None,
+    };
     let cause = Cause::List {
         server_label,
         source,
     };
-    Error::because_of(ExitStatus::McpServer, cause).with_hint_if(hint)
+    Error::because_of(ExitStatus::McpServer, cause)
+        .with_note(said)
+        .with_hint_if(hint)
 }
 
 /// What to try with a server that gave no list.
@@ -309,6 +318,9 @@ fn hint_of_list(error: &mcp::Error, endpoint: &Endpoint) -> Option<&'static str>
                 Some("the token needs other scopes, or the server has to allow this Host or Origin")
             }
             404 => Some("check the path: many servers distinguish `/mcp` from `/mcp/`"),
+            400 if error.is_about_version() => Some(
+                "the server refuses the version of MCP that it is offered, where it should answer with its own: update its SDK",
+            ),
             400 => Some("check the server's log; it may require a session"),
             405 | 406 | 415 => Some("check the path: it does not accept a POST of JSON-RPC"),
             421 => Some("add the host name of the URL to the server's allowed hosts"),

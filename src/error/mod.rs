@@ -24,6 +24,8 @@ pub struct Error(Box<Failure>);
 struct Failure {
     status: ExitStatus,
     cause: Cause,
+    /// What else is known about the cause.
+    notes: Vec<String>,
     hint: Option<String>,
 }
 
@@ -70,6 +72,7 @@ impl Error {
         Self(Box::new(Failure {
             status,
             cause,
+            notes: Vec::new(),
             hint: None,
         }))
     }
@@ -79,6 +82,12 @@ impl Error {
         if let Cause::Text { source, .. } = &mut self.0.cause {
             *source = Some(error.into());
         }
+        self
+    }
+
+    /// What else is known about the cause.
+    pub fn with_note(mut self, note: Option<String>) -> Self {
+        self.0.notes.extend(note);
         self
     }
 
@@ -99,6 +108,10 @@ impl Error {
 
     pub fn cause(&self) -> &Cause {
         &self.0.cause
+    }
+
+    pub fn notes(&self) -> &[String] {
+        &self.0.notes
     }
 
     pub fn hint(&self) -> Option<&str> {

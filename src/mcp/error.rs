@@ -18,13 +18,19 @@ use crate::budget::Exhausted;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The server answered HTTP with a status that is no success.
-    #[error("the MCP server answered HTTP {status}{}", Description(challenge.as_deref()))]
+    #[error(
+        "the MCP server answered HTTP {status}{}{}",
+        Description(challenge.as_deref()),
+        Words(rejection.as_deref(), said)
+    )]
     Refused {
         status: StatusCode,
         /// Its `WWW-Authenticate` header.
         challenge: Option<String>,
         /// The JSON-RPC error in the body of the answer.
         rejection: Option<Box<RpcError>>,
+        /// How a body begins that is plain text.
+        said: String,
     },
     /// It is not connected to, for [`super::EgressPolicy`] does not go there.
     #[error(transparent)]
@@ -70,11 +76,23 @@ impl Error {
         let redacted = |text| told(text, MAX_MESSAGE, server);
         match self {
             Self::Refused {
-                status, challenge, ..
+                status,
+                challenge,
+                rejection,
+                said,
             } => Self::Refused {
+                said: redacted(said),
                 status,
                 challenge: challenge.map(redacted),
-                rejection: None,
+                rejection: rejection.map(|error| {
+                    let message = redacted(error.message);
+                    let (code, data) = (error.code, None);
+                    Box::new(RpcError {
+                        code,
+                        message,
+                        data,
+                    })
+                }),
             },
             Self::Protocol { code, message } => Self::Protocol {
                 code,
@@ -99,6 +117,18 @@ impl Error {
         let chain = std::iter::successors(Some(first), |&error| error.source());
         let texts: Vec<String> = chain.map(ToString::to_string).collect();
         texts.join(": ")
+    }
+
+    /// Whether a server refuses the version of MCP that it was offered.
+    pub fn is_about_version(&self) -> bool {
+        let words = |text: &str| text.to_ascii_lowercase().contains("protocol version");
+        match self {
+            Self::Refused {
+                rejection, said, ..
+            } => words(said) || rejection.as_ref().is_some_and(|it| words(&it.message)),
+            Self::Protocol { message, .. } => words(message),
+            _ => false,
+        }
     }
 
     /// The JSON-RPC error in the body of an HTTP error, if there is one: of a call it says more than
@@ -179,6 +209,19 @@ impl From<Fault> for Error {
             Fault::BrokenOff(why) => Self::Unreachable(why.into()),
             Fault::Closed => Self::Closed,
             Fault::Exited(exited) => Self::Exited(exited),
+        }
+    }
+}
+
+/// What a server says of a refusal, in JSON-RPC or in plain text.
+struct Words<'a>(Option<&'a RpcError>, &'a str);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0, self.1) {
+            (Some(error), _) => write!(f, ": {}", error.message),
+            (None, "") => Ok(()),
+            (None, said) => write!(f, ": {said}"),
         }
     }
 }

@@ -275,6 +275,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             challenge: None,
             rejection: rejection.map(Box::new),
+            said: String::new(),
         };
         judge(Err(error)).map_err(|error| error.to_string())
     }

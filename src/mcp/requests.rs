@@ -26,6 +26,8 @@ pub const EVENT_STREAM: &str = "text/event-stream";
 
 /// The most bytes that are read of the body of an HTTP error.
 const MAX_ERROR_BODY: usize = 64 * 1024;
+/// How many characters of such a body are told, if it is plain text.
+const MAX_SAID: usize = 200;
 /// The timeout of a reply to a request of the server's own, and how many replies are sent at once.
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 pub const MOST_REPLIES: usize = 4;
@@ -215,15 +217,27 @@ pub fn chunks(response: Response) -> BoxStream<'static, Result<Bytes, reqwest::E
 async fn read_refusal(response: Response) -> Error {
     let status = response.status();
     let challenge = text_of(&response, WWW_AUTHENTICATE);
-    let rejection = match status {
+    let is_text = has_type(&response, "text/plain");
+    let (rejection, said) = match status {
         // Refused credentials are that, whatever else is said.
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => None,
-        _ => read_error(&read_error_body(response).await),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (None, String::new()),
+        _ => {
+            let body = read_error_body(response).await;
+            let text = String::from_utf8_lossy(&body);
+            let line = text
+                .trim()
+                .lines()
+                .next()
+                .filter(|_| is_text)
+                .unwrap_or_default();
+            (read_error(&body), line.chars().take(MAX_SAID).collect())
+        }
     };
     Error::Refused {
         status,
         challenge,
         rejection,
+        said,
     }
 }
 

@@ -105,6 +105,12 @@ fn fields(error: &ApiError) -> Option<String> {
 }
 
 fn causes(error: &Error) -> Vec<String> {
+    let mut causes = underneath(error);
+    causes.extend_from_slice(error.notes());
+    causes
+}
+
+fn underneath(error: &Error) -> Vec<String> {
     match error.cause() {
         Cause::Responses(responses::Error::FailedDependency(failure)) => why(failure),
         Cause::Responses(

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm as Jwa, EncodingKey};
 
-use crate::auth::vectors::test_keys::{OURS, THEIRS};
+use crate::auth::vectors::test_keys::{ED25519, OURS, THEIRS};
 use crate::auth::{Algorithm, Caller, Keys, Policy, Rejection, SigningKey, Verified};
 
 pub(in crate::auth) const NOW: u64 = 1_790_000_000;
@@ -98,6 +98,74 @@ fn other_algorithm() -> Rejection {
     Rejection::Algorithm {
         expected: Algorithm::RS256,
     }
+}
+
+#[test]
+fn an_ed25519_key_has_the_names_of_two_rfcs_and_no_other() {
+    let keys = ED25519.alone();
+    let verdict = |header: &str, claims: &str| {
+        policy()
+            .verify(&keys, &ED25519.sign(header, claims), at(NOW))
+            .map(|_| ())
+    };
+    for header in [
+        r#"{"alg":"EdDSA"}"#,
+        r#"{"alg":"Ed25519"}"#,
+        r#"{"typ":"JWT","alg":"Ed25519"}"#,
+    ] {
+        assert_eq!(verdict(header, &claims()), Ok(()), "{header}");
+    }
+    let expected = Algorithm::EdDSA;
+    for header in [
+        r#"{"alg":"Ed448"}"#,
+        r#"{"alg":"ed25519"}"#,
+        r#"{"alg":["Ed25519"]}"#,
+    ] {
+        assert_eq!(
+            verdict(header, &claims()),
+            Err(Rejection::Algorithm { expected }),
+            "{header}"
+        );
+    }
+    // Another parameter is read as strictly as under the other name.
+    for header in [
+        r#"{"alg":"Ed25519","alg":"Ed25519"}"#,
+        r#"{"alg":"Ed25519","nonce":7}"#,
+        r#"{"nonce":"Ed25519","alg":"Ed25519"}"#,
+    ] {
+        assert_eq!(
+            verdict(header, &claims()),
+            Err(Rejection::Header),
+            "{header}"
+        );
+    }
+    for claims in ["[]", "{}x", r#"{"exp":1,"exp":2}"#] {
+        assert_eq!(
+            verdict(r#"{"alg":"Ed25519"}"#, claims),
+            Err(Rejection::Claims),
+            "{claims}"
+        );
+    }
+    let good = ED25519.sign(r#"{"alg":"Ed25519"}"#, &claims());
+    let (message, _) = good.rsplit_once('.').unwrap();
+    let other = ED25519.sign(r#"{"alg":"EdDSA"}"#, &claims());
+    let (_, other) = other.rsplit_once('.').unwrap();
+    for (signature, rejection) in [
+        (other, Rejection::Signature),
+        ("", Rejection::Signature),
+        ("AA", Rejection::Signature),
+        ("!", Rejection::Malformed),
+    ] {
+        let token = format!("{message}.{signature}");
+        let verdict = policy().verify(&keys, &token, at(NOW));
+        assert_eq!(verdict, Err(rejection), "{signature}");
+    }
+    // The name says nothing to a key of another kind.
+    refused(
+        &with_header(r#"{"alg":"Ed25519"}"#),
+        other_algorithm(),
+        "an RSA key",
+    );
 }
 
 #[test]

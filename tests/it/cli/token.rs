@@ -290,10 +290,9 @@ fn a_token_is_verified_with_a_key_set_from_a_file_or_a_url() {
         assert_eq!(verify(&unnamed).exit, Some(0), "{place}");
         let run = verify(&other);
         assert_eq!(run.exit, Some(1), "{run}");
-        assert_eq!(
-            run.stderr,
-            "error: the token names a key that is not known here\n"
-        );
+        let told =
+            "error: the token names a key that is not known here\ncause: the token says: alg ";
+        assert!(run.stderr.starts_with(told), "{run}");
     }
 }
 
@@ -377,12 +376,10 @@ fn an_algorithm_that_does_not_fit_the_key_is_a_mistake_of_whoever_typed_it() {
     hint: omit --algorithm to use that of the key
     ");
     let run = home.run(&["token", "verify", &token, "--public-key", key]);
-    insta::assert_snapshot!(run, @r"
-    exit: 1
-    ----- stdout -----
-    ----- stderr -----
-    error: the token is not signed with EdDSA
-    ");
+    assert_eq!(run.exit, Some(1), "{run}");
+    let told =
+        "error: the token is not signed with EdDSA\ncause: the token says: alg \"RS256\", iss ";
+    assert!(run.stderr.starts_with(told), "{run}");
     for args in [
         &["token", "--algorithm", "ES256"][..],
         &["token", "verify", &token, "--algorithm", "EdDSA"],
