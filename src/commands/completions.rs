@@ -37,7 +37,10 @@ pub fn completions(
 ) -> Result<ExitStatus, Error> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command_line, "mcp-cli", &mut script);
-    ui.print(String::from_utf8_lossy(&script).trim_end())?;
+    // For bash, clap_complete writes the name of the program in two ways if it has a hyphen, and what
+    // stands below a verb is never found.
+    let script = String::from_utf8_lossy(&script).replace("mcp__subcmd__cli", "mcp__cli");
+    ui.print(script.trim_end())?;
     Ok(ExitStatus::Done)
 }
 
