@@ -190,7 +190,10 @@ async fn serve_http(
     }
     args.hosts.note_missing(address, ui);
     ui.ready(&format!("listening on http://{address}{}", args.path));
-    let policy = args.hosts.policy(address);
+    let mut policy = args.hosts.policy(address);
+    if address.ip().is_loopback() {
+        policy = policy.with_loopback_pages();
+    }
     listen::serve(listener, router, policy, options, signals, ui).await;
     Ok(())
 }

@@ -134,6 +134,8 @@ fn roll_dice_tool() -> Tool {
         "type": "object",
         "properties": {"result": {"type": "array", "items": {"type": "integer"}}},
         "required": ["result"],
+        // FastMCP's client gives its caller the list then.
+        "x-fastmcp-wrap-result": true,
     }))))
     .with_annotations(
         ToolAnnotations::new()

@@ -27,6 +27,8 @@ use crate::address::is_loopback_host;
 pub struct HostPolicy {
     hosts: Vec<AllowedHost>,
     origins: Vec<HeaderValue>,
+    /// Pages of this machine may call as well.
+    loopback_pages: bool,
     refuse: Refuse,
 }
 
@@ -96,7 +98,17 @@ impl HostPolicy {
         Self {
             hosts,
             origins,
+            loopback_pages: false,
             refuse: refusal,
+        }
+    }
+
+    /// The same policy for a server that pages of this machine may call too, such as the MCP Inspector:
+    /// one that only this machine reaches.
+    pub fn with_loopback_pages(self) -> Self {
+        Self {
+            loopback_pages: true,
+            ..self
         }
     }
 
@@ -108,9 +120,9 @@ impl HostPolicy {
     /// Checks all requests to `router`, also that they announce no more than `max_body` bytes. Allowed
     /// origins get CORS headers; without any there are none.
     pub fn protect(self, router: Router, max_body: u64) -> Router {
-        let router = match self.origins.as_slice() {
-            [] => router,
-            origins => router.layer(cors(origins)),
+        let router = match self.origins.is_empty() && !self.loopback_pages {
+            true => router,
+            false => router.layer(cors(self.clone())),
         };
         router.layer(from_fn_with_state(Arc::new((self, max_body)), check))
     }
@@ -157,9 +169,13 @@ impl HostPolicy {
     fn allows_origin(&self, headers: &HeaderMap) -> bool {
         match one(headers, ORIGIN) {
             Ok(None) => true,
-            Ok(Some(origin)) => self.origins.contains(origin),
+            Ok(Some(origin)) => self.knows_origin(origin),
             Err(()) => false,
         }
+    }
+
+    fn knows_origin(&self, origin: &HeaderValue) -> bool {
+        self.origins.contains(origin) || (self.loopback_pages && is_loopback_origin(origin))
     }
 }
 
@@ -181,9 +197,26 @@ async fn check(
     }
 }
 
-fn cors(origins: &[HeaderValue]) -> CorsLayer {
+/// Whether a page of this origin comes from this machine. A browser does not let a page choose its
+/// origin, and a name that points here is none of these.
+fn is_loopback_origin(origin: &HeaderValue) -> bool {
+    let origin = origin.to_str().ok();
+    let known = origin.and_then(|text| Some((text, text.parse::<AllowedOrigin>().ok()?)));
+    let url = known.filter(|(text, known)| known.0 == *text);
+    let url = url.and_then(|(text, _)| url::Url::parse(text).ok());
+    url.is_some_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url
+                .host()
+                .is_some_and(|host| is_loopback_host(&host.to_owned()))
+    })
+}
+
+fn cors(policy: HostPolicy) -> CorsLayer {
     CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+        .allow_origin(AllowOrigin::predicate(move |origin, _| {
+            policy.knows_origin(origin)
+        }))
         .allow_methods(AllowMethods::mirror_request())
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([
@@ -301,6 +334,30 @@ mod tests {
             status("/mcp", &[("host", "localhost"), good, good]),
             Some(403)
         );
+    }
+
+    #[test]
+    fn pages_of_this_machine_may_call_where_that_is_said() {
+        let policy = policy().with_loopback_pages();
+        for (origin, is_known) in [
+            ("http://localhost:6274", true),
+            ("https://localhost", true),
+            ("http://127.0.0.1:8000", true),
+            ("http://[::1]:8000", true),
+            ("https://app.example", true),
+            ("http://localhost.evil.example", false),
+            ("http://evil.example:127", false),
+            ("http://127.0.0.1.evil.example", false),
+            ("http://localhost/", false),
+            ("http://LOCALHOST", false),
+            ("http://user@localhost", false),
+            ("file://localhost", false),
+            ("null", false),
+            ("", false),
+        ] {
+            let origin = HeaderValue::from_static(origin);
+            assert_eq!(policy.knows_origin(&origin), is_known, "{origin:?}");
+        }
     }
 
     #[test]
