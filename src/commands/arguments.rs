@@ -54,24 +54,119 @@ impl Arguments {
         Ok(Self { base, typed })
     }
 
-    /// The arguments as JSON. A text becomes what `input_schema` takes there, and stays a text where
+    /// The arguments as JSON, whether they fit `input_schema` or not: a text that does not stays a text.
+    pub fn to_json_unchecked(&self, input_schema: &JsonObject) -> JsonObject {
+        let root = Value::Object(input_schema.clone());
+        let mut arguments = self.base.clone();
+        for (key, typed) in &self.typed {
+            let place = Place::of(key, &root);
+            let value = match typed {
+                Typed::Json(value) => value.clone(),
+                Typed::Text(text) => {
+                    let value = place.expected(&root).value(text);
+                    value.unwrap_or_else(|| text.as_str().into())
+                }
+            };
+            // What is in the way of a path is replaced.
+            place.put_over(value, &mut arguments);
+        }
+        arguments
+    }
+
+    /// The arguments as JSON. `to.street` is a property of the object `to`. A text becomes what `input_schema` takes there, and stays a text where
     /// that says nothing of it.
     pub fn to_json(&self, input_schema: &JsonObject) -> Result<JsonObject, Error> {
         let root = LazyCell::new(|| Value::Object(input_schema.clone()));
         let mut arguments = self.base.clone();
         for (key, typed) in &self.typed {
+            let place = LazyCell::new(|| Place::of(key, &root));
             let value = match typed {
                 Typed::Json(value) => value.clone(),
                 Typed::Text(text) => {
-                    let expected = expected(key, &root);
+                    let expected = place.expected(&root);
                     let value = expected.value(text);
                     value.ok_or_else(|| wrong(key, &format!("must be {expected}")))?
                 }
             };
-            arguments.insert(key.clone(), value);
+            if !key.contains('.') {
+                arguments.insert(key.clone(), value);
+            } else if !place.put(value, &mut arguments) {
+                return Err(wrong(key, "leads into what is no object"));
+            }
         }
         Ok(arguments)
     }
+}
+
+/// Where an argument goes: behind the names of objects, each within the one before.
+struct Place<'a> {
+    objects: Vec<&'a str>,
+    name: &'a str,
+    schema: &'a Value,
+}
+
+impl<'a> Place<'a> {
+    /// The place of `key`. A dot leads into an object, unless a property has it in its name.
+    fn of(key: &'a str, root: &'a Value) -> Self {
+        let mut objects = Vec::new();
+        let (mut name, mut object) = (key, root);
+        while let Some((first, rest)) = name.split_once('.') {
+            let property = resolved(&object["properties"][first], root);
+            if object["properties"].get(name).is_some() || !property["properties"].is_object() {
+                break;
+            }
+            objects.push(first);
+            (name, object) = (rest, property);
+        }
+        Self {
+            objects,
+            name,
+            schema: &object["properties"][name],
+        }
+    }
+
+    /// The type there; any, where its schema is too large to tell.
+    fn expected(&self, root: &'a Value) -> Type<'a> {
+        Type::read(self.schema, root, &mut Work::of_schema()).unwrap_or(Type::Any)
+    }
+
+    /// Puts a value there. Returns whether only objects led there.
+    fn put(&self, value: Value, arguments: &mut JsonObject) -> bool {
+        let mut object = arguments;
+        for name in &self.objects {
+            let next = object
+                .entry(*name)
+                .or_insert_with(|| JsonObject::new().into());
+            let Value::Object(next) = next else {
+                return false;
+            };
+            object = next;
+        }
+        object.insert(self.name.to_owned(), value);
+        true
+    }
+
+    fn put_over(&self, value: Value, arguments: &mut JsonObject) {
+        if !self.put(value.clone(), arguments)
+            && let Some(first) = self.objects.first()
+        {
+            arguments.remove(*first);
+            self.put(value, arguments);
+        }
+    }
+}
+
+/// The schema that a `$ref` within the document leads to, or the schema itself.
+fn resolved<'a>(mut schema: &'a Value, root: &'a Value) -> &'a Value {
+    const MOST_HOPS: usize = 8;
+    for _ in 0..MOST_HOPS {
+        let pointer = schema["$ref"].as_str().and_then(|it| it.strip_prefix('#'));
+        match pointer.and_then(|it| root.pointer(it)) {
+            Some(target) => schema = target,
+            None => break,
+        }
+    }
+    schema
 }
 
 /// Validates arguments against the `inputSchema` of their tool (MCP 2026-07-28, tools). Returns
@@ -218,6 +313,46 @@ mod tests {
                 format!("{error}{hint}")
             }
         }
+    }
+
+    #[test]
+    fn a_dot_leads_into_an_object_of_the_schema() {
+        let schema = object(json!({"properties": {
+            "to": {"$ref": "#/$defs/address"},
+            "a.b": {"type": "integer"},
+            "text": {"type": "string"},
+        }, "$defs": {"address": {"properties": {
+            "street": {"type": "string"},
+            "number": {"type": "integer"},
+            "city": {"type": "object", "properties": {"zip": {"type": "string"}}},
+        }}}}));
+        let json = |pairs: &[&str]| read(pairs).unwrap().to_json(&schema);
+        assert_eq!(
+            Value::Object(
+                json(&[
+                    "to.street=1",
+                    "to.number=2",
+                    "to.city.zip=3",
+                    "a.b=4",
+                    "text.x=5"
+                ])
+                .unwrap()
+            ),
+            json!({"n": 1, "base": true, "to": {"street": "1", "number": 2, "city": {"zip": "3"}},
+                "a.b": 4, "text.x": "5"})
+        );
+        let error = json(&["to.number=two"]).unwrap_err().to_string();
+        assert!(
+            error.contains("argument `to.number` must be int"),
+            "{error}"
+        );
+        let error = json(&["to:=7", "to.number=2"]).unwrap_err().to_string();
+        assert!(error.contains("no object"), "{error}");
+        let unchecked = read(&["to:=7", "to.number=two"]).unwrap();
+        assert_eq!(
+            Value::Object(unchecked.to_json_unchecked(&schema)),
+            json!({"n": 1, "base": true, "to": {"number": "two"}})
+        );
     }
 
     #[test]

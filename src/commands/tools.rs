@@ -34,10 +34,11 @@ pub struct ToolsArgs {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     List(Box<ListArgs>),
+    Show(Box<ShowArgs>),
     Call(Box<CallArgs>),
 }
 
-/// List the tools of a server, one per line
+/// List the tools of servers, one per line
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -49,6 +50,31 @@ struct ListArgs {
     url: Option<String>,
 
     /// The tools as the server sent them
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    server: McpServerArgs,
+}
+
+/// Show all that a server says of a tool
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "mcp-cli tools show [OPTIONS] [URL] TOOL [-- COMMAND...]",
+    after_help = "\
+Examples:
+  mcp-cli tools show http://127.0.0.1:8000/mcp roll_dice
+  mcp-cli tools show --json get_current_time -- uvx mcp-server-time"
+)]
+struct ShowArgs {
+    /// The URL of the server, unless another argument names the server; then the tool
+    #[arg(value_name = "URL|TOOL")]
+    first: String,
+
+    #[arg(value_name = "TOOL", hide = true)]
+    words: Vec<String>,
+
+    /// The tool as the server sent it
     #[arg(long)]
     json: bool,
 
@@ -88,6 +114,10 @@ struct CallArgs {
     #[arg(long)]
     json: bool,
 
+    /// Send arguments that do not match the tool's schema too
+    #[arg(long)]
+    no_validate: bool,
+
     /// Save images, audio and other data of the result to this folder, in files named after the tool
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
@@ -100,51 +130,65 @@ struct CallArgs {
     server: McpServerArgs,
 }
 
-impl CallArgs {
-    /// Puts the URL where it belongs, and returns the name of the tool.
-    fn sort_out(&mut self) -> Result<String, Error> {
-        let first = std::mem::take(&mut self.first);
-        // Whoever names the server otherwise begins with the tool. A URL in the environment does not
-        // count where one is given.
-        if self.server.is_named() || !(first.contains([':', '/'])) {
-            return Ok(first);
-        }
-        if self.words.is_empty() {
-            return Err(Error::usage("no tool is named")
-                .with_hint("`mcp-cli tools list` with the same server lists its tools"));
-        }
-        self.server.target = Some(first);
-        Ok(self.words.remove(0))
+/// Puts the URL where it belongs if `first` is one, and returns the name of the tool, taken out of
+/// `words` then.
+fn sort_out(
+    first: String,
+    words: &mut Vec<String>,
+    server: &mut McpServerArgs,
+) -> Result<String, Error> {
+    // Whoever names the server otherwise begins with the tool. A URL in the environment does not
+    // count where one is given.
+    if server.is_named() || !first.contains([':', '/']) {
+        return Ok(first);
     }
+    if words.is_empty() {
+        return Err(Error::usage("no tool is named")
+            .with_hint("`mcp-cli tools list` with the same server lists its tools"));
+    }
+    server.target = Some(first);
+    Ok(words.remove(0))
 }
 
 /// What to do at which server, with everything read that it needs.
 pub struct Task {
-    server: Server,
+    /// One, but for a list.
+    servers: Vec<Server>,
     verb: Prepared,
 }
 
 enum Prepared {
     List,
+    Show { name: String },
     Call(Call),
 }
 
 struct Call {
     name: String,
     arguments: Arguments,
+    /// Whether arguments must fit the tool's schema.
+    validates: bool,
     output_dir: Option<PathBuf>,
     timeout: Duration,
 }
 
 /// Reads what the arguments name: files, stdin, the environment. Nothing is connected yet.
 pub fn read(args: ToolsArgs, ui: &mut Ui) -> Result<Task, Error> {
-    let (json, server, call) = match args.verb {
+    let (json, server, verb) = match args.verb {
         Verb::List(mut args) => {
             args.server.target = args.url;
-            (args.json, args.server, None)
+            (args.json, args.server, Prepared::List)
+        }
+        Verb::Show(mut args) => {
+            let name = sort_out(args.first, &mut args.words, &mut args.server)?;
+            if let [word, ..] = args.words.as_slice() {
+                return Err(Error::usage(format!("{word:?} is one argument too many")));
+            }
+            (args.json, args.server, Prepared::Show { name })
         }
         Verb::Call(mut args) => {
-            let name = args.sort_out()?;
+            let first = std::mem::take(&mut args.first);
+            let name = sort_out(first, &mut args.words, &mut args.server)?;
             let input = args.input_json.as_deref();
             if input == Some("-") && args.server.reads_stdin() {
                 return Err(Error::two_on_stdin());
@@ -153,19 +197,22 @@ pub fn read(args: ToolsArgs, ui: &mut Ui) -> Result<Task, Error> {
             let call = Call {
                 arguments: Arguments::read(&args.words, base)?,
                 name,
+                validates: !args.no_validate,
                 output_dir: args.output_dir,
                 timeout: args.timeout,
             };
-            (args.json, args.server, Some(call))
+            (args.json, args.server, Prepared::Call(call))
         }
     };
     if json {
         ui.set_format(Format::Json);
     }
-    Ok(Task {
-        server: one_server(&server, ui)?,
-        verb: call.map_or(Prepared::List, Prepared::Call),
-    })
+    let servers = servers(&server, ui)?;
+    if let ([_, _, ..], Prepared::Show { .. } | Prepared::Call(_)) = (&*servers, &verb) {
+        let labels: Vec<&str> = servers.iter().map(Server::label).collect();
+        return Err(Error::several_servers(&labels.join(", ")));
+    }
+    Ok(Task { servers, verb })
 }
 
 /// Does it, and prints what came of it.
@@ -184,26 +231,77 @@ pub async fn tools(task: Task, signals: StopSignals, ui: &mut Ui) -> Result<Exit
 
 impl Task {
     async fn run(&self, clients: &ClientPool, ui: &mut Ui) -> Result<ExitStatus, Error> {
-        let label = self.server.label();
-        ui.wait(&format!("listing the tools of {label}"));
-        let list = offered(&self.server, clients).await?;
-        let tools = &list.tools;
+        let [server] = self.servers.as_slice() else {
+            return list_several(&self.servers, clients, ui).await;
+        };
+        ui.wait(&format!("listing the tools of {}", server.label()));
+        let list = offered(server, clients).await?;
         match &self.verb {
-            Prepared::List if tools.is_empty() && list.unreadable.is_empty() => {
-                ui.note(&format!("{label} offers no tools"));
+            Prepared::List => {
+                if list.tools.is_empty() && list.unreadable.is_empty() {
+                    ui.note(&format!("{} offers no tools", server.label()));
+                }
+                ui.tools(&list.tools)?;
+                // The others are shown all the same.
+                list.whole().map_err(|error| not_listed(server, error))?;
             }
-            Prepared::List => {}
-            Prepared::Call(call) => return call.make(tools, &self.server, clients, ui).await,
+            Prepared::Show { name } => ui.tool(named(name, &list.tools, server.label())?)?,
+            Prepared::Call(call) => return call.make(&list.tools, server, clients, ui).await,
         }
-        ui.tools(tools)?;
-        // The others are shown all the same.
-        list.whole()
-            .map_err(|error| not_listed(&self.server, error))?;
         Ok(ExitStatus::Done)
     }
 }
 
+/// Lists the tools of several servers, each under its label. One that gives no list does not keep the
+/// others from being shown.
+async fn list_several(
+    servers: &[Server],
+    clients: &ClientPool,
+    ui: &mut Ui,
+) -> Result<ExitStatus, Error> {
+    ui.wait(&format!("listing the tools of {} servers", servers.len()));
+    let lists = servers.iter().map(|server| offered(server, clients));
+    let lists = futures::future::join_all(lists).await;
+    let mut shown = Vec::new();
+    let mut failure = None;
+    for (server, list) in servers.iter().zip(lists) {
+        let whole = list.and_then(|mut list| {
+            shown.push((server.label(), std::mem::take(&mut list.tools)));
+            list.whole().map_err(|error| not_listed(server, error))
+        });
+        if let Err(error) = whole {
+            match &failure {
+                None => failure = Some(error),
+                Some(_) => ui.note(&ui::in_one_line(&error)),
+            }
+        }
+    }
+    ui.tools_of(&shown)?;
+    failure.map_or(Ok(ExitStatus::Done), Err)
+}
+
+/// The tool with this name.
+fn named<'a>(name: &str, tools: &'a [Tool], server_label: &str) -> Result<&'a Tool, Error> {
+    tools.iter().find(|it| it.name() == name).ok_or_else(|| {
+        let nearest = arguments::nearest(name, tools.iter().map(Tool::name));
+        let hint = nearest.map_or_else(
+            || "`mcp-cli tools list` with the same server lists its tools".to_owned(),
+            |it| arguments::did_you_mean(&it),
+        );
+        let text = format!("`{server_label}` has no tool `{name}`");
+        Error::usage(text).with_hint(hint)
+    })
+}
+
 impl Call {
+    async fn fitting(&self, schema: &JsonObject, ui: &Ui) -> Result<JsonObject, Error> {
+        let arguments = self.arguments.to_json(schema)?;
+        for note in arguments::check(&arguments, schema).await? {
+            ui.note(&note);
+        }
+        Ok(arguments)
+    }
+
     async fn make(
         &self,
         tools: &[Tool],
@@ -213,19 +311,17 @@ impl Call {
     ) -> Result<ExitStatus, Error> {
         let name = &self.name;
         let server_label = server.label().to_owned();
-        let Some(tool) = tools.iter().find(|it| it.name() == name) else {
-            let nearest = arguments::nearest(name, tools.iter().map(Tool::name));
-            let hint = nearest.map_or_else(
-                || "`mcp-cli tools list` with the same server lists its tools".to_owned(),
-                |it| arguments::did_you_mean(&it),
-            );
-            let text = format!("`{server_label}` has no tool `{name}`");
-            return Err(Error::usage(text).with_hint(hint));
+        let tool = named(name, tools, &server_label)?;
+        let arguments = match self.validates {
+            true => {
+                let fitting = self.fitting(tool.input_schema(), ui).await;
+                fitting.map_err(|error| match error.hint() {
+                    Some(_) => error,
+                    None => error.with_hint("--no-validate sends it all the same"),
+                })?
+            }
+            false => self.arguments.to_json_unchecked(tool.input_schema()),
         };
-        let arguments = self.arguments.to_json(tool.input_schema())?;
-        for note in arguments::check(&arguments, tool.input_schema()).await? {
-            ui.note(&note);
-        }
         if let Some(folder) = &self.output_dir {
             attachments::prepare(folder)?;
         }
@@ -334,7 +430,7 @@ fn hint_of_list(error: &mcp::Error, endpoint: &Endpoint) -> Option<&'static str>
         ),
         mcp::Error::Closed | mcp::Error::Exited(_) => Some("check the server's log"),
         mcp::Error::NotMcp(_) => Some("check that the URL is that of the server's MCP endpoint"),
-        mcp::Error::NotStarted { .. } => Some("check `command` and `args`"),
+        mcp::Error::NotStarted { .. } => Some("install it, or name it by its path"),
         mcp::Error::Forbidden(_)
         | mcp::Error::Protocol { .. }
         | mcp::Error::Excess(_)
@@ -371,8 +467,8 @@ pub fn not_local(what: &str) -> Error {
         .with_hint("name the server with --server-url, or omit --local and --bridge")
 }
 
-/// The one server that the arguments name.
-fn one_server(args: &McpServerArgs, ui: &mut Ui) -> Result<Server, Error> {
+/// The servers that the arguments name, all of them reached from here.
+fn servers(args: &McpServerArgs, ui: &mut Ui) -> Result<Vec<Server>, Error> {
     if let Some(what) = args.hosted_only() {
         return Err(not_local(what));
     }
@@ -385,13 +481,10 @@ fn one_server(args: &McpServerArgs, ui: &mut Ui) -> Result<Server, Error> {
         ToolEntry::Mcp(entry) => Some(&**entry),
         ToolEntry::Other(_) => None,
     });
-    match entries.collect::<Vec<_>>().as_slice() {
-        [] => Err(Error::no_server()),
-        [entry] => Ok(Server::read(entry, &servers.commands)?),
-        several => {
-            let labels: Vec<&str> = several.iter().map(|it| &*it.server_label).collect();
-            Err(Error::several_servers(&labels.join(", ")))
-        }
+    let read = entries.map(|entry| Ok(Server::read(entry, &servers.commands)?));
+    match read.collect::<Result<Vec<_>, Error>>()? {
+        none if none.is_empty() => Err(Error::no_server()),
+        servers => Ok(servers),
     }
 }
 

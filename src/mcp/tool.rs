@@ -72,6 +72,11 @@ impl Tool {
         self.text("name").unwrap_or_default()
     }
 
+    /// A field, as it came.
+    pub fn get(&self, field: &str) -> Option<&Value> {
+        self.0.get(field)
+    }
+
     pub fn title(&self) -> Option<&str> {
         self.text("title")
     }

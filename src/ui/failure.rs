@@ -104,6 +104,12 @@ fn fields(error: &ApiError) -> Option<String> {
     (!fields.is_empty()).then(|| format!("  {}", fields.join(", ")))
 }
 
+/// A failure in one line, with its causes.
+pub fn in_one_line(error: &Error) -> String {
+    let whole = std::iter::once(error.to_string()).chain(causes(error));
+    brief_line(&whole.collect::<Vec<_>>().join(": "))
+}
+
 fn causes(error: &Error) -> Vec<String> {
     let mut causes = underneath(error);
     causes.extend_from_slice(error.notes());

@@ -32,6 +32,7 @@ use crate::responses::{Event, EventKind, McpApprovalRequest, OnRetry, Response};
 
 pub use approval::Decision;
 pub use content::{Attachment, result_text};
+pub use failure::in_one_line;
 pub use sanitize::{is_plain_name, tool_name};
 
 use lines::Lines;

@@ -14,6 +14,18 @@ const WIDEST_COLUMN: usize = 40;
 /// The least room that is worth a description, in columns.
 const LEAST_ROOM: usize = 20;
 
+/// The keywords of a schema that are told beside its type, each with its word.
+const KEYWORDS: [(&str, &str); 8] = [
+    ("minimum", "at least"),
+    ("maximum", "at most"),
+    ("exclusiveMinimum", "more than"),
+    ("exclusiveMaximum", "less than"),
+    ("minLength", "length at least"),
+    ("maxLength", "length at most"),
+    ("pattern", "pattern"),
+    ("default", "default"),
+];
+
 /// Tools as lines, and the names of those whose `inputSchema` is too large to be shown whole.
 pub struct Table {
     pub lines: Vec<String>,
@@ -105,6 +117,67 @@ fn row(signature: &str, purpose: &str, column: usize, width: Option<usize>) -> S
     };
     let purpose = console::truncate_str(purpose, width.saturating_sub(begin), "...");
     format!("{signature}{gap}{purpose}")
+}
+
+/// All that there is to say of a tool: its signature, its description, each parameter, what comes back,
+/// and its annotations.
+pub fn whole(tool: &Tool) -> String {
+    let mut work = Work::of_schema();
+    let signature = signature(tool, &mut work).unwrap_or_else(|cut| cut);
+    let mut lines = vec![signature];
+    let title = tool.title().filter(|it| !it.is_empty());
+    lines.extend(title.map(|title| format!("  {}", one_line(title))));
+    let description = tool.description().unwrap_or_default().trim();
+    lines.extend(
+        description
+            .lines()
+            .map(|line| format!("  {}", one_line(line))),
+    );
+    let input = Value::Object(tool.input_schema().clone());
+    section("parameters", properties(&input, &mut work), &mut lines);
+    let output = tool.get("outputSchema").unwrap_or(&Value::Null);
+    section("returns", properties(output, &mut work), &mut lines);
+    let fields = |field: &str| {
+        let fields = tool.get(field).and_then(Value::as_object);
+        let fields = fields.into_iter().flatten();
+        fields.map(|(name, value)| format!("{}: {}", one_line(name), one_line(&shortened(value))))
+    };
+    section("annotations", fields("annotations").collect(), &mut lines);
+    section("execution", fields("execution").collect(), &mut lines);
+    section("_meta", fields("_meta").collect(), &mut lines);
+    lines.join("\n")
+}
+
+fn section(title: &str, content: Vec<String>, lines: &mut Vec<String>) {
+    if !content.is_empty() {
+        lines.push(title.to_owned());
+        lines.extend(content.into_iter().map(|line| format!("  {line}")));
+    }
+}
+
+/// Each property of an object: its name, its type, whether it may be left out, and what it is.
+fn properties(root: &Value, work: &mut Work) -> Vec<String> {
+    let required = root["required"].as_array().into_iter().flatten();
+    let required: HashSet<&str> = required.filter_map(Value::as_str).collect();
+    let properties = root["properties"].as_object().into_iter().flatten();
+    let lines = properties.map(|(name, schema)| {
+        let kind =
+            Type::read(schema, root, work).map_or_else(|_| "...".to_owned(), |it| it.to_string());
+        let mut line = format!("{}: {}", one_line(name), one_line(&kind));
+        if !required.contains(name.as_str()) {
+            line.push_str(", optional");
+        }
+        for (keyword, word) in KEYWORDS {
+            if let Some(value) = schema.get(keyword) {
+                line.push_str(&format!(", {word} {}", one_line(&shortened(value))));
+            }
+        }
+        if let Some(description) = schema["description"].as_str() {
+            line.push_str(&format!(". {}", one_line(description.trim())));
+        }
+        line
+    });
+    lines.collect()
 }
 
 /// What the tool does to the world, as its server says, and the first line of its description.

@@ -29,6 +29,31 @@ impl Ui {
         Ok(())
     }
 
+    /// Shows the tools of several servers, by their labels.
+    pub fn tools_of(&mut self, lists: &[(&str, Vec<Tool>)]) -> Result<(), Error> {
+        if self.format != Format::Text {
+            let lists: serde_json::Map<_, _> = lists
+                .iter()
+                .map(|(label, tools)| ((*label).to_owned(), serde_json::json!(tools)))
+                .collect();
+            return self.document(&lists);
+        }
+        for (label, tools) in lists {
+            let plural = if tools.len() == 1 { "" } else { "s" };
+            self.print(&format!("{label}: {} tool{plural}", tools.len()))?;
+            self.tools(tools)?;
+        }
+        Ok(())
+    }
+
+    /// Shows all that a server says of a tool.
+    pub fn tool(&mut self, tool: &Tool) -> Result<(), Error> {
+        match self.format {
+            Format::Text => self.print_foreign(&signature::whole(tool)),
+            _ => self.document(tool),
+        }
+    }
+
     /// Shows the result of a call: as text, or as the server sent it. `saved` has the file that
     /// each block was saved as. As text, that of a tool which failed is left to [`Self::failure`].
     pub fn result(&mut self, result: &CallResult, saved: &[Option<PathBuf>]) -> Result<(), Error> {

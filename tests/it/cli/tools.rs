@@ -222,7 +222,7 @@ fn what_does_not_fit_is_told_and_never_sent() {
     for (args, complaint) in [
         (
             &["roll_dice", "n_dice=x"][..],
-            "error: argument `n_dice` must be int\n",
+            "error: argument `n_dice` must be int\nhint: --no-validate sends it all the same\n",
         ),
         (
             &["roll_dice", "ndice=3"],
@@ -281,6 +281,15 @@ fn one_server_must_be_named_and_one_that_is_here() {
     hint: name one by its URL, as -- COMMAND, or with --mcp-config FILE
     ");
     insta::assert_snapshot!(tools(&["list", "--mcp-config", path]), @r"
+    exit: 0
+    ----- stdout -----
+    one: 1 tool
+    roll_dice(n_dice: int)  [read-only] Roll `n_dice` 6-sided dice and return the results.
+    two: 1 tool
+    roll_dice(n_dice: int)  [read-only] Roll `n_dice` 6-sided dice and return the results.
+    ----- stderr -----
+    ");
+    insta::assert_snapshot!(tools(&["show", "--mcp-config", path, "roll_dice"]), @r"
     exit: 2
     ----- stdout -----
     ----- stderr -----
