@@ -7,7 +7,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::mcp::{self, Probe, ProbeResult, Request};
+use super::shown;
+use super::variations::told;
+use crate::address;
+use crate::mcp::{self, OnWire, Probe, ProbeResult, Request, Wire, WireEvent};
 
 /// The versions of MCP that are asked for, as `mcp::ClientPool` does.
 pub const MODERN: &str = "2026-07-28";
@@ -81,6 +84,8 @@ pub struct Requests {
     /// What the server is shown, credentials included.
     given: HeaderMap,
     limit: Duration,
+    server: mcp::Server,
+    on_wire: Option<OnWire>,
 }
 
 /// A request without its message.
@@ -96,7 +101,12 @@ pub struct Form {
 
 impl Requests {
     /// Asks the server at `url`; the answers that all depends on may take as long as `limit`.
-    pub fn new(url: &Url, server: &mcp::Server, limit: Duration) -> Result<Self, mcp::Error> {
+    pub fn new(
+        url: &Url,
+        server: &mcp::Server,
+        limit: Duration,
+        on_wire: Option<OnWire>,
+    ) -> Result<Self, mcp::Error> {
         let mut given = server.headers.clone();
         let authorization = server.credential.authorization().cloned();
         given.extend(authorization.map(|value| (AUTHORIZATION, value)));
@@ -105,6 +115,8 @@ impl Requests {
             url: url.clone(),
             given,
             limit,
+            server: server.clone(),
+            on_wire: on_wire.filter(|it| it.exchanges),
         })
     }
 
@@ -150,7 +162,32 @@ impl Requests {
             message: Some(message.body()),
             limit: form.limit,
         };
-        self.probe.send(&request).await
+        let result = self.probe.send(&request).await;
+        self.tell(message, &result);
+        result
+    }
+
+    /// Tells of a request as `mcp` tells of its own.
+    fn tell(&self, message: &Message, result: &ProbeResult) {
+        let Some(on_wire) = &self.on_wire else {
+            return;
+        };
+        let redacted = |text| self.server.without_secrets(text);
+        let answer = match &result.answer {
+            Ok(answer) => match &answer.message {
+                Some(message) => Ok(redacted(message.to_string())),
+                None => Err(redacted(shown(answer))),
+            },
+            Err(error) => Err(told(error)),
+        };
+        let event = WireEvent::Exchange {
+            method: message.method,
+            request: message.body().to_string(),
+            answer,
+            took: result.took,
+        };
+        let server = address::shown(&self.url);
+        (on_wire.tell)(Wire { server, event });
     }
 
     /// A GET for a stream of events (MCP 2025-11-25, listening for messages from the server).

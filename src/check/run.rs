@@ -49,7 +49,10 @@ impl Run<'_> {
         let mut steps = Steps::default();
         let listed = match &self.server.as_mcp().endpoint {
             Endpoint::Http(url) => {
-                let requests = Requests::new(url, self.server.as_mcp(), self.limit)?;
+                let requests = {
+                    let on_wire = self.engine.clients().on_wire();
+                    Requests::new(url, self.server.as_mcp(), self.limit, on_wire)?
+                };
                 let listed = self.ask(url, &requests, &mut steps, progress).await;
                 requests.close().await;
                 listed

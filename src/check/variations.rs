@@ -153,7 +153,8 @@ fn is_not_acceptable(answer: &Answer) -> bool {
     )
 }
 
-fn told(error: &ProbeError) -> String {
+/// Why there was no answer, in a few words.
+pub fn told(error: &ProbeError) -> String {
     match error {
         ProbeError::Timeout(limit) => {
             format!("nothing came for {}", humantime::format_duration(*limit))

@@ -127,6 +127,7 @@ pub fn read(mut args: CheckArgs, ui: &mut Ui) -> Result<Checkup, Error> {
         list_timeout: args.timeout,
         call_timeout: CALL_LIMIT,
         on_stderr: ui::forward,
+        on_wire: ui.on_wire(),
         ..PoolOptions::default()
     });
     let recorded = args.recorded()?;

@@ -172,7 +172,7 @@ pub async fn gateway(
         stop: limits.stop.clone(),
         ..ServerOptions::default()
     };
-    let clients = ClientPool::new(args.pool(address, &budget));
+    let clients = ClientPool::new(args.pool(address, &budget, ui));
     let engine = Engine::shared(model, clients, store, budget);
     let required = key.as_ref().map(|key| ApiKey::new(key.secret()));
     let gateway = Gateway::new(engine, limits);
@@ -241,7 +241,7 @@ impl GatewayArgs {
     }
 
     /// The clients choose the addresses that the gateway connects to, so those are restricted.
-    fn pool(&self, listening: SocketAddr, budget: &Budget) -> PoolOptions {
+    fn pool(&self, listening: SocketAddr, budget: &Budget, ui: &Ui) -> PoolOptions {
         PoolOptions {
             egress: EgressPolicy::Guarded {
                 allow_private: self.allow_private,
@@ -249,6 +249,7 @@ impl GatewayArgs {
                 allow_loopback: self.allow_loopback || listening.ip().is_loopback(),
             },
             budget: budget.clone(),
+            on_wire: listen::on_wire(ui),
             ..PoolOptions::default()
         }
     }

@@ -3,6 +3,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use axum::Router;
 use tokio::net::TcpListener;
@@ -13,6 +14,7 @@ use crate::error::Error;
 use crate::http::{
     self, AccessLog, AllowedHost, AllowedOrigin, Exchange, HostPolicy, ServerOptions,
 };
+use crate::mcp::{OnWire, Wire, WireEvent};
 use crate::ui::{LogFormat, Ui};
 
 /// What is logged.
@@ -157,10 +159,62 @@ fn with_access_log(router: Router, ui: &Ui) -> Router {
     access_log.log(router)
 }
 
+/// What writes every exchange with an MCP server to stderr and to the log, if either is enabled.
+pub fn on_wire(ui: &Ui) -> Option<OnWire> {
+    let write = ui.on_wire().filter(|it| it.exchanges);
+    if write.is_none() && !tracing::enabled!(Level::INFO) {
+        return None;
+    }
+    let tell = move |wire: Wire| {
+        log_wire(&wire);
+        if let Some(write) = &write {
+            (write.tell)(wire);
+        }
+    };
+    Some(OnWire {
+        exchanges: true,
+        tell: Arc::new(tell),
+    })
+}
+
+/// A line of the log. It has nothing of what was said, but for the reason of a failure.
+fn log_wire(wire: &Wire) {
+    let WireEvent::Exchange {
+        method,
+        request,
+        answer,
+        took,
+    } = &wire.event
+    else {
+        return;
+    };
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct Named {
+        params: Tool,
+    }
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct Tool {
+        name: Option<String>,
+    }
+    let named: Named = serde_json::from_str(request).unwrap_or_default();
+    tracing::info!(
+        server = wire.server,
+        method,
+        tool = named.params.name.as_deref(),
+        failure = answer.as_ref().err(),
+        duration_ms = took.as_micros() as f64 / 1000.0,
+        "MCP request"
+    );
+}
+
 /// A line of the log. It never identifies the caller: no token, no subject, no origin.
 fn log(exchange: &Exchange) {
     tracing::info!(
         method = exchange.method,
+        path = exchange.path,
+        tool = exchange.tool.as_deref(),
         status = exchange.status.as_u16(),
         duration_ms = exchange.duration.as_micros() as f64 / 1000.0,
         protocol_version = exchange.protocol_version.as_deref(),

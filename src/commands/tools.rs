@@ -219,6 +219,7 @@ pub fn read(args: ToolsArgs, ui: &mut Ui) -> Result<Task, Error> {
 pub async fn tools(task: Task, signals: StopSignals, ui: &mut Ui) -> Result<ExitStatus, Error> {
     let mut options = PoolOptions {
         on_stderr: ui::forward,
+        on_wire: ui.on_wire(),
         ..PoolOptions::default()
     };
     if let Prepared::Call(call) = &task.verb {

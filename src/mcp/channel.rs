@@ -2,6 +2,7 @@
 //! the typed client is one, and nothing that a server sends is lost on the way to it.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -13,12 +14,18 @@ use super::fault::Fault;
 use super::http::Http;
 use super::http_sse::HttpSse;
 use super::message::Message;
-use super::remark::Remarks;
+use super::observer::Observer;
 use super::stdio::Stdio;
 use crate::budget::Held;
 
-/// A connection to a server. A further transport is a variant here.
-pub enum Channel {
+/// A connection to a server.
+pub struct Channel {
+    transport: Transport,
+    observer: Observer,
+}
+
+/// How messages travel. A further transport is a variant here.
+pub enum Transport {
     Http(Http),
     HttpSse(HttpSse),
     Stdio(Stdio),
@@ -105,6 +112,11 @@ impl Answer {
         })
     }
 
+    /// The whole message.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The JSON of its `result`, or of its `error`.
     pub fn outcome(&self) -> Result<&str, &str> {
         match &self.outcome {
@@ -136,11 +148,11 @@ pub fn read_answer(
     request: &Request,
     body: Vec<u8>,
     held: Held,
-    remarks: &Remarks,
+    observer: &Observer,
 ) -> Result<Answer, Fault> {
     let place = match Message::read(&body)? {
         Message::Answer { id, outcome } if request.is_answered_by(id, outcome.is_err()) => {
-            remarks.of_id(id);
+            observer.of_id(id);
             Place::of(outcome, &body)
         }
         Message::Unknown { .. } => return Err(Fault::unrecognized()),
@@ -153,16 +165,35 @@ pub fn read_answer(
 }
 
 impl Channel {
+    /// A connection over `transport`, which `observer` watches.
+    pub fn new(transport: Transport, observer: Observer) -> Self {
+        Self {
+            transport,
+            observer,
+        }
+    }
+
+    /// The connection, if it is Streamable HTTP.
+    pub fn http(&self) -> Option<&Http> {
+        match &self.transport {
+            Transport::Http(http) => Some(http),
+            Transport::HttpSse(_) | Transport::Stdio(_) => None,
+        }
+    }
+
     /// Sends a request, and waits for its answer. Dropping the future gives the answer up.
     ///
     /// # Errors
     /// There is no answer: an error in JSON-RPC is one.
     pub async fn request(&self, request: &Request) -> Result<Answer, Error> {
-        match self {
-            Self::Http(http) => http.request(request).await,
-            Self::HttpSse(http) => http.request(request).await,
-            Self::Stdio(stdio) => Ok(stdio.request(request).await?),
-        }
+        let started = Instant::now();
+        let answer = match &self.transport {
+            Transport::Http(http) => http.request(request).await,
+            Transport::HttpSse(http) => http.request(request).await,
+            Transport::Stdio(stdio) => stdio.request(request).await.map_err(Error::from),
+        };
+        self.observer.of_request(request, &answer, started);
+        answer
     }
 
     /// Sends a notification.
@@ -170,28 +201,28 @@ impl Channel {
     /// # Errors
     /// It could not be sent, or was refused.
     pub async fn notify(&self, message: Bytes) -> Result<(), Error> {
-        match self {
-            Self::Http(http) => http.notify(message).await,
-            Self::HttpSse(http) => http.notify(message).await,
-            Self::Stdio(stdio) => Ok(stdio.send(message).await?),
+        match &self.transport {
+            Transport::Http(http) => http.notify(message).await,
+            Transport::HttpSse(http) => http.notify(message).await,
+            Transport::Stdio(stdio) => Ok(stdio.send(message).await?),
         }
     }
 
     /// Whether nothing can be sent on it any more.
     pub fn is_closed(&self) -> bool {
-        match self {
-            Self::Http(_) => false,
-            Self::HttpSse(http) => http.is_closed(),
-            Self::Stdio(stdio) => stdio.is_closed(),
+        match &self.transport {
+            Transport::Http(_) => false,
+            Transport::HttpSse(http) => http.is_closed(),
+            Transport::Stdio(stdio) => stdio.is_closed(),
         }
     }
 
     /// Ends it, and the session or the process behind it.
     pub async fn close(&self) {
-        match self {
-            Self::Http(http) => http.close().await,
-            Self::HttpSse(http) => http.close(),
-            Self::Stdio(stdio) => stdio.close().await,
+        match &self.transport {
+            Transport::Http(http) => http.close().await,
+            Transport::HttpSse(http) => http.close(),
+            Transport::Stdio(stdio) => stdio.close().await,
         }
     }
 }
@@ -212,7 +243,7 @@ mod tests {
                 &request,
                 body,
                 Budget::unlimited().empty(),
-                &Remarks::default(),
+                &Observer::default(),
             )
             .ok()?;
             let outcome = answer.outcome().map(str::to_owned);

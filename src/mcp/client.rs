@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::channel::{Answer, Channel, Request};
+use super::channel::{Answer, Channel, Request, Transport};
 use super::egress::EgressPolicy;
 use super::error::{Error, RpcError};
 use super::excess::{Excess, MAX_ANSWER, MAX_PARSED};
@@ -22,9 +22,10 @@ use super::fault::Fault;
 use super::handshake::{self, Era};
 use super::http::Http;
 use super::http_sse::HttpSse;
+use super::observer::{Observer, OnWire};
 use super::page::{HeaderTools, NextCursor, Page, ToolList};
 use super::param_headers;
-use super::remark::{Remark, Remarks};
+use super::remark::Remark;
 use super::requests::Requests;
 use super::said::OnStderr;
 use super::server::{Endpoint, Server};
@@ -70,7 +71,7 @@ pub struct Client {
     next_id: AtomicU64,
     /// Those of the last list.
     header_tools: Mutex<HeaderTools>,
-    remarks: Remarks,
+    observer: Observer,
     budget: Budget,
     /// Notifications that requests were cancelled, on their way.
     cancellations: TaskTracker,
@@ -130,13 +131,13 @@ impl Client {
             let next = match page.next_cursor {
                 NextCursor::None => break,
                 NextCursor::Null => {
-                    self.remarks.add(Remark::NullCursor);
+                    self.observer.add(Remark::NullCursor);
                     break;
                 }
                 NextCursor::Some(next) => next,
             };
             if next.is_empty() {
-                self.remarks.add(Remark::EmptyCursor);
+                self.observer.add(Remark::EmptyCursor);
             }
             if !cursors.insert(next.clone()) {
                 let shown: String = next.chars().take(MAX_CURSOR).collect();
@@ -148,7 +149,7 @@ impl Client {
             cursor = Some(next);
         }
         *self.lock_header_tools() = header_tools;
-        list.remarks = self.remarks.all();
+        list.remarks = self.observer.remarks();
         Ok(list)
     }
 
@@ -247,7 +248,7 @@ impl Client {
 
     /// Whether its requests repeat parts of them in headers (MCP 2026-07-28, Streamable HTTP).
     fn sends_headers(&self) -> bool {
-        self.era == Era::Modern && matches!(*self.channel, Channel::Http(_))
+        self.era == Era::Modern && self.channel.http().is_some()
     }
 
     /// The version of MCP that was agreed on.
@@ -335,6 +336,7 @@ pub struct Connector {
     budget: Budget,
     child_grace: Duration,
     on_stderr: OnStderr,
+    on_wire: Option<OnWire>,
     /// Made when it is first needed, for it reads the certificates of the system.
     http: OnceLock<reqwest::Client>,
     /// The one for this machine.
@@ -350,6 +352,7 @@ impl Connector {
         budget: Budget,
         child_grace: Duration,
         on_stderr: OnStderr,
+        on_wire: Option<OnWire>,
     ) -> Self {
         Self {
             egress,
@@ -357,6 +360,7 @@ impl Connector {
             budget,
             child_grace,
             on_stderr,
+            on_wire,
             http: OnceLock::new(),
             loopback: OnceLock::new(),
         }
@@ -366,11 +370,11 @@ impl Connector {
     pub async fn connect(&self, server: &Server) -> Result<Client, Error> {
         // Some servers take 0 for no id.
         let next_id = AtomicU64::new(1);
-        let remarks = Remarks::default();
+        let observer = Observer::new(self.on_wire.clone(), server);
         let mut close_timeout = CLOSE_TIMEOUT;
         let (channel, era) = match &server.endpoint {
             Endpoint::Http(url) => {
-                self.connect_over_http(url, server, &next_id, &remarks)
+                self.connect_over_http(url, server, &next_id, &observer)
                     .await?
             }
             Endpoint::Stdio(command) => {
@@ -379,11 +383,11 @@ impl Connector {
                 let started = Stdio::start(
                     command,
                     budget,
-                    remarks.clone(),
+                    observer.clone(),
                     self.on_stderr,
                     self.child_grace,
                 );
-                let channel = Channel::Stdio(started?);
+                let channel = Channel::new(Transport::Stdio(started?), observer.clone());
                 let era = handshake::agree(&channel, || next(&next_id)).await?;
                 (channel, era)
             }
@@ -393,7 +397,7 @@ impl Connector {
             era,
             next_id,
             header_tools: Mutex::default(),
-            remarks,
+            observer,
             budget: self.budget.clone(),
             cancellations: TaskTracker::new(),
             close_timeout,
@@ -407,27 +411,23 @@ impl Connector {
         url: &Url,
         server: &Server,
         next_id: &AtomicU64,
-        remarks: &Remarks,
+        observer: &Observer,
     ) -> Result<(Channel, Era), Error> {
         self.egress.check(url)?;
         let client = self.http(url)?;
         let requests = || Requests::new(client.clone(), server);
-        let channel = Channel::Http(Http::new(
-            requests(),
-            url,
-            self.budget.clone(),
-            remarks.clone(),
-        ));
+        let http = Http::new(requests(), url, self.budget.clone(), observer.clone());
+        let channel = Channel::new(Transport::Http(http), observer.clone());
         let refusal = match handshake::agree(&channel, || next(next_id)).await {
             Ok(era) => return Ok((channel, era)),
             Err(error) if handshake::may_be_older(&error) => error,
             Err(error) => return Err(error),
         };
         // What is no such stream either is told by its refusal of a message.
-        let Ok(older) = HttpSse::open(requests(), url, &self.budget, remarks.clone()).await else {
+        let Ok(older) = HttpSse::open(requests(), url, &self.budget, observer.clone()).await else {
             return Err(refusal);
         };
-        let channel = Channel::HttpSse(older);
+        let channel = Channel::new(Transport::HttpSse(older), observer.clone());
         let era = handshake::initialize(&channel, next(next_id)).await?;
         Ok((channel, era))
     }
@@ -488,7 +488,7 @@ mod tests {
         let answer = |result: &str, budget: &Budget| {
             let text = format!(r#"{{"jsonrpc": "2.0", "id": 1, "result": {result}}}"#);
             let held = budget.hold(text.len() as u64).unwrap();
-            read_answer(&request, text.into_bytes(), held, &Remarks::default()).unwrap()
+            read_answer(&request, text.into_bytes(), held, &Observer::default()).unwrap()
         };
         let result = r#"{"content": [{"type": "text", "text": "a"}, {}, {}]}"#;
         let budget = Budget::new(1_000_000);

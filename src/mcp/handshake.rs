@@ -72,7 +72,7 @@ pub async fn agree(channel: &Channel, mut next_id: impl FnMut() -> u64) -> Resul
     let verdict = probed.map_or(Ok(Verdict::Legacy), judge)?;
     match verdict {
         Verdict::Modern => {
-            if let Channel::Http(http) = channel {
+            if let Some(http) = channel.http() {
                 http.set_version(MODERN);
             }
             Ok(Era::Modern)
@@ -190,13 +190,13 @@ fn judge_error(error: RpcError) -> Result<Verdict, Error> {
 /// Why the server cannot be used.
 pub async fn initialize(channel: &Channel, id: u64) -> Result<Era, Error> {
     let era = initialized(channel, id).await?;
-    if let Channel::Http(http) = channel {
+    if let Some(http) = channel.http() {
         http.set_version(era.version());
     }
     if let Era::Legacy { .. } = era {
         let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
         channel.notify(initialized.to_string().into()).await?;
-        if let Channel::Http(http) = channel {
+        if let Some(http) = channel.http() {
             http.listen();
         }
     }
@@ -240,7 +240,7 @@ fn is_known(version: &str) -> bool {
 mod tests {
     use super::super::channel::read_answer;
     use super::super::excess::Excess;
-    use super::super::remark::Remarks;
+    use super::super::observer::Observer;
     use super::*;
     use crate::budget::Budget;
 
@@ -251,7 +251,7 @@ mod tests {
             &request,
             body.into(),
             Budget::unlimited().empty(),
-            &Remarks::default(),
+            &Observer::default(),
         );
         judge(answer.map_err(Error::from)).map_err(|error| error.to_string())
     }

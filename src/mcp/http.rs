@@ -16,8 +16,9 @@ use super::error::Error;
 use super::excess::{Excess, MAX_ANSWER, Traffic};
 use super::fault::Fault;
 use super::message::{self, Message};
+use super::observer::Observer;
 use super::pending::{Inbox, Pending};
-use super::remark::{Remark, Remarks};
+use super::remark::Remark;
 use super::requests::{
     EVENT_STREAM, Events, JSON, LONGEST_PAUSE, MOST_REPLIES, REPLY_TIMEOUT, Requests, accepted,
     chunks, has_type, is_message, read_all, text_of,
@@ -55,19 +56,19 @@ struct Session {
     version: OnceLock<HeaderValue>,
     /// What answers are held of while they are read.
     budget: Budget,
-    remarks: Remarks,
+    observer: Observer,
 }
 
 impl Http {
     /// A channel to `url`.
-    pub fn new(requests: Requests, url: &Url, budget: Budget, remarks: Remarks) -> Self {
+    pub fn new(requests: Requests, url: &Url, budget: Budget, observer: Observer) -> Self {
         let session = Session {
             requests,
             url: url.clone(),
             id: OnceLock::new(),
             version: OnceLock::new(),
             budget,
-            remarks,
+            observer,
         };
         Self {
             session: Arc::new(session),
@@ -113,7 +114,7 @@ impl Http {
         }
         if has_type(&response, JSON) {
             let (body, held) = session.read_to_end(request.max_answer, response).await?;
-            return Ok(read_answer(request, body, held, &session.remarks)?);
+            return Ok(read_answer(request, body, held, &session.observer)?);
         }
         Err(Error::NotMcp(match text_of(&response, CONTENT_TYPE) {
             Some(content_type) => format!("its content type is {content_type:?}"),
@@ -131,7 +132,7 @@ impl Http {
         let has_body = response.content_length() != Some(0) && status != StatusCode::NO_CONTENT;
         if has_body && (status != StatusCode::ACCEPTED || response.content_length().is_some()) {
             let remark = Remark::NotificationAnswered(status);
-            self.session.remarks.add(remark);
+            self.session.observer.add(remark);
         }
         Ok(())
     }
@@ -234,16 +235,18 @@ impl Session {
                         Message::Answer { id, outcome }
                             if request.is_answered_by(id, outcome.is_err()) =>
                         {
-                            self.remarks.of_id(id);
+                            self.observer.of_id(id);
                             let place = Place::of(outcome, &data);
                             drop(replies);
                             events.drain();
                             return Ok(Answer::new(data, place, held)?);
                         }
                         Message::Unknown { .. } => return Err(Fault::unrecognized().into()),
-                        Message::Answer { .. } | Message::Notification => {
+                        Message::Notification => {
+                            self.observer.of_notification(&data);
                             traffic.notification(data.len())?;
                         }
+                        Message::Answer { .. } => traffic.notification(data.len())?,
                         Message::Request { id, method } => {
                             traffic.request(&method, data.len())?;
                             if let Some(reply) = message::reply(id, &method) {
@@ -291,7 +294,7 @@ impl Session {
         let mut pause = PAUSE;
         // A server that has no such stream refuses it with 405.
         while let Ok(mut events) = self.resume(&last_id, MAX_ANSWER).await {
-            let mut inbox = Inbox::new(Arc::<Pending>::default(), self.remarks.clone());
+            let mut inbox = Inbox::new(Arc::<Pending>::default(), self.observer.clone());
             let read = read_all(&mut events, &mut inbox, |reply| self.reply(reply)).await;
             if read.is_err_and(|fault| !matches!(fault, Fault::BrokenOff(_))) {
                 return;

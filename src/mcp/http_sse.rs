@@ -15,8 +15,8 @@ use super::channel::{Answer, Request};
 use super::error::Error;
 use super::excess::{MAX_ANSWER, Traffic};
 use super::fault::Fault;
+use super::observer::Observer;
 use super::pending::{Inbox, Pending};
-use super::remark::Remarks;
 use super::requests::{Events, REPLY_TIMEOUT, Requests, accepted, read_all};
 use crate::budget::Budget;
 use crate::sse;
@@ -48,7 +48,7 @@ impl HttpSse {
         requests: Requests,
         url: &Url,
         budget: &Budget,
-        remarks: Remarks,
+        observer: Observer,
     ) -> Result<Self, Error> {
         let opening = async {
             let headers = HeaderMap::new();
@@ -60,7 +60,7 @@ impl HttpSse {
         let (mut events, endpoint) = timeout(ENDPOINT_TIMEOUT, opening).await.map_err(late)??;
         let posts = Arc::new(Posts { requests, endpoint });
         let pending = Arc::<Pending>::default();
-        let mut inbox = Inbox::new(Arc::clone(&pending), remarks);
+        let mut inbox = Inbox::new(Arc::clone(&pending), observer);
         let replies = Arc::clone(&posts);
         let reader = tokio::spawn(async move {
             let read = read_all(&mut events, &mut inbox, |reply| replies.reply(reply)).await;

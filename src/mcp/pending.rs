@@ -11,7 +11,7 @@ use super::channel::{Answer, Place, has_id};
 use super::excess::Traffic;
 use super::fault::Fault;
 use super::message::{self, Message};
-use super::remark::Remarks;
+use super::observer::Observer;
 use crate::budget::Held;
 
 type Waiting = oneshot::Sender<Result<Answer, Fault>>;
@@ -129,7 +129,7 @@ impl Drop for Expected<'_> {
 /// Reads messages, and gives each answer to the request that waits for it.
 pub struct Inbox {
     pub pending: Arc<Pending>,
-    pub remarks: Remarks,
+    pub observer: Observer,
     traffic: Traffic,
 }
 
@@ -144,10 +144,10 @@ pub enum Received {
 }
 
 impl Inbox {
-    pub fn new(pending: Arc<Pending>, remarks: Remarks) -> Self {
+    pub fn new(pending: Arc<Pending>, observer: Observer) -> Self {
         Self {
             pending,
-            remarks,
+            observer,
             traffic: Traffic::default(),
         }
     }
@@ -175,7 +175,7 @@ impl Inbox {
         };
         let (waiting, place) = match message {
             Message::Answer { id, outcome } => {
-                self.remarks.of_id(id);
+                self.observer.of_id(id);
                 let waiting = self.pending.take(id, outcome.is_err());
                 (waiting, Some(Place::of(outcome, &text)))
             }
@@ -185,7 +185,11 @@ impl Inbox {
                 let reply = message::reply(id, &method);
                 return Ok(reply.map_or(Received::Message, |reply| Received::Request { reply }));
             }
-            Message::Notification | Message::Unknown { id: None } => (None, None),
+            Message::Notification => {
+                self.observer.of_notification(&text);
+                (None, None)
+            }
+            Message::Unknown { id: None } => (None, None),
         };
         match (waiting, place) {
             (None, _) => self.traffic.notification(text.len())?,

@@ -11,7 +11,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::client::{Client, Connector};
-use super::{Called, EgressPolicy, Error, JsonObject, OnStderr, Redirects, Server, ToolList};
+use super::{
+    Called, EgressPolicy, Error, JsonObject, OnStderr, OnWire, Redirects, Server, ToolList,
+};
 use crate::budget::Budget;
 
 /// How long ending all connections may take.
@@ -21,7 +23,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 const MEMORY: u64 = 512 * 1024 * 1024;
 
 /// What a pool may do, and for how long.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PoolOptions {
     /// Where connections may go.
     pub egress: EgressPolicy,
@@ -40,6 +42,8 @@ pub struct PoolOptions {
     pub child_grace: Duration,
     /// Gets what servers that were started write to stderr.
     pub on_stderr: OnStderr,
+    /// Gets what goes over connections.
+    pub on_wire: Option<OnWire>,
     /// What answers are held of while they are read, and as long as their lists and results are.
     pub budget: Budget,
 }
@@ -55,6 +59,7 @@ impl Default for PoolOptions {
             most_clients: 256,
             child_grace: Duration::from_millis(750),
             on_stderr: |_| {},
+            on_wire: None,
             budget: Budget::new(MEMORY),
         }
     }
@@ -102,6 +107,7 @@ impl ClientPool {
                 options.budget.clone(),
                 options.child_grace,
                 options.on_stderr,
+                options.on_wire.clone(),
             ),
             options,
             slots: Mutex::default(),
@@ -124,6 +130,11 @@ impl ClientPool {
             self.shared.tasks.spawn(sweep(shared, stop, pause));
         });
         &self.shared
+    }
+
+    /// What gets what goes over connections.
+    pub fn on_wire(&self) -> Option<OnWire> {
+        self.shared.options.on_wire.clone()
     }
 
     /// The tools of `server`, all pages of them (MCP 2026-07-28, tools/list).

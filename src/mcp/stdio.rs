@@ -16,8 +16,8 @@ use super::child::{self, Child};
 use super::excess::{Excess, MAX_ANSWER};
 use super::fault::{Exited, Fault};
 use super::lines::{Line, Lines};
+use super::observer::Observer;
 use super::pending::{Inbox, Pending, Received};
-use super::remark::Remarks;
 use super::said::{OnStderr, Said};
 use super::server::Command;
 use crate::budget::Budget;
@@ -53,11 +53,11 @@ impl Stdio {
     pub fn start(
         command: &Command,
         budget: Budget,
-        remarks: Remarks,
+        observer: Observer,
         on_stderr: OnStderr,
         grace: Duration,
     ) -> Result<Self, Error> {
-        Self::with_limit(command, MAX_ANSWER, budget, remarks, on_stderr, grace)
+        Self::with_limit(command, MAX_ANSWER, budget, observer, on_stderr, grace)
     }
 
     /// The same, with the most bytes that a line may have.
@@ -65,7 +65,7 @@ impl Stdio {
         command: &Command,
         limit: usize,
         budget: Budget,
-        remarks: Remarks,
+        observer: Observer,
         on_stderr: OnStderr,
         grace: Duration,
     ) -> Result<Self, Error> {
@@ -96,7 +96,7 @@ impl Stdio {
         let reader = Reader {
             lines: Lines::new(stdout, limit, budget),
             limit,
-            inbox: Inbox::new(Arc::clone(&pending), remarks),
+            inbox: Inbox::new(Arc::clone(&pending), observer),
             // Replies do not keep the input of the server open.
             outbox: outbox.downgrade(),
             process: child.process(),
@@ -214,7 +214,7 @@ impl Reader {
                     let _ = outbox.try_send(reply.into());
                 }
                 // What is no message is for a person, as a banner is.
-                Received::Noise { text, .. } => self.inbox.remarks.of_line(&text),
+                Received::Noise { text, .. } => self.inbox.observer.of_line(&text),
                 Received::Request { .. } | Received::Message => {}
             },
             // It does not say which request it answers.
@@ -270,7 +270,7 @@ mod tests {
             &command,
             LIMIT,
             Budget::unlimited(),
-            Remarks::default(),
+            Observer::default(),
             |_| {},
             GRACE,
         )

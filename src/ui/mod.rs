@@ -13,9 +13,11 @@ mod sanitize;
 mod signature;
 mod tools;
 mod transcript;
+mod wire;
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
@@ -28,6 +30,7 @@ use crate::check::Report;
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::http::Exchange;
+use crate::mcp::OnWire;
 use crate::responses::{Event, EventKind, McpApprovalRequest, OnRetry, Response};
 
 pub use approval::Decision;
@@ -249,6 +252,29 @@ impl Ui {
         let lines = self.lines.clone();
         (self.options.verbose > 0)
             .then_some(move |exchange: &Exchange| lines.write(&requests::line(exchange)))
+    }
+
+    /// What tells of what goes over connections to MCP servers: of the log and the progress of servers,
+    /// with `-v` of each request, and with `-vv` of the messages.
+    pub fn on_wire(&self) -> Option<OnWire> {
+        if !self.has_notes() {
+            return None;
+        }
+        let lines = self.lines.clone();
+        let verbose = self.options.verbose;
+        let tell = move |wire| {
+            let told = wire::told(&wire, verbose);
+            for line in told.lines {
+                lines.write(&line);
+            }
+            if let Some(progress) = told.progress {
+                lines.wait(&progress);
+            }
+        };
+        Some(OnWire {
+            exchanges: verbose > 0,
+            tell: Arc::new(tell),
+        })
     }
 
     /// Shows one event of an answer.

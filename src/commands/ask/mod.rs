@@ -256,6 +256,7 @@ impl Question {
         };
         let clients = ClientPool::new(PoolOptions {
             on_stderr: ui::forward,
+            on_wire: ui.on_wire(),
             ..PoolOptions::default()
         });
         let engine = Engine::with_clients(model, commands, clients);

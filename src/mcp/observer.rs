@@ -1,0 +1,137 @@
+//! `Observer`: what goes over a connection, for whoever wants to see it, and the remarks on it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::value::RawValue;
+
+use super::channel::{Answer, Request};
+use super::error::Error;
+use super::remark::Remark;
+use super::server::{Endpoint, Server};
+use crate::address;
+
+/// How many characters of a line are kept.
+const MAX_LINE: usize = 80;
+
+/// Something that went over a connection to an MCP server. It has no secret that the server was shown.
+#[derive(Debug)]
+pub struct Wire {
+    /// The URL of the server, or its program.
+    pub server: String,
+    pub event: WireEvent,
+}
+
+/// What went over it.
+#[derive(Debug)]
+pub enum WireEvent {
+    /// A request, and what came of it: a JSON-RPC message, or why there is none.
+    Exchange {
+        method: &'static str,
+        request: String,
+        answer: Result<String, String>,
+        took: Duration,
+    },
+    /// A notification of the server's, such as a line of its log.
+    Notification(String),
+}
+
+/// Gets what goes over connections.
+#[derive(Clone)]
+pub struct OnWire {
+    /// Whether exchanges are told too, and not notifications alone: each is copied.
+    pub exchanges: bool,
+    pub tell: Arc<dyn Fn(Wire) + Send + Sync>,
+}
+
+/// Watches one connection. Cloning shares what it has seen.
+#[derive(Clone, Default)]
+pub struct Observer {
+    remarks: Arc<Mutex<Vec<Remark>>>,
+    on_wire: Option<(OnWire, Arc<Server>)>,
+}
+
+impl Observer {
+    /// An observer of a connection to `server`.
+    pub fn new(on_wire: Option<OnWire>, server: &Server) -> Self {
+        Self {
+            remarks: Arc::default(),
+            on_wire: on_wire.map(|it| (it, Arc::new(server.clone()))),
+        }
+    }
+
+    /// Keeps a remark, unless there is one of its kind.
+    pub fn add(&self, remark: Remark) {
+        let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = std::mem::discriminant(&remark);
+        if remarks.iter().all(|it| std::mem::discriminant(it) != kind) {
+            remarks.push(remark);
+        }
+    }
+
+    /// All remarks that were made so far.
+    pub fn remarks(&self) -> Vec<Remark> {
+        let remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        remarks.clone()
+    }
+
+    /// Looks at the id of an answer.
+    pub fn of_id(&self, id: Option<&RawValue>) {
+        if id.is_some_and(|id| id.get().starts_with('"')) {
+            self.add(Remark::IdAsText);
+        }
+    }
+
+    /// Looks at a line of stdout that is no message.
+    pub fn of_line(&self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        self.add(Remark::Stdout(line.chars().take(MAX_LINE).collect()));
+    }
+
+    /// Looks at a notification.
+    pub fn of_notification(&self, text: &[u8]) {
+        self.tell(|| WireEvent::Notification(String::from_utf8_lossy(text).into_owned()));
+    }
+
+    /// Looks at a request, and at what came of it since `started`.
+    pub fn of_request(&self, request: &Request, answer: &Result<Answer, Error>, started: Instant) {
+        if !self.on_wire.as_ref().is_some_and(|(it, _)| it.exchanges) {
+            return;
+        }
+        self.tell(|| WireEvent::Exchange {
+            method: request.method,
+            request: String::from_utf8_lossy(&request.message).into_owned(),
+            answer: match answer {
+                Ok(answer) => Ok(answer.text().to_owned()),
+                Err(error) => Err(error.with_causes()),
+            },
+            took: started.elapsed(),
+        });
+    }
+
+    fn tell(&self, event: impl FnOnce() -> WireEvent) {
+        let Some((on_wire, server)) = &self.on_wire else {
+            return;
+        };
+        let redacted = |text| server.without_secrets(text);
+        let event = match event() {
+            WireEvent::Notification(text) => WireEvent::Notification(redacted(text)),
+            WireEvent::Exchange {
+                method,
+                request,
+                answer,
+                took,
+            } => WireEvent::Exchange {
+                method,
+                request: redacted(request),
+                answer: answer.map(redacted).map_err(redacted),
+                took,
+            },
+        };
+        let server = match &server.endpoint {
+            Endpoint::Http(url) => address::shown(url),
+            Endpoint::Stdio(command) => command.program.clone(),
+        };
+        (on_wire.tell)(Wire { server, event });
+    }
+}
