@@ -1,8 +1,8 @@
-//! `Client`: one connection to an MCP server, and `Connector`, which makes them.
+//! `Client`: one connection to an MCP server.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,31 +12,19 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use url::Url;
 
-use super::channel::{Answer, Channel, Request, Transport};
-use super::egress::EgressPolicy;
+use super::channel::{Answer, Channel, Request};
 use super::error::{Error, RpcError};
 use super::excess::{Excess, MAX_ANSWER, MAX_PARSED};
 use super::fault::Fault;
 use super::handshake::{self, Era};
-use super::http::Http;
-use super::http_sse::HttpSse;
-use super::observer::{Observer, OnWire};
+use super::observer::Observer;
 use super::page::{HeaderTools, NextCursor, Page, ToolList};
 use super::param_headers;
 use super::remark::Remark;
-use super::requests::Requests;
-use super::said::OnStderr;
-use super::server::{Endpoint, Server};
-use super::stdio::Stdio;
 use super::tool::{CallResult, JsonObject};
-use crate::address;
 use crate::budget::{Budget, Held, parsed_size};
-use crate::outgoing;
 
-/// How long ending a connection may take, beyond what a child process may take to end.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a server may answer a call with the request to make it once more.
 const MOST_ROUNDS: u32 = 10;
 /// How long the first such round is waited for; each further one takes twice as long.
@@ -45,16 +33,6 @@ const FIRST_ROUND: Duration = Duration::from_millis(50);
 const MAX_CURSOR: usize = 40;
 /// How long a server may take to accept the notification that a request was cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Whether a server may send its clients to another path of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Redirects {
-    /// As far as the method, the body and the token can go along.
-    #[default]
-    SameOrigin,
-    /// A redirect is a refusal, with its HTTP status.
-    Refused,
-}
 
 /// What came of a call.
 #[derive(Debug)]
@@ -106,6 +84,27 @@ struct Meta {
 }
 
 impl Client {
+    /// A client on a channel whose server agreed on `era`. Ending it may take `close_timeout`.
+    pub fn new(
+        channel: Channel,
+        era: Era,
+        next_id: AtomicU64,
+        observer: Observer,
+        budget: Budget,
+        close_timeout: Duration,
+    ) -> Self {
+        Self {
+            channel: Arc::new(channel),
+            era,
+            next_id,
+            header_tools: Mutex::default(),
+            observer,
+            budget,
+            cancellations: TaskTracker::new(),
+            close_timeout,
+        }
+    }
+
     /// All pages of `tools/list`, as long as there is an end to them (MCP 2026-07-28, tools/list).
     pub async fn list(&self) -> Result<ToolList, Error> {
         let mut list = ToolList {
@@ -300,7 +299,8 @@ impl Client {
     }
 }
 
-fn next(id: &AtomicU64) -> u64 {
+/// The next id of a request.
+pub fn next(id: &AtomicU64) -> u64 {
     id.fetch_add(1, Ordering::Relaxed)
 }
 
@@ -326,154 +326,6 @@ impl Drop for CancelOnDrop<'_> {
         if let Some(id) = self.id.take() {
             self.client.cancel(id);
         }
-    }
-}
-
-/// Makes clients, and has what they have in common.
-pub struct Connector {
-    egress: EgressPolicy,
-    redirects: Redirects,
-    budget: Budget,
-    child_grace: Duration,
-    on_stderr: OnStderr,
-    on_wire: Option<OnWire>,
-    /// Made when it is first needed, for it reads the certificates of the system.
-    http: OnceLock<reqwest::Client>,
-    /// The one for this machine.
-    loopback: OnceLock<reqwest::Client>,
-}
-
-impl Connector {
-    /// A connector that connects where `egress` allows. What is read is held of `budget`; a child process
-    /// has `child_grace` to end, and as long again when it was told to.
-    pub fn new(
-        egress: EgressPolicy,
-        redirects: Redirects,
-        budget: Budget,
-        child_grace: Duration,
-        on_stderr: OnStderr,
-        on_wire: Option<OnWire>,
-    ) -> Self {
-        Self {
-            egress,
-            redirects,
-            budget,
-            child_grace,
-            on_stderr,
-            on_wire,
-            http: OnceLock::new(),
-            loopback: OnceLock::new(),
-        }
-    }
-
-    /// Connects to a server (MCP 2026-07-28, lifecycle).
-    pub async fn connect(&self, server: &Server) -> Result<Client, Error> {
-        // Some servers take 0 for no id.
-        let next_id = AtomicU64::new(1);
-        let observer = Observer::new(self.on_wire.clone(), server);
-        let mut close_timeout = CLOSE_TIMEOUT;
-        let (channel, era) = match &server.endpoint {
-            Endpoint::Http(url) => {
-                self.connect_over_http(url, server, &next_id, &observer)
-                    .await?
-            }
-            Endpoint::Stdio(command) => {
-                close_timeout += 2 * self.child_grace;
-                let budget = self.budget.clone();
-                let started = Stdio::start(
-                    command,
-                    budget,
-                    observer.clone(),
-                    self.on_stderr,
-                    self.child_grace,
-                );
-                let channel = Channel::new(Transport::Stdio(started?), observer.clone());
-                let era = handshake::agree(&channel, || next(&next_id)).await?;
-                (channel, era)
-            }
-        };
-        Ok(Client {
-            channel: Arc::new(channel),
-            era,
-            next_id,
-            header_tools: Mutex::default(),
-            observer,
-            budget: self.budget.clone(),
-            cancellations: TaskTracker::new(),
-            close_timeout,
-        })
-    }
-
-    /// Connects over Streamable HTTP, or over HTTP+SSE to a server that takes no message at `url`
-    /// (MCP 2025-11-25, transports, backwards compatibility).
-    async fn connect_over_http(
-        &self,
-        url: &Url,
-        server: &Server,
-        next_id: &AtomicU64,
-        observer: &Observer,
-    ) -> Result<(Channel, Era), Error> {
-        self.egress.check(url)?;
-        let client = self.http(url)?;
-        let requests = || Requests::new(client.clone(), server);
-        let http = Http::new(requests(), url, self.budget.clone(), observer.clone());
-        let channel = Channel::new(Transport::Http(http), observer.clone());
-        let refusal = match handshake::agree(&channel, || next(next_id)).await {
-            Ok(era) => return Ok((channel, era)),
-            Err(error) if handshake::may_be_older(&error) => error,
-            Err(error) => return Err(error),
-        };
-        // What is no such stream either is told by its refusal of a message.
-        let Ok(older) = HttpSse::open(requests(), url, &self.budget, observer.clone()).await else {
-            return Err(refusal);
-        };
-        let channel = Channel::new(Transport::HttpSse(older), observer.clone());
-        let era = handshake::initialize(&channel, next(next_id)).await?;
-        Ok((channel, era))
-    }
-
-    fn http(&self, url: &Url) -> Result<reqwest::Client, Error> {
-        let made = if address::is_loopback(url) {
-            &self.loopback
-        } else {
-            &self.http
-        };
-        if let Some(client) = made.get() {
-            return Ok(client.clone());
-        }
-        let egress = self.egress;
-        let redirects = match self.redirects {
-            Redirects::SameOrigin => {
-                reqwest::redirect::Policy::custom(move |attempt| same_origin(attempt, egress))
-            }
-            Redirects::Refused => reqwest::redirect::Policy::none(),
-        };
-        let client = egress
-            .guard(outgoing::client_for(url))
-            .redirect(redirects)
-            .build()
-            .map_err(Error::Setup)?;
-        Ok(made.get_or_init(|| client).clone())
-    }
-}
-
-/// Follows a redirect that keeps the method, the body and the origin, and no other: a token must
-/// not reach a host that the user did not name. Where it leads is checked as the first URL was.
-fn same_origin(
-    attempt: reqwest::redirect::Attempt<'_>,
-    egress: EgressPolicy,
-) -> reqwest::redirect::Action {
-    const MOST_HOPS: usize = 3;
-    let keeps_method = matches!(attempt.status().as_u16(), 307 | 308);
-    let keeps_origin = attempt
-        .previous()
-        .last()
-        .is_some_and(|from| from.origin() == attempt.url().origin());
-    let is_allowed = egress.check(attempt.url()).is_ok();
-    if keeps_method && keeps_origin && is_allowed && attempt.previous().len() <= MOST_HOPS {
-        attempt.follow()
-    } else {
-        attempt.stop()
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a client and a server agree on a version of MCP: `server/discover` first, as OpenAI's connector
 //! does, and `initialize` for servers that do not know it.
 
+use std::pin::{Pin, pin};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -20,9 +21,6 @@ use super::param_headers::METHOD;
 /// The version without `initialize` (MCP 2026-07-28, lifecycle), and the one that `initialize` offers.
 const MODERN: &str = "2026-07-28";
 const LEGACY: &str = "2025-11-25";
-
-/// How long `server/discover` may take; a server that does not answer it may still know `initialize`.
-const DISCOVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many of the versions that a server speaks are looked at.
 const MOST_VERSIONS: usize = 16;
@@ -61,24 +59,58 @@ fn client_info() -> Value {
     json!({"name": "mcp-cli", "version": env!("CARGO_PKG_VERSION")})
 }
 
-/// Agrees with the server on a version. `next_id` gives the ids of requests.
+/// Agrees with the server on a version. `next_id` gives the ids of requests; `server/discover` is waited
+/// for as long as `patience`.
 ///
 /// # Errors
 /// Why the server cannot be used.
-pub async fn agree(channel: &Channel, mut next_id: impl FnMut() -> u64) -> Result<Era, Error> {
+pub async fn agree(
+    channel: &Channel,
+    mut next_id: impl FnMut() -> u64,
+    patience: Duration,
+) -> Result<Era, Error> {
     let probe = discover(channel, next_id());
-    let probed = timeout(DISCOVER_TIMEOUT, probe).await;
+    let probed = match channel.http() {
+        Some(_) => timeout(patience, probe).await,
+        None => {
+            let mut probe = pin!(probe);
+            match timeout(patience, &mut probe).await {
+                Ok(outcome) => Ok(outcome),
+                Err(_) => return agree_late(channel, next_id(), probe, patience).await,
+            }
+        }
+    };
     // An answer that comes later belongs to no request any more, and is ignored.
     let verdict = probed.map_or(Ok(Verdict::Legacy), judge)?;
     match verdict {
-        Verdict::Modern => {
-            if let Some(http) = channel.http() {
-                http.set_version(MODERN);
-            }
-            Ok(Era::Modern)
-        }
+        Verdict::Modern => Ok(modern(channel)),
         Verdict::Legacy => initialize(channel, next_id()).await,
     }
+}
+
+/// A server that was started may take a while until it reads anything. It is asked to initialize
+/// meanwhile; if it does not know that, its late answer to `probe` counts.
+async fn agree_late(
+    channel: &Channel,
+    id: u64,
+    probe: Pin<&mut impl Future<Output = Result<Answer, Error>>>,
+    patience: Duration,
+) -> Result<Era, Error> {
+    let refusal = match initialize(channel, id).await {
+        Err(error @ Error::Protocol { .. }) => error,
+        agreed => return agreed,
+    };
+    match timeout(patience, probe).await.map(judge) {
+        Ok(Ok(Verdict::Modern)) => Ok(modern(channel)),
+        _ => Err(refusal),
+    }
+}
+
+fn modern(channel: &Channel) -> Era {
+    if let Some(http) = channel.http() {
+        http.set_version(MODERN);
+    }
+    Era::Modern
 }
 
 /// Whether a server that refused a message so may speak HTTP+SSE, the transport before Streamable HTTP.

@@ -4,6 +4,7 @@ mod channel;
 mod child;
 mod client;
 mod config;
+mod connect;
 mod credential;
 mod egress;
 mod environment;
@@ -30,8 +31,9 @@ mod stdio;
 mod tool;
 
 pub use child::kill_children;
-pub use client::{Called, Redirects};
+pub use client::Called;
 pub use config::{Config, ConfigError};
+pub use connect::Redirects;
 pub use credential::Credential;
 pub use egress::{EgressPolicy, Forbidden};
 pub use error::Error;

@@ -10,7 +10,8 @@ use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::client::{Client, Connector};
+use super::client::Client;
+use super::connect::Connector;
 use super::{
     Called, EgressPolicy, Error, JsonObject, OnStderr, OnWire, Redirects, Server, ToolList,
 };
@@ -37,6 +38,9 @@ pub struct PoolOptions {
     pub idle_timeout: Duration,
     /// How many clients there may be. When all of them are in use, a new one is waited for.
     pub most_clients: usize,
+    /// How long a server that was started may take to answer `server/discover` until it is asked to
+    /// initialize as well.
+    pub started_timeout: Duration,
     /// How long a server that was started may take to end when its input has ended, and again when
     /// it was told to. Then it is killed, and all that it started.
     pub child_grace: Duration,
@@ -57,6 +61,7 @@ impl Default for PoolOptions {
             call_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(5 * 60),
             most_clients: 256,
+            started_timeout: Duration::from_secs(1),
             child_grace: Duration::from_millis(750),
             on_stderr: |_| {},
             on_wire: None,
@@ -101,14 +106,7 @@ impl ClientPool {
     pub fn new(options: PoolOptions) -> Self {
         let stop = CancellationToken::new();
         let shared = Shared {
-            connector: Connector::new(
-                options.egress,
-                options.redirects,
-                options.budget.clone(),
-                options.child_grace,
-                options.on_stderr,
-                options.on_wire.clone(),
-            ),
+            connector: Connector::new(options.clone()),
             options,
             slots: Mutex::default(),
             freed: Notify::new(),

@@ -250,3 +250,97 @@ async fn a_request_on_the_stream_of_a_session_is_answered() {
     pool.close().await;
     assert_eq!(in_session.asked("DELETE").len(), 1);
 }
+
+/// A server that is started, whose script reads and answers.
+#[cfg(unix)]
+fn started(script: &str) -> Server {
+    Server {
+        endpoint: Endpoint::Stdio(mcp_cli::mcp::Command {
+            program: "sh".to_owned(),
+            arguments: vec!["-c".to_owned(), script.to_owned()],
+            ..mcp_cli::mcp::Command::default()
+        }),
+        credential: Credential::None,
+        headers: http::HeaderMap::new(),
+    }
+}
+
+#[cfg(unix)]
+fn pool_that_waits(started_timeout: Duration) -> ClientPool {
+    ClientPool::new(PoolOptions {
+        started_timeout,
+        child_grace: Duration::from_millis(50),
+        ..PoolOptions::default()
+    })
+}
+
+#[cfg(unix)]
+fn answer(id: u32, result: &Value) -> String {
+    format!("echo '{}'", json!({"jsonrpc": "2.0", "id": id, "result": result}))
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_command_that_does_not_answer_discovery_is_initialized_and_its_late_answer_ignored() {
+    let initialized = json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
+        "serverInfo": {"name": "slow", "version": "1"}});
+    let unknown = json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32601, "message": "no"}});
+    let tools = json!({"tools": [crate::support::roll_dice()]});
+    let script = format!(
+        "read discover; read initialize; {}; read initialized; echo '{unknown}'; read list; {}; cat",
+        answer(2, &initialized),
+        answer(3, &tools)
+    );
+    let pool = pool_that_waits(Duration::ZERO);
+    let list = pool.list(&started(&script)).await.unwrap();
+    assert_eq!(list.tools[0].name(), "roll_dice");
+    pool.close().await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_late_answer_to_discovery_counts_if_the_command_does_not_initialize() {
+    let unknown = json!({"jsonrpc": "2.0", "id": 2, "error": {"code": -32601, "message": "no"}});
+    let discovered = json!({"supportedVersions": ["2026-07-28"], "capabilities": {}});
+    let script = format!(
+        "read discover; read initialize; {}; echo '{unknown}'; read list; {}; cat",
+        answer(1, &discovered),
+        answer(3, &json!({"resultType": "complete", "tools": [crate::support::roll_dice()]}))
+    );
+    let pool = pool_that_waits(Duration::from_millis(100));
+    assert_eq!(pool.list(&started(&script)).await.unwrap().tools.len(), 1);
+    assert_eq!(pool.version(&started(&script)).await.unwrap(), "2026-07-28");
+    pool.close().await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_command_that_is_started_again_is_spoken_to_as_before() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let log = folder.path().join("log");
+    let initialized = json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
+        "serverInfo": {"name": "old", "version": "1"}});
+    // It ends after its first list.
+    let script = format!(
+        r#"while read -r line; do echo "$line" >> {log}
+            id=$(echo "$line" | sed 's/.*"id":\([0-9]*\).*/\1/')
+            case "$line" in
+            *server/discover*) echo '{{"jsonrpc":"2.0","id":'$id',"error":{{"code":-32601,"message":"no"}}}}';;
+            *'"initialize"'*) echo '{{"jsonrpc":"2.0","id":'$id',"result":{initialized}}}';;
+            *tools/list*) echo '{{"jsonrpc":"2.0","id":'$id',"result":{{"tools":[]}}}}'; exit 3;;
+            esac; done"#,
+        log = log.display()
+    );
+    let pool = pool_that_waits(Duration::from_secs(10));
+    let server = started(&script);
+    pool.list(&server).await.unwrap();
+    // The end of the process is seen some time later: until then, a list fails with it.
+    while let Err(error) = pool.list(&server).await {
+        let error = error.with_causes();
+        assert!(error.contains("exit status 3"), "{error}");
+    }
+    pool.close().await;
+    let said = std::fs::read_to_string(log).unwrap();
+    assert_eq!(said.matches("server/discover").count(), 1, "{said}");
+    assert!(said.matches(r#""initialize""#).count() > 1, "{said}");
+}
