@@ -5,6 +5,7 @@ pub mod against;
 mod credentials;
 mod details;
 pub mod lint;
+pub mod lock;
 mod opening;
 mod path;
 mod requests;

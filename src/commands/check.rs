@@ -10,7 +10,8 @@ use super::args;
 use super::arguments::{self, Arguments};
 use super::servers::{McpServerArgs, Servers};
 use super::signals::StopSignals;
-use crate::check::{self, CALL_LIMIT, Call, Complaint, Report, Subject, against};
+use crate::check::lock::{self, Lock};
+use crate::check::{self, CALL_LIMIT, Call, Complaint, Report, Subject, Verdict, against};
 use crate::engine::Engine;
 use crate::engine::model::Model;
 use crate::error::Error;
@@ -26,13 +27,17 @@ The steps follow OpenAI's connector as far as it can be observed from outside. N
 OpenAI.
 
 Examples:
-  mcp-cli check --server-url https://example.com/mcp --authorization @token.jwt
+  mcp-cli check https://example.com/mcp --authorization @token.jwt
       step by step, and what the Responses API would have answered
-  mcp-cli check --server-url http://127.0.0.1:8000/mcp --call roll_dice n_dice:=5
+  mcp-cli check http://127.0.0.1:8000/mcp --call roll_dice n_dice:=5
       the same, and a call
+  mcp-cli check -- python server.py
+      a server that is started, and spoken to over stdio
   mcp-cli check --mcp-config mcp.json --server dice --junit check.xml
       for CI: exit 6 if a step failed
-  mcp-cli check --server-url https://example.com/mcp --against response.json
+  mcp-cli check https://example.com/mcp --lock tools.lock
+      the first time writes what you approve; from then on, exit 6 if a tool has changed
+  mcp-cli check https://example.com/mcp --against response.json
       what has changed since that response")]
 pub struct CheckArgs {
     /// The URL of the server; `host:port/path` will do
@@ -49,6 +54,14 @@ pub struct CheckArgs {
     /// Compare the tools with those of a recorded response; - reads it from stdin
     #[arg(long, value_name = "FILE|-")]
     against: Option<PathBuf>,
+
+    /// Write the tools to this file as approved; if it exists, fail if they are not those of it
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+
+    /// Approve the tools as they are now
+    #[arg(long, requires = "lock")]
+    update_lock: bool,
 
     /// What to print on stdout
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -83,6 +96,7 @@ enum FormatArg {
 /// A check with everything that it needs.
 pub struct Checkup {
     format: ReportFormat,
+    lock: Option<Locking>,
     junit: Option<PathBuf>,
     engine: Engine,
     subjects: Vec<Subject>,
@@ -143,6 +157,7 @@ pub fn read(mut args: CheckArgs, ui: &mut Ui) -> Result<Checkup, Error> {
     });
     Ok(Checkup {
         format,
+        lock: args.locking()?,
         subjects: subjects.collect::<Result<_, Error>>()?,
         engine: Engine::with_clients(Model::Rules, commands, clients),
         junit: args.junit,
@@ -160,11 +175,17 @@ pub async fn check(
     let close = async |_: &Result<Vec<Report>, Error>| checkup.engine.close().await;
     let mut reports = signals.until_stopped(checking, close).await?;
     check::compare_names(&mut reports);
+    if let Some(lock) = &checkup.lock {
+        lock.take_step(&mut reports);
+    }
     for report in &reports {
         ui.report(report, checkup.format)?;
     }
     if let Some(path) = &checkup.junit {
         write_junit(path, &reports)?;
+    }
+    if let Some(lock) = &checkup.lock {
+        lock.write(&reports)?;
     }
     Ok(match reports.iter().any(Report::has_failed) {
         true => ExitStatus::McpServer,
@@ -229,6 +250,27 @@ impl CheckArgs {
         }))
     }
 
+    /// What `--lock` names.
+    fn locking(&self) -> Result<Option<Locking>, Error> {
+        let Some(path) = &self.lock else {
+            return Ok(None);
+        };
+        let approved = match path.exists() && !self.update_lock {
+            true => Some(args::read_text_file(path)?),
+            false => None,
+        };
+        let approved = approved.map(|text| Lock::read(&text)).transpose();
+        let approved = approved.map_err(|source| {
+            Error::usage(format!("{} cannot be used", path.display()))
+                .with_source(source)
+                .with_hint("approve the tools anew with --update-lock")
+        })?;
+        Ok(Some(Locking {
+            path: path.clone(),
+            approved,
+        }))
+    }
+
     /// What `--against` names.
     fn recorded(&self) -> Result<Option<Recorded>, Error> {
         let Some(path) = &self.against else {
@@ -248,6 +290,47 @@ impl CheckArgs {
             values: values.into(),
         }))
     }
+}
+
+/// A lock file, and what was approved in it, unless that is to be written.
+struct Locking {
+    path: PathBuf,
+    approved: Option<Lock>,
+}
+
+impl Locking {
+    /// Adds the step that compares the tools of each server that was listed.
+    fn take_step(&self, reports: &mut [Report]) {
+        for report in reports.iter_mut().filter(|it| is_listed(it)) {
+            let step = match &self.approved {
+                Some(approved) => approved.compare(&report.server_label, &report.tools),
+                None => lock::approved(&report.tools),
+            };
+            report.steps.push(step);
+        }
+    }
+
+    /// Writes the file, if the tools are approved now: those of all servers, or none.
+    fn write(&self, reports: &[Report]) -> Result<(), Error> {
+        if self.approved.is_some() {
+            return Ok(());
+        }
+        if !reports.iter().all(is_listed) {
+            let path = self.path.display();
+            let text = format!("{path} is not written: not every server gave its tools");
+            return Err(Error::new(ExitStatus::McpServer, text));
+        }
+        let mut lock = Lock::new();
+        for report in reports {
+            lock.approve(&report.server_label, &report.tools);
+        }
+        std::fs::write(&self.path, lock.to_text())
+            .map_err(|source| Error::write(&self.path, source))
+    }
+}
+
+fn is_listed(report: &Report) -> bool {
+    matches!(report.verdict, Verdict::Listed { .. })
 }
 
 /// A response of before.

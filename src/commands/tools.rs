@@ -22,10 +22,12 @@ use crate::ui::{self, Format, Ui};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  mcp-cli tools list --server-url http://127.0.0.1:8000/mcp
+  mcp-cli tools list http://127.0.0.1:8000/mcp
       roll_dice(n_dice: int)  [read-only] Roll `n_dice` 6-sided dice and return the results.
-  mcp-cli tools call --server-url http://127.0.0.1:8000/mcp roll_dice n_dice=3
-      [3,1,1]")]
+  mcp-cli tools call http://127.0.0.1:8000/mcp roll_dice n_dice=3
+      [3,1,1]
+  mcp-cli tools list -- uvx mcp-server-time
+      the tools of a server that is started, and spoken to over stdio")]
 pub struct ToolsArgs {
     #[command(subcommand)]
     verb: Verb,
@@ -42,9 +44,9 @@ enum Verb {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  mcp-cli tools list --server-url https://example.com/mcp --authorization @token.jwt
+  mcp-cli tools list https://example.com/mcp --authorization @token.jwt
   mcp-cli tools list --mcp-config .mcp.json --server dice
-  mcp-cli tools list --server-url http://127.0.0.1:8000/mcp --json | jq '.[].inputSchema'")]
+  mcp-cli tools list http://127.0.0.1:8000/mcp --json | jq '.[].inputSchema'")]
 struct ListArgs {
     /// The URL of the server; `host:port/path` will do
     url: Option<String>,
@@ -88,11 +90,11 @@ struct ShowArgs {
     override_usage = "mcp-cli tools call [OPTIONS] [URL] TOOL [KEY=VALUE|KEY:=JSON]... [-- COMMAND...]",
     after_help = "\
 Examples:
-  mcp-cli tools call --server-url http://127.0.0.1:8000/mcp roll_dice n_dice=3
+  mcp-cli tools call http://127.0.0.1:8000/mcp roll_dice n_dice=3
       n_dice is an integer to the tool, so 3 is sent as one
   mcp-cli tools call --mcp-config .mcp.json --server files search text=42 'paths:=[\"src\", \"docs\"]'
       text is text to the tool, so \"42\" is sent; := takes JSON as it is
-  mcp-cli tools call --server-url https://example.com/mcp chart --input-json @data.json --output-dir .
+  mcp-cli tools call https://example.com/mcp chart --input-json @data.json --output-dir .
       arguments from a file, and the images of the result as files"
 )]
 struct CallArgs {

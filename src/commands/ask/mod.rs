@@ -42,6 +42,8 @@ Examples:
       the built-in model and the bundled dice server: no key, no network
   mcp-cli ask --local --server-url http://127.0.0.1:8000/mcp \"Roll 5 dice\"
       the built-in model and a server of yours
+  mcp-cli ask --local \"What time is it in Tokyo?\" -- uvx mcp-server-time
+      a server that is started, and spoken to over stdio
   mcp-cli ask --server-url https://example.com/mcp --authorization @token.jwt \"Roll 5 dice\"
       OpenAI's model, with the key in OPENAI_API_KEY
   mcp-cli ask --bridge --server-url http://127.0.0.1:8000/mcp \"Roll 5 dice\"

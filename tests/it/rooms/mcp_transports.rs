@@ -276,7 +276,10 @@ fn pool_that_waits(started_timeout: Duration) -> ClientPool {
 
 #[cfg(unix)]
 fn answer(id: u32, result: &Value) -> String {
-    format!("echo '{}'", json!({"jsonrpc": "2.0", "id": id, "result": result}))
+    format!(
+        "echo '{}'",
+        json!({"jsonrpc": "2.0", "id": id, "result": result})
+    )
 }
 
 #[cfg(unix)]
@@ -305,7 +308,10 @@ async fn a_late_answer_to_discovery_counts_if_the_command_does_not_initialize() 
     let script = format!(
         "read discover; read initialize; {}; echo '{unknown}'; read list; {}; cat",
         answer(1, &discovered),
-        answer(3, &json!({"resultType": "complete", "tools": [crate::support::roll_dice()]}))
+        answer(
+            3,
+            &json!({"resultType": "complete", "tools": [crate::support::roll_dice()]})
+        )
     );
     let pool = pool_that_waits(Duration::from_millis(100));
     assert_eq!(pool.list(&started(&script)).await.unwrap().tools.len(), 1);
