@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::mcp::{ClientPool, JsonObject, PoolOptions, Redirects};
 use crate::responses::{MCPTool, McpListToolsTool, ToolEntry};
-use crate::ui::{self, Format, ReportFormat, Ui, report};
+use crate::ui::{Format, ReportFormat, Ui, report};
 
 /// Find out why OpenAI would refuse an MCP server
 #[derive(Debug, clap::Args)]
@@ -140,7 +140,7 @@ pub fn read(mut args: CheckArgs, ui: &mut Ui) -> Result<Checkup, Error> {
         redirects: Redirects::Refused,
         list_timeout: args.timeout,
         call_timeout: CALL_LIMIT,
-        on_stderr: ui::forward,
+        on_stderr: ui.on_stderr(),
         on_wire: ui.on_wire(),
         ..PoolOptions::default()
     });

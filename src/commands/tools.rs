@@ -220,7 +220,7 @@ pub fn read(args: ToolsArgs, ui: &mut Ui) -> Result<Task, Error> {
 /// Does it, and prints what came of it.
 pub async fn tools(task: Task, signals: StopSignals, ui: &mut Ui) -> Result<ExitStatus, Error> {
     let mut options = PoolOptions {
-        on_stderr: ui::forward,
+        on_stderr: ui.on_stderr(),
         on_wire: ui.on_wire(),
         ..PoolOptions::default()
     };

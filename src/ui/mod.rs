@@ -30,7 +30,7 @@ use crate::check::Report;
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::http::Exchange;
-use crate::mcp::OnWire;
+use crate::mcp::{OnStderr, OnWire};
 use crate::responses::{Event, EventKind, McpApprovalRequest, OnRetry, Response};
 
 pub use approval::Decision;
@@ -48,7 +48,7 @@ const WARNING: Style = AnsiColor::Yellow.on_default();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 
 /// Writes to stderr what a server that was started writes there.
-pub fn forward(bytes: &[u8]) {
+fn forward(bytes: &[u8]) {
     // Without a reader there is nobody to tell.
     let _ = io::stderr().lock().write_all(bytes);
 }
@@ -252,6 +252,14 @@ impl Ui {
         let lines = self.lines.clone();
         (self.options.verbose > 0)
             .then_some(move |exchange: &Exchange| lines.write(&requests::line(exchange)))
+    }
+
+    /// What gets what servers that were started write to stderr: their own words, unless `-q` was said.
+    pub fn on_stderr(&self) -> OnStderr {
+        match self.options.quiet {
+            true => |_| {},
+            false => forward,
+        }
     }
 
     /// What tells of what goes over connections to MCP servers: of the log and the progress of servers,

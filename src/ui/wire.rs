@@ -149,7 +149,7 @@ mod tests {
         let (line, _) = plain(exchange(Ok(json!({"result": {}}))), 1);
         assert_eq!(
             line,
-            r"http://127.0.0.1:8000/mcp  tools/call roll\u{1b}[2J  39 bytes  result of 13 bytes  1.3 ms"
+            r"http://127.0.0.1:8000/mcp  tools/call roll\u{1b}[2J  35 bytes  result of 13 bytes  1.3 ms"
         );
         for (answer, words) in [
             (
@@ -168,7 +168,7 @@ mod tests {
         let (lines, _) = plain(exchange(Ok(json!({"result": {"x": "y".repeat(3000)}}))), 2);
         let lines: Vec<&str> = lines.lines().collect();
         assert!(lines[1].starts_with(r#"> {"params""#), "{lines:?}");
-        assert!(lines[2].ends_with("y... (3020 bytes)"), "{lines:?}");
+        assert!(lines[2].ends_with("y... (3019 bytes)"), "{lines:?}");
         assert_eq!(plain(exchange(Err("x")), 0), (String::new(), None));
     }
 
@@ -180,7 +180,7 @@ mod tests {
         };
         let log = json!({"level": "warning", "data": "disk\nfull"});
         let (line, _) = notification("notifications/message", log);
-        assert_eq!(line, r"http://127.0.0.1:8000/mcp warning: disk full");
+        assert_eq!(line, r"http://127.0.0.1:8000/mcp warning: disk\nfull");
         let params = json!({"progress": 2, "total": 5, "message": "reading"});
         let (line, progress) = notification("notifications/progress", params);
         assert_eq!(line, "");

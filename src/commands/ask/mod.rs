@@ -28,7 +28,7 @@ use crate::responses::{
 };
 use crate::route::Route;
 use crate::secret::Secret;
-use crate::ui::{self, Format, Ui};
+use crate::ui::{Format, Ui};
 
 const OPENAI: &str = "https://api.openai.com/v1";
 /// What a model is asked by default where the endpoint is OpenAI's, or speaks like it.
@@ -257,7 +257,7 @@ impl Question {
             }
         };
         let clients = ClientPool::new(PoolOptions {
-            on_stderr: ui::forward,
+            on_stderr: ui.on_stderr(),
             on_wire: ui.on_wire(),
             ..PoolOptions::default()
         });

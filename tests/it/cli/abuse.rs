@@ -29,7 +29,12 @@ fn who_asks_under_another_name_or_for_another_page_is_refused_first() {
         ("host: evil.example", 403),
         ("host: localhost\norigin: https://evil.example", 403),
         ("host: localhost\norigin: null", 403),
-        ("host: localhost\norigin: http://localhost:8000", 403),
+        (
+            "host: localhost\norigin: http://localhost.evil.example",
+            403,
+        ),
+        // A page of this machine, such as the MCP Inspector's.
+        ("host: localhost\norigin: http://localhost:6274", 401),
         ("host: localhost\nhost: localhost", 400),
         ("host: localhost\nhost: evil.example", 400),
         ("accept: */*", 400),
@@ -41,7 +46,10 @@ fn who_asks_under_another_name_or_for_another_page_is_refused_first() {
         );
         let reply = server.raw(request.as_bytes());
         assert_eq!(reply.status(), status, "{headers}: {}", reply.text);
-        assert!(!reply.text.contains("access-control"), "{}", reply.text);
+        let is_told = reply
+            .text
+            .contains("access-control-allow-origin: http://localhost:6274");
+        assert_eq!(is_told, headers.ends_with(":6274"), "{}", reply.text);
     }
     let request = "POST /mcp HTTP/1.1\r\nhost: evil.example\r\ncontent-length: 99999999999\r\n\r\n";
     assert_eq!(server.raw(request.as_bytes()).status(), 403);
@@ -77,8 +85,14 @@ fn a_page_that_is_listed_may_call_and_is_told_so() {
 
     let server = serve(&[]);
     let reply = server.send("OPTIONS /mcp HTTP/1.1", b"");
+    let allows = "access-control-allow-origin";
+    assert!(!reply.text.contains(allows), "{}", reply.text);
+    // One that is not this machine's alone answers pages of no origin that is not listed.
+    let server = serve(&["--host", "0.0.0.0"]);
+    let reply = server.send("OPTIONS /mcp HTTP/1.1", b"");
     assert_eq!(reply.status(), 405);
-    assert!(!reply.text.contains("access-control"), "{}", reply.text);
+    let page = preflight.replace("https://app.example", "http://localhost:6274");
+    assert_eq!(server.send(&page, b"").status(), 403);
 }
 
 #[test]

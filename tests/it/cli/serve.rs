@@ -314,14 +314,17 @@ fn a_log_has_none_of_what_clients_send() {
         &headers,
         json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}),
     );
-    let params = json!({"name": "canary-tool", "arguments": {"x": "canary-argument"}});
+    let params = json!({"name": "named", "arguments": {"x": "canary-argument"}});
     let called = post(
         &headers,
         json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}),
     );
     assert_eq!(called.status(), 200, "{}", called.text);
     let (_, log) = serving.terminate();
-    assert!(log.contains("\"tools/call\""), "{log}");
+    assert!(
+        log.contains(r#""method":"tools/call","path":"/mcp","tool":"named""#),
+        "{log}"
+    );
     for secret in ["canary", &session] {
         assert!(!log.contains(secret), "{secret} is in {log}");
     }
