@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
-use mcp_cli::cli::Cli;
+use mcp_cli::cli::{Cli, command_line};
 use mcp_cli::ui::Ui;
 
 #[cfg(not(target_env = "msvc"))]
@@ -11,9 +10,9 @@ use mcp_cli::ui::Ui;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let mut ui = Ui::new(cli.output());
-    match cli.command.run(Cli::command(), &mut ui) {
+    match cli.command.run(command_line(), &mut ui) {
         Ok(status) => status.into(),
         Err(error) => {
             ui.failure(&error);

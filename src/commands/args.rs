@@ -47,6 +47,17 @@ impl FromStr for SecretSource {
 }
 
 impl SecretSource {
+    /// The same for a token where no server is named: what is no token and the name of a file is that
+    /// file.
+    pub fn or_file(self) -> Self {
+        match &self {
+            Self::Text(text) if Path::new(text.expose()).is_file() => {
+                Self::File(text.expose().into())
+            }
+            _ => self,
+        }
+    }
+
     /// The secret, without the line end that an editor puts behind it. A `Bearer` in front is
     /// dropped: it is sent by whoever sends the token.
     ///

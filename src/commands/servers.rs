@@ -31,7 +31,7 @@ pub struct McpServerArgs {
     pub target: Option<String>,
 
     /// The command that starts the server, which is spoken to over stdio
-    #[arg(last = true, value_name = "COMMAND", help_heading = "Arguments")]
+    #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 
     /// The URL of the MCP endpoint, such as `https://example.com/mcp`

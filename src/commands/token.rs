@@ -170,16 +170,16 @@ enum PublicKeyFormat {
 /// Decode a token without verifying it
 #[derive(Debug, clap::Args)]
 struct InspectArgs {
-    /// The token; `-` or no argument reads it from stdin, @FILE from a file
-    #[arg(value_name = "TOKEN|@FILE|-")]
+    /// The token, or its file; `-` or no argument reads it from stdin
+    #[arg(value_name = "TOKEN|FILE|-")]
     token: Option<SecretSource>,
 }
 
 /// Verify a token as `serve --auth` would: exit 0, or 1 with the reason
 #[derive(Debug, clap::Args)]
 struct VerifyArgs {
-    /// The token; `-` or no argument reads it from stdin, @FILE from a file
-    #[arg(value_name = "TOKEN|@FILE|-")]
+    /// The token, or its file; `-` or no argument reads it from stdin
+    #[arg(value_name = "TOKEN|FILE|-")]
     token: Option<SecretSource>,
 
     #[command(flatten)]
@@ -383,6 +383,7 @@ fn inspect(args: InspectArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
     let token = args
         .token
         .unwrap_or(SecretSource::Stdin)
+        .or_file()
         .read("the token")?;
     let inspection = auth::inspect(token.expose())?;
     ui.note("nothing here is verified: anybody can write such a token");
@@ -399,7 +400,7 @@ fn inspect(args: InspectArgs, ui: &mut Ui) -> Result<ExitStatus, Error> {
 }
 
 fn read_verify(args: VerifyArgs, ui: &mut Ui) -> Result<(Verification, Secret), Error> {
-    let token = args.token.unwrap_or(SecretSource::Stdin);
+    let token = args.token.unwrap_or(SecretSource::Stdin).or_file();
     let token = token.read("the token")?;
     Ok((args.verifier.read(ui)?, token))
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::error::root_cause;
 use super::excess::Excess;
+use super::probe::{TlsFault, tls_error};
 use crate::budget::Exhausted;
 
 /// Why a message is rejected. Several requests can share one, as when a process ends.
@@ -53,9 +54,13 @@ impl Fault {
 
     /// What the system said of a connection.
     pub fn from_connection(error: &reqwest::Error) -> Self {
-        Self::BrokenOff(match error.is_timeout() {
-            true => "the connection timed out".to_owned(),
-            false => root_cause(error).to_string(),
+        let is_not_tls = tls_error(error).is_some_and(|it| TlsFault::of(it) == TlsFault::NotTls);
+        Self::BrokenOff(if error.is_timeout() {
+            "the connection timed out".to_owned()
+        } else if is_not_tls {
+            "the port does not speak TLS: look at the port, or write http://".to_owned()
+        } else {
+            root_cause(error).to_string()
         })
     }
 }

@@ -288,7 +288,7 @@ fn probe_error(error: &reqwest::Error) -> ProbeError {
 }
 
 /// The error of TLS in the chain. An `io::Error` is no link of it: what it wraps has to be asked.
-fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+pub(super) fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
     let mut error: &(dyn StdError + 'static) = error;
     loop {
         if let Some(tls) = error.downcast_ref() {
@@ -303,7 +303,7 @@ fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
 }
 
 impl TlsFault {
-    fn of(error: &rustls::Error) -> Self {
+    pub(super) fn of(error: &rustls::Error) -> Self {
         use CertificateError as Bad;
 
         match error {
