@@ -1,6 +1,6 @@
 //! JSON Web Key Sets (RFC 7517): which of their keys can verify a token, and with which algorithm.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,10 +19,10 @@ pub enum KeySetRefusal {
     #[error("it holds a private key, which nobody but the issuer should have")]
     Private,
     #[error(
-        "of its {count} keys none can verify a token: \
+        "of its {count} keys none can verify a token ({kinds}): \
          RSA of at least 2048 bits, EC P-256, EC P-384 and Ed25519 keys for signatures can"
     )]
-    NothingUsable { count: usize },
+    NothingUsable { count: usize, kinds: String },
     #[error("two of its keys have the same `kid`")]
     SameName,
 }
@@ -47,6 +47,7 @@ pub(super) fn read_set(text: &[u8], rsa_algorithm: Algorithm) -> Result<Keys, Ke
     if keys.is_empty() {
         return Err(KeySetRefusal::NothingUsable {
             count: set.keys.len(),
+            kinds: kinds(&set.keys),
         });
     }
     let mut names = HashSet::new();
@@ -58,6 +59,33 @@ pub(super) fn read_set(text: &[u8], rsa_algorithm: Algorithm) -> Result<Keys, Ke
         return Err(KeySetRefusal::SameName);
     }
     Ok(Keys::Set(keys))
+}
+
+/// What kinds of keys there are, in a few words.
+fn kinds(keys: &[Map<String, Value>]) -> String {
+    const MOST: usize = 5;
+    const LONGEST: usize = 20;
+    let shown = |text: &str| -> String {
+        text.chars()
+            .filter(char::is_ascii_graphic)
+            .take(LONGEST)
+            .collect()
+    };
+    let kinds = keys.iter().map(|jwk| {
+        let names = ["kty", "crv", "alg"]
+            .into_iter()
+            .filter_map(|name| text(jwk, name));
+        names.map(shown).collect::<Vec<_>>().join(" ")
+    });
+    let kinds: BTreeSet<String> = kinds.collect();
+    let mut shown: Vec<String> = kinds.iter().take(MOST).cloned().collect();
+    if kinds.len() > MOST {
+        shown.push("...".to_owned());
+    }
+    match keys.is_empty() {
+        true => "it is empty".to_owned(),
+        false => shown.join(", "),
+    }
 }
 
 /// The key, if it is one that verifies signatures.

@@ -48,7 +48,9 @@ fn hint(error: &mcp::Error) -> &'static str {
         mcp::Error::Refused { .. } | mcp::Error::Protocol { .. } => {
             "check the server's log: it accepted the connection but not this request"
         }
-        mcp::Error::NotMcp(_) => "generate the list with the server's SDK, and update the SDK",
+        mcp::Error::Tools(_) | mcp::Error::NotMcp(_) => {
+            "generate the list with the server's SDK, and update the SDK"
+        }
         mcp::Error::Closed | mcp::Error::Exited(_) => {
             "keep the server running: over stdio, it waits for input until its stdin is closed"
         }

@@ -433,6 +433,9 @@ fn hint_of_list(error: &mcp::Error, endpoint: &Endpoint) -> Option<&'static str>
         ),
         mcp::Error::Closed | mcp::Error::Exited(_) => Some("check the server's log"),
         mcp::Error::NotMcp(_) => Some("check that the URL is that of the server's MCP endpoint"),
+        mcp::Error::Tools(_) => {
+            Some("correct the tool in the server: OpenAI reads no list with it")
+        }
         mcp::Error::NotStarted { .. } => Some("install it, or name it by its path"),
         mcp::Error::Forbidden(_)
         | mcp::Error::Protocol { .. }
@@ -455,6 +458,7 @@ fn hint_of_call(error: &mcp::Error) -> Option<&'static str> {
         | mcp::Error::Protocol { .. }
         | mcp::Error::Unreachable(_)
         | mcp::Error::NotMcp(_)
+        | mcp::Error::Tools(_)
         | mcp::Error::Closed
         | mcp::Error::Exited(_)
         | mcp::Error::NotStarted { .. }

@@ -87,6 +87,7 @@ fn http_status(error: &mcp::Error) -> StatusCode {
         | mcp::Error::Excess(_)
         | mcp::Error::Exhausted(_)
         | mcp::Error::NotMcp(_)
+        | mcp::Error::Tools(_)
         | mcp::Error::Closed
         | mcp::Error::Exited(_)
         | mcp::Error::Timeout(_)

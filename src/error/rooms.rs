@@ -140,6 +140,33 @@ fn status_of(error: &responses::Error) -> ExitStatus {
     }
 }
 
+/// What to try where this machine knows what a server did that did not answer in HTTP.
+fn hint_of_detail(detail: Option<&str>) -> Option<&'static str> {
+    const HINTS: [(&str, &str); 5] = [
+        (
+            "cannot be read whole",
+            "correct the tool in the server: OpenAI reads no list with it",
+        ),
+        ("could not be started", "install it, or name it by its path"),
+        (
+            "the MCP server ended with",
+            "run the command by itself: it must wait for input",
+        ),
+        (
+            "did not answer within",
+            "check the server's log: it accepted the connection",
+        ),
+        (
+            "answer is not MCP",
+            "check that the URL is that of the server's MCP endpoint, and update the server's SDK",
+        ),
+    ];
+    let known = HINTS
+        .into_iter()
+        .find(|(words, _)| detail.is_some_and(|it| it.contains(words)));
+    known.map(|(_, hint)| hint)
+}
+
 fn hint_of(error: &responses::Error) -> Option<&'static str> {
     let hint = match error {
         responses::Error::FailedDependency(failure) => {
@@ -157,6 +184,7 @@ fn hint_of(error: &responses::Error) -> Option<&'static str> {
                 Some(301 | 302 | 303 | 307 | 308) => {
                     "let the server answer at `/mcp` and at `/mcp/` without a redirect"
                 }
+                Some(424) if let Some(hint) = hint_of_detail(failure.detail.as_deref()) => hint,
                 Some(424) => {
                     "check that the server runs, that its name resolves, and that the URL is that of its MCP endpoint"
                 }

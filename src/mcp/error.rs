@@ -44,6 +44,9 @@ pub enum Error {
     /// There was an answer, and it is not MCP.
     #[error("the MCP server's answer is not MCP: {0}")]
     NotMcp(String),
+    /// A tool of its list cannot be read.
+    #[error("the MCP server's list of tools cannot be read whole: {0}")]
+    Tools(String),
     /// Its connection was closed.
     #[error("the MCP server closed the connection before it answered")]
     Closed,

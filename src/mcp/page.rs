@@ -37,12 +37,15 @@ impl ToolList {
     /// The list, if every tool of it could be read.
     ///
     /// # Errors
-    /// [`Error::NotMcp`] with the first tool that could not be.
+    /// [`Error::Tools`] with the first tool that could not be.
     pub fn whole(self) -> Result<Self, Error> {
         match self.unreadable.as_slice() {
             [] => Ok(self),
-            [one] => Err(Error::NotMcp(one.clone())),
-            [first, rest @ ..] => Err(Error::NotMcp(format!("{first} (and {} more)", rest.len()))),
+            [one] => Err(Error::Tools(one.clone())),
+            [first, rest @ ..] => {
+                let more = rest.len();
+                Err(Error::Tools(format!("{first} (and {more} more)")))
+            }
         }
     }
 

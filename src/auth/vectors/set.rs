@@ -29,10 +29,31 @@ fn is_left_out(jwk: &Value) {
     };
     assert_eq!(set.len(), 1, "{jwk}");
     assert_eq!(algorithm(&keys, "good"), Some(Algorithm::ES256), "{jwk}");
-    assert_eq!(
-        read(std::slice::from_ref(jwk)).unwrap_err(),
-        KeySetRefusal::NothingUsable { count: 1 }
+    let refusal = read(std::slice::from_ref(jwk)).unwrap_err();
+    assert!(
+        matches!(refusal, KeySetRefusal::NothingUsable { count: 1, .. }),
+        "{refusal}"
     );
+}
+
+#[test]
+fn a_set_without_a_usable_key_is_told_with_the_kinds_of_its_keys() {
+    let told = |keys: &[Value]| read(keys).unwrap_err().to_string();
+    let keys = [
+        json!({"kty": "oct", "k": "AAAA", "alg": "HS256"}),
+        json!({"kty": "EC", "crv": "P-521\u{1b}[2J", "x": "", "y": ""}),
+    ];
+    let text = told(&keys);
+    assert!(
+        text.contains("of its 2 keys none can verify a token (EC P-521[2J, oct HS256): "),
+        "{text}"
+    );
+    assert!(told(&[]).contains("(it is empty)"));
+    let many: Vec<Value> = (0..9)
+        .map(|kind| json!({"kty": format!("{kind}{}", "x".repeat(99))}))
+        .collect();
+    let text = told(&many);
+    assert!(text.contains(", ...)") && text.len() < 300, "{text}");
 }
 
 #[test]
@@ -241,7 +262,7 @@ fn text_that_is_no_key_set_is_refused() {
     }
     assert_eq!(
         read_text(r#"{"keys":[]}"#).unwrap_err().to_string(),
-        "of its 0 keys none can verify a token: RSA of at least 2048 bits, EC P-256, EC P-384 \
+        "of its 0 keys none can verify a token (it is empty): RSA of at least 2048 bits, EC P-256, EC P-384 \
          and Ed25519 keys for signatures can"
     );
 }

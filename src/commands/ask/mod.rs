@@ -2,12 +2,14 @@
 
 mod rounds;
 
+use std::collections::HashMap;
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use url::Url;
 
 use crate::address;
+use crate::auth;
 use crate::commands::approve::ApprovalPolicy;
 use crate::commands::args::{self, SecretSource};
 use crate::commands::bundled::{self, Bundled};
@@ -20,7 +22,7 @@ use crate::commands::state::{self, Kept};
 use crate::commands::tools;
 use crate::engine::Engine;
 use crate::engine::model::{Model, Upstream, UpstreamApi};
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::exit::ExitStatus;
 use crate::mcp::{ClientPool, PoolOptions};
 use crate::responses::{
@@ -229,6 +231,7 @@ pub async fn ask(
     }
     let route = question.route(ui)?;
     let bundled = question.start_bundled().await?;
+    let tokens = question.tokens();
     question.take_entries();
     let close = async |_: &Result<ExitStatus, Error>| {
         route.close().await;
@@ -240,7 +243,20 @@ pub async fn ask(
         .until_stopped(question.converse(&route, ui), close)
         .await;
     ui.end_of_answer()?;
-    answered
+    answered.map_err(|error| {
+        let said = refused_label(&error).and_then(|label| tokens.get(label));
+        let said = said.and_then(|token| auth::said(token.expose(), SystemTime::now()));
+        error.with_note(said)
+    })
+}
+
+/// The label of the server that refused its token, if that is the failure.
+fn refused_label(error: &Error) -> Option<&str> {
+    let Cause::Responses(responses::Error::FailedDependency(failure)) = error.cause() else {
+        return None;
+    };
+    let list = failure.list.as_ref()?;
+    matches!(list.status, 401 | 403).then_some(list.server_label.as_str())
 }
 
 impl Question {
@@ -263,6 +279,19 @@ impl Question {
         });
         let engine = Engine::with_clients(model, commands, clients);
         Ok(Route::InProcess(engine))
+    }
+
+    /// The tokens of the servers, by label.
+    fn tokens(&self) -> HashMap<String, Secret> {
+        let entries = self.servers.entries.iter().filter_map(|entry| match entry {
+            ToolEntry::Mcp(entry) => Some(entry),
+            ToolEntry::Other(_) => None,
+        });
+        let tokens = entries.filter_map(|entry| {
+            let token = entry.authorization.clone()?;
+            Some((entry.server_label.clone(), Secret::from(token)))
+        });
+        tokens.collect()
     }
 
     /// Starts the bundled server, if it is used, and names it in the request.

@@ -165,8 +165,10 @@ fn a_missing_scope_is_a_403() {
         .arg("--authorization")
         .arg(token)
         .arg("Roll 5 dice")
-        .run();
-    insta::assert_snapshot!(run, @r#"
+        .run()
+        .to_string();
+    let expires = Regex::new("exp in .*").unwrap();
+    insta::assert_snapshot!(expires.replace(&run, "exp in TIME"), @r#"
     exit: 6
     ----- stdout -----
     ----- stderr -----
@@ -176,6 +178,7 @@ fn a_missing_scope_is_a_403() {
       type: external_connector_error, param: tools, code: http_error
     cause: the MCP server knows the credentials and they do not suffice, or it does not serve this host name
     cause: the MCP server answered HTTP 403 Forbidden (realm "mcp-cli"): the token lacks the scope dice:roll
+    cause: the token says: alg "RS256", iss "https://fastmcp.example.com", aud "dice-server", exp in TIME
     hint: pass a token with the scopes that the server demands, or let the server allow this Host
     run: mcp-cli check --server-url http://127.0.0.1:PORT/mcp --server-label dice_server
     "#);
