@@ -378,7 +378,8 @@ def test_tools_calls_fastmcps_server():
         failed = call("title=t", "size=101", status=8)
         assert failed.stderr == "error: `gallery.paint` failed: the canvas is too large\n", failed.stderr
         unfit = call("title=t", "style=bold", status=2)
-        assert unfit.stderr == 'error: argument `style` must be "plain" | "fine"\n', unfit.stderr
+        told = 'error: argument `style` must be "plain" | "fine"\nhint: --no-validate sends it all the same\n'
+        assert unfit.stderr == told, unfit.stderr
 
 
 def test_tools_is_refused_in_the_words_of_mcp_without_a_token():
