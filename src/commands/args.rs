@@ -130,7 +130,12 @@ pub fn target_url(text: &str) -> Result<Url, Error> {
     let has_port = text.split('/').next().is_some_and(|it| it.contains(':'));
     match https {
         Ok(_) if !has_port && !text.contains('.') && !text.starts_with("localhost") => {
-            Err(Error::usage(format!("{text:?} is not the URL of a server"))
+            // A password may be in it.
+            let shown = match text.contains('@') {
+                true => "it".to_owned(),
+                false => format!("{text:?}"),
+            };
+            Err(Error::usage(format!("{shown} is not the URL of a server"))
                 .with_hint("write it with http:// or https:// and a host"))
         }
         Ok(https) if address::is_loopback(&https) => {
@@ -233,6 +238,57 @@ pub fn read_json(path: &Path) -> Result<Value, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_named_as_a_person_types_it() {
+        for (text, url) in [
+            ("http://a.example/mcp", "http://a.example/mcp"),
+            ("localhost:8000/mcp", "http://localhost:8000/mcp"),
+            ("127.0.0.1:8000", "http://127.0.0.1:8000/"),
+            ("[::1]:8000/sse", "http://[::1]:8000/sse"),
+            ("localhost/mcp", "http://localhost/mcp"),
+            ("example.com/mcp", "https://example.com/mcp"),
+            ("host:443/mcp", "https://host/mcp"),
+        ] {
+            assert_eq!(target_url(text).unwrap().as_str(), url, "{text}");
+        }
+        for text in [
+            "not-a-url",
+            "ns/tool",
+            "ftp://a.example",
+            "",
+            "http://",
+            "a b.example",
+        ] {
+            assert!(target_url(text).is_err(), "{text}");
+        }
+        let error = target_url("user@nowhere").unwrap_err().to_string();
+        assert_eq!(error, "it is not the URL of a server");
+    }
+
+    #[test]
+    fn a_time_may_have_no_unit() {
+        for (text, seconds) in [("5", 5), ("5s", 5), ("1m 30s", 90)] {
+            assert_eq!(duration(text).unwrap(), Duration::from_secs(seconds));
+        }
+        assert!(duration("soon").is_err() && duration("-1").is_err());
+    }
+
+    #[test]
+    fn a_token_is_found_in_what_people_paste() {
+        for text in [
+            "canary",
+            " canary\r\n",
+            "Bearer canary",
+            "bearer  canary",
+            "Authorization: Bearer canary",
+            "\"canary\"",
+            "'Bearer canary'",
+        ] {
+            assert_eq!(bare(text), "canary", "{text:?}");
+        }
+        assert_eq!(bare("Basic canary"), "Basic canary");
+    }
 
     #[test]
     fn a_secret_is_taken_without_its_line_end_and_without_its_scheme() {

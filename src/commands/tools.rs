@@ -141,7 +141,8 @@ fn sort_out(
 ) -> Result<String, Error> {
     // Whoever names the server otherwise begins with the tool. A URL in the environment does not
     // count where one is given.
-    if server.is_named() || !first.contains([':', '/']) {
+    let is_url = first.contains([':', '/']) && args::target_url(&first).is_ok();
+    if server.is_named() || !is_url {
         return Ok(first);
     }
     if words.is_empty() {
