@@ -33,6 +33,13 @@ impl ServerLabel {
     }
 }
 
+/// The label, with a number behind it if it is taken.
+pub fn free(label: String, is_taken: impl Fn(&str) -> bool) -> String {
+    let numbered = (2..).map(|number| format!("{label}_{number}"));
+    let mut labels = std::iter::once(label.clone()).chain(numbered);
+    labels.find(|label| !is_taken(label)).unwrap_or(label)
+}
+
 /// What a command is called: the program, or what a program that runs others was given.
 pub fn of_command(program: &str, arguments: &[String]) -> String {
     const RUNNERS: [&str; 14] = [

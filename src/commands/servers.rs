@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use http::HeaderMap;
 use serde_json::{Map, Value};
@@ -11,12 +10,11 @@ use url::Url;
 
 use super::args::{self, SecretSource};
 use super::label::{self, ServerLabel};
+use super::require_approval::RequireApproval;
 use crate::address;
 use crate::error::Error;
 use crate::mcp::{self, Config, ConfigError, Endpoint};
-use crate::responses::{
-    self, MCPTool, MCPToolAllowedTools, MCPToolFilter, MCPToolRequireApproval, ToolEntry,
-};
+use crate::responses::{MCPTool, MCPToolAllowedTools, MCPToolFilter, ToolEntry};
 use crate::secret::Secret;
 
 /// The variables with secrets that are for this program, and not for a server that it starts.
@@ -484,16 +482,12 @@ fn is_of_environment(source: &SecretSource) -> bool {
 }
 
 impl Servers {
-    /// The label, with a number behind it if another server has it already.
+    /// The label, or one like it that no other server has.
     fn free_label(&self, label: String) -> String {
-        let is_taken = |label: &str| {
-            self.entries
-                .iter()
-                .any(|entry| matches!(entry, ToolEntry::Mcp(tool) if tool.server_label == label))
-        };
-        let numbered = (2..).map(|number| format!("{label}_{number}"));
-        let mut labels = std::iter::once(label.clone()).chain(numbered);
-        labels.find(|label| !is_taken(label)).unwrap_or(label)
+        let has = |entry: &ToolEntry, label: &str| matches!(entry, ToolEntry::Mcp(tool) if tool.server_label == label);
+        label::free(label, |label| {
+            self.entries.iter().any(|entry| has(entry, label))
+        })
     }
 }
 
@@ -506,53 +500,4 @@ fn shown_headers(headers: &HeaderMap) -> Result<Option<Value>, Error> {
         shown.insert(name.to_owned(), value.into());
     }
     Ok((!shown.is_empty()).then_some(Value::Object(shown)))
-}
-
-/// `require_approval`, as text or as JSON.
-#[derive(Debug, Clone)]
-pub struct RequireApproval(MCPToolRequireApproval);
-
-impl RequireApproval {
-    fn never() -> MCPToolRequireApproval {
-        responses::MCPToolApprovalSetting::Never.into()
-    }
-}
-
-impl FromStr for RequireApproval {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let json = match text {
-            "always" | "never" => Value::from(text),
-            _ => serde_json::from_str(text).unwrap_or(Value::Null),
-        };
-        let is_known = match &json {
-            Value::Object(filter) => filter
-                .keys()
-                .all(|key| matches!(key.as_str(), "always" | "never")),
-            _ => true,
-        };
-        serde_json::from_value(json)
-            .ok()
-            .filter(|_| is_known)
-            .map(Self)
-            .ok_or(
-                "use always, never, or JSON such as {\"never\": {\"tool_names\": [\"roll_dice\"]}}",
-            )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn approval_is_a_word_or_a_filter() {
-        for text in ["always", "never", r#"{"never": {"tool_names": ["a"]}}"#] {
-            assert!(text.parse::<RequireApproval>().is_ok(), "{text}");
-        }
-        for text in ["sometimes", "", "{}}", "[1]", r#"{"nevr": {}}"#, "7"] {
-            assert!(text.parse::<RequireApproval>().is_err(), "{text}");
-        }
-    }
 }

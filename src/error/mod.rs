@@ -77,6 +77,15 @@ impl Error {
         }))
     }
 
+    /// The label of the MCP server that refused the credentials, if that is the failure.
+    pub fn refused_server(&self) -> Option<&str> {
+        let Cause::Responses(responses::Error::FailedDependency(failure)) = &self.0.cause else {
+            return None;
+        };
+        let list = failure.list.as_ref()?;
+        matches!(list.status, 401 | 403).then_some(list.server_label.as_str())
+    }
+
     /// What is underneath it.
     pub fn with_source(mut self, error: impl Into<BoxError>) -> Self {
         if let Cause::Text { source, .. } = &mut self.0.cause {

@@ -22,7 +22,7 @@ use crate::commands::state::{self, Kept};
 use crate::commands::tools;
 use crate::engine::Engine;
 use crate::engine::model::{Model, Upstream, UpstreamApi};
-use crate::error::{Cause, Error};
+use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::mcp::{ClientPool, PoolOptions};
 use crate::responses::{
@@ -244,19 +244,10 @@ pub async fn ask(
         .await;
     ui.end_of_answer()?;
     answered.map_err(|error| {
-        let said = refused_label(&error).and_then(|label| tokens.get(label));
-        let said = said.and_then(|token| auth::said(token.expose(), SystemTime::now()));
+        let token = error.refused_server().and_then(|label| tokens.get(label));
+        let said = token.and_then(|it| auth::said(it.expose(), SystemTime::now()));
         error.with_note(said)
     })
-}
-
-/// The label of the server that refused its token, if that is the failure.
-fn refused_label(error: &Error) -> Option<&str> {
-    let Cause::Responses(responses::Error::FailedDependency(failure)) = error.cause() else {
-        return None;
-    };
-    let list = failure.list.as_ref()?;
-    matches!(list.status, 401 | 403).then_some(list.server_label.as_str())
 }
 
 impl Question {
@@ -283,15 +274,13 @@ impl Question {
 
     /// The tokens of the servers, by label.
     fn tokens(&self) -> HashMap<String, Secret> {
-        let entries = self.servers.entries.iter().filter_map(|entry| match entry {
-            ToolEntry::Mcp(entry) => Some(entry),
+        let tokens = self.servers.entries.iter().filter_map(|entry| match entry {
+            ToolEntry::Mcp(it) => Some((it.server_label.clone(), it.authorization.clone()?)),
             ToolEntry::Other(_) => None,
         });
-        let tokens = entries.filter_map(|entry| {
-            let token = entry.authorization.clone()?;
-            Some((entry.server_label.clone(), Secret::from(token)))
-        });
-        tokens.collect()
+        tokens
+            .map(|(label, it)| (label, Secret::from(it)))
+            .collect()
     }
 
     /// Starts the bundled server, if it is used, and names it in the request.
