@@ -200,8 +200,7 @@ impl McpServerArgs {
         Ok(())
     }
 
-    /// The entry of a server that the arguments do not name: the bundled one. What they say of a
-    /// server goes for it as well.
+    /// The entry of the bundled server. What the arguments say of a server goes for it as well.
     pub fn entry_without_url(&self, label: &str) -> Result<MCPTool, Error> {
         let mut entry = MCPTool {
             server_label: self
@@ -484,10 +483,8 @@ fn is_of_environment(source: &SecretSource) -> bool {
 impl Servers {
     /// The label, or one like it that no other server has.
     fn free_label(&self, label: String) -> String {
-        let has = |entry: &ToolEntry, label: &str| matches!(entry, ToolEntry::Mcp(tool) if tool.server_label == label);
-        label::free(label, |label| {
-            self.entries.iter().any(|entry| has(entry, label))
-        })
+        let taken = || self.entries.iter().filter_map(ToolEntry::server_label);
+        label::free(label, |label| taken().any(|it| it == label))
     }
 }
 

@@ -122,6 +122,14 @@ pub enum ToolEntry {
 }
 
 impl ToolEntry {
+    /// The label of its server, of an `mcp` entry.
+    pub fn server_label(&self) -> Option<&str> {
+        match self {
+            Self::Mcp(tool) => Some(&tool.server_label),
+            Self::Other(_) => None,
+        }
+    }
+
     /// Where the entry's MCP server is, if it says so in a URL.
     pub fn server_url(&self) -> Option<Url> {
         match self {
