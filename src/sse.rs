@@ -11,6 +11,9 @@ use futures::FutureExt;
 use futures::stream::{Stream, StreamExt};
 use tokio::time::timeout;
 
+/// The most bytes of an id that is kept: it outlives its event, and is sent back in a header.
+const MAX_ID: usize = 4096;
+
 /// An event that has data.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Event {
@@ -113,6 +116,7 @@ impl Decoder {
             self.event.name = name.to_vec();
         } else if let Some(id) = value_of(b"id", line)
             && !id.contains(&0)
+            && id.len() <= MAX_ID
         {
             self.id = Some(id.to_vec());
         } else if let Some(retry) = value_of(b"retry", line)
@@ -178,6 +182,32 @@ mod tests {
                 read.iter().map(|(name, data)| (&**name, &**data)).collect();
             assert_eq!(read, [("a", "1\n2\n"), ("", "3"), ("", "4")], "{chunk}");
         }
+    }
+
+    #[test]
+    fn the_last_id_and_the_pause_are_kept_within_bounds() {
+        let mut decoder = Decoder::default();
+        let mut push = |text: &str| {
+            decoder.push(text.as_bytes(), &mut VecDeque::new());
+            let id = String::from_utf8(decoder.last_id().to_vec()).unwrap();
+            (id.len(), decoder.retry().map(|it| it.as_millis()))
+        };
+        assert_eq!(push("id: 12\n"), (0, None));
+        assert_eq!(push("\n"), (2, None));
+        assert_eq!(push("id: 1\0\nretry: soon\n\n"), (2, None));
+        assert_eq!(
+            push("retry: 50\nretry: 99999999999999999999\n\n"),
+            (2, Some(50))
+        );
+        assert_eq!(
+            push(&format!("id: {}\n\n", "x".repeat(MAX_ID))),
+            (MAX_ID, Some(50))
+        );
+        assert_eq!(
+            push(&format!("id: {}\n\n", "x".repeat(MAX_ID + 1))),
+            (MAX_ID, Some(50))
+        );
+        assert_eq!(push("id\ndata: 1\n\n"), (0, Some(50)));
     }
 
     #[test]
