@@ -9,8 +9,7 @@ use url::Url;
 
 use super::shown;
 use super::variations::told;
-use crate::address;
-use crate::mcp::{self, OnWire, Probe, ProbeResult, Request, Wire, WireEvent};
+use crate::mcp::{self, OnWire, Probe, ProbeResult, Request, WireEvent};
 
 /// The versions of MCP that are asked for, as `mcp::ClientPool` does.
 pub const MODERN: &str = "2026-07-28";
@@ -172,22 +171,16 @@ impl Requests {
         let Some(on_wire) = &self.on_wire else {
             return;
         };
-        let redacted = |text| self.server.without_secrets(text);
         let answer = match &result.answer {
             Ok(answer) => match &answer.message {
-                Some(message) => Ok(redacted(message.to_string())),
-                None => Err(redacted(shown(answer))),
+                Some(message) => Ok(message.to_string()),
+                None => Err(shown(answer)),
             },
             Err(error) => Err(told(error)),
         };
-        let event = WireEvent::Exchange {
-            method: message.method,
-            request: message.body().to_string(),
-            answer,
-            took: result.took,
-        };
-        let server = address::shown(&self.url);
-        (on_wire.tell)(Wire { server, event });
+        let request = message.body().to_string();
+        let event = WireEvent::exchange(message.method, request, answer, result.took);
+        on_wire.tell(event, &self.server);
     }
 
     /// A GET for a stream of events (MCP 2025-11-25, listening for messages from the server).

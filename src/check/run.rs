@@ -49,10 +49,8 @@ impl Run<'_> {
         let mut steps = Steps::default();
         let listed = match &self.server.as_mcp().endpoint {
             Endpoint::Http(url) => {
-                let requests = {
-                    let on_wire = self.engine.clients().on_wire();
-                    Requests::new(url, self.server.as_mcp(), self.limit, on_wire)?
-                };
+                let on_wire = self.engine.clients().on_wire();
+                let requests = Requests::new(url, self.server.as_mcp(), self.limit, on_wire)?;
                 let listed = self.ask(url, &requests, &mut steps, progress).await;
                 requests.close().await;
                 listed
@@ -145,15 +143,7 @@ impl Run<'_> {
             steps.skip(Stage::ToolsList, "the server's answer was not understood");
             return None;
         };
-        let outcome = tools::list(&listed, took);
-        steps.add(Stage::ToolsList, took, outcome);
-        if let Ok(list) = &listed {
-            steps.add(
-                Stage::Details,
-                Duration::ZERO,
-                details::judge(&list.remarks),
-            );
-        }
+        listing(&listed, took, steps);
         Some(listed)
     }
 
@@ -237,15 +227,7 @@ impl Run<'_> {
         }
         progress("the list of tools");
         let (listed, took) = timed(self.server.list(clients)).await;
-        let outcome = tools::list(&listed, took);
-        steps.add(Stage::ToolsList, took, outcome);
-        if let Ok(list) = &listed {
-            steps.add(
-                Stage::Details,
-                Duration::ZERO,
-                details::judge(&list.remarks),
-            );
-        }
+        listing(&listed, took, steps);
         Some(listed)
     }
 
@@ -280,6 +262,15 @@ impl Run<'_> {
         let (result, took) = timed(called).await;
         let result = result.map(|called| called.result);
         steps.add(Stage::Call, took, tools::call(result, took));
+    }
+}
+
+/// The steps `tools_list` and `details`.
+fn listing(listed: &Result<ToolList, mcp::Error>, took: Duration, steps: &mut Steps) {
+    steps.add(Stage::ToolsList, took, tools::list(listed, took));
+    if let Ok(list) = listed {
+        let remarks = details::judge(&list.remarks);
+        steps.add(Stage::Details, Duration::ZERO, remarks);
     }
 }
 

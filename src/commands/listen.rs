@@ -181,28 +181,18 @@ pub fn on_wire(ui: &Ui) -> Option<OnWire> {
 fn log_wire(wire: &Wire) {
     let WireEvent::Exchange {
         method,
-        request,
+        tool,
         answer,
         took,
+        ..
     } = &wire.event
     else {
         return;
     };
-    #[derive(Default, serde::Deserialize)]
-    #[serde(default)]
-    struct Named {
-        params: Tool,
-    }
-    #[derive(Default, serde::Deserialize)]
-    #[serde(default)]
-    struct Tool {
-        name: Option<String>,
-    }
-    let named: Named = serde_json::from_str(request).unwrap_or_default();
     tracing::info!(
         server = wire.server,
         method,
-        tool = named.params.name.as_deref(),
+        tool = tool.as_deref(),
         failure = answer.as_ref().err(),
         duration_ms = took.as_micros() as f64 / 1000.0,
         "MCP request"

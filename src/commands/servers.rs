@@ -168,10 +168,9 @@ impl McpServerArgs {
         arguments: &[String],
         servers: &mut Servers,
     ) -> Result<(), Error> {
-        let given = self.server_label.as_ref().filter(|it| !it.is_unset());
         let name = || ServerLabel::named_after(&label::of_command(program, arguments));
         let mut entry = MCPTool {
-            server_label: given.map_or_else(name, ToString::to_string),
+            server_label: self.given_label().map_or_else(name, ToString::to_string),
             ..MCPTool::default()
         };
         self.fill(&mut entry);
@@ -204,10 +203,8 @@ impl McpServerArgs {
     pub fn entry_without_url(&self, label: &str) -> Result<MCPTool, Error> {
         let mut entry = MCPTool {
             server_label: self
-                .server_label
-                .as_ref()
-                .filter(|label| !label.is_unset())
-                .map_or_else(|| label.to_owned(), |label| label.to_string()),
+                .given_label()
+                .map_or_else(|| label.to_owned(), ToString::to_string),
             ..MCPTool::default()
         };
         self.fill(&mut entry);
@@ -236,8 +233,9 @@ impl McpServerArgs {
 
     /// The command line that checks a server, with what this one says of it.
     fn check(&self, target: &[String], credentials: Vec<String>) -> String {
-        let label = self.server_label.as_ref().filter(|it| !it.is_unset());
-        let label = label.map(|label| ["--server-label".to_owned(), label.to_string()]);
+        let label = self
+            .given_label()
+            .map(|label| ["--server-label".to_owned(), label.to_string()]);
         let words = target.iter().cloned().chain(label.into_iter().flatten());
         let words = words.chain(credentials).map(|word| args::shell_word(&word));
         let words: Vec<String> = words.collect();
@@ -295,12 +293,8 @@ impl McpServerArgs {
             if let Endpoint::Stdio(command) = &mut server.endpoint {
                 command.withhold_secrets(std::env::vars_os().map(|(name, _)| name));
             }
-            let given = self
-                .server_label
-                .as_ref()
-                .filter(|label| takes_credentials && !label.is_unset());
-            let label =
-                given.map_or_else(|| ServerLabel::named_after(name), |label| label.to_string());
+            let given = self.given_label().filter(|_| takes_credentials);
+            let label = given.map_or_else(|| ServerLabel::named_after(name), ToString::to_string);
             let mut entry = MCPTool {
                 server_label: servers.free_label(label),
                 headers: shown_headers(&server.headers)?,
@@ -400,8 +394,13 @@ impl McpServerArgs {
             let id = self.connector_id.as_deref().or(self.tunnel_id.as_deref());
             ServerLabel::named_after(host.or(id).unwrap_or_default())
         };
-        let given = self.server_label.as_ref().filter(|label| !label.is_unset());
-        given.map_or_else(named_after, |label| label.to_string())
+        self.given_label()
+            .map_or_else(named_after, ToString::to_string)
+    }
+
+    /// The label that was given. An environment variable that is empty is one that is not set.
+    fn given_label(&self) -> Option<&ServerLabel> {
+        self.server_label.as_ref().filter(|it| !it.is_unset())
     }
 
     /// What goes for every server of the request.
@@ -483,8 +482,8 @@ fn is_of_environment(source: &SecretSource) -> bool {
 impl Servers {
     /// The label, or one like it that no other server has.
     fn free_label(&self, label: String) -> String {
-        let taken = || self.entries.iter().filter_map(ToolEntry::server_label);
-        label::free(label, |label| taken().any(|it| it == label))
+        let others = || self.entries.iter().filter_map(ToolEntry::as_mcp);
+        label::free(label, |label| others().any(|it| it.server_label == label))
     }
 }
 

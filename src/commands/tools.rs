@@ -419,10 +419,7 @@ fn servers(args: &McpServerArgs, ui: &mut Ui) -> Result<Vec<Server>, Error> {
         ui.note(note);
     }
     ui.set_checks(servers.checks.clone());
-    let entries = servers.entries.iter().filter_map(|entry| match entry {
-        ToolEntry::Mcp(entry) => Some(&**entry),
-        ToolEntry::Other(_) => None,
-    });
+    let entries = servers.entries.iter().filter_map(ToolEntry::as_mcp);
     let read = entries.map(|entry| Ok(Server::read(entry, &servers.commands)?));
     match read.collect::<Result<Vec<_>, Error>>()? {
         none if none.is_empty() => Err(Error::no_server()),

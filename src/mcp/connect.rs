@@ -26,6 +26,7 @@ use crate::outgoing;
 const DISCOVER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long ending a connection may take, beyond what a child process may take to end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Whether a server may send its clients to another path of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Redirects {

@@ -20,8 +20,8 @@ use super::observer::Observer;
 use super::pending::{Inbox, Pending};
 use super::remark::Remark;
 use super::requests::{
-    EVENT_STREAM, Events, JSON, LONGEST_PAUSE, MOST_REPLIES, REPLY_TIMEOUT, Requests, accepted,
-    chunks, has_type, is_message, read_all, text_of,
+    EVENT_STREAM, Events, JSON, LONGEST_PAUSE, MOST_REPLIES, Requests, accepted, chunks, has_type,
+    is_message, read_all, text_of,
 };
 use crate::budget::{Budget, Held};
 use crate::sse;
@@ -109,10 +109,10 @@ impl Http {
         if request.method == "initialize" {
             session.keep_id(&response)?;
         }
-        if has_type(&response, EVENT_STREAM) {
+        if has_type(response.headers(), EVENT_STREAM) {
             return session.read_events(request, response).await;
         }
-        if has_type(&response, JSON) {
+        if has_type(response.headers(), JSON) {
             let (body, held) = session.read_to_end(request.max_answer, response).await?;
             return Ok(read_answer(request, body, held, &session.observer)?);
         }
@@ -128,11 +128,13 @@ impl Http {
     /// The server refused it or was not reached.
     pub async fn notify(&self, message: Bytes) -> Result<(), Error> {
         let response = self.session.post(message, &HeaderMap::new()).await?;
-        let status = response.status();
-        let has_body = response.content_length() != Some(0) && status != StatusCode::NO_CONTENT;
-        if has_body && (status != StatusCode::ACCEPTED || response.content_length().is_some()) {
-            let remark = Remark::NotificationAnswered(status);
-            self.session.observer.add(remark);
+        match (response.status(), response.content_length()) {
+            // Without a length, 202 is taken for what it should be.
+            (StatusCode::ACCEPTED, None) | (StatusCode::NO_CONTENT, _) | (_, Some(0)) => {}
+            (status, _) => {
+                let remark = Remark::NotificationAnswered(status);
+                self.session.observer.add(remark);
+            }
         }
         Ok(())
     }
@@ -170,13 +172,6 @@ impl Session {
         all.extend(headers.clone());
         let request = self.requests.post(&self.url, message, all);
         accepted(request).await
-    }
-
-    /// Answers a request of the server's own. If the reply is lost, the server has to cope.
-    async fn reply(&self, message: String) {
-        let headers = self.headers();
-        let request = self.requests.post(&self.url, message.into(), headers);
-        let _ = request.timeout(REPLY_TIMEOUT).send().await;
     }
 
     fn keep_id(&self, response: &Response) -> Result<(), Fault> {
@@ -250,7 +245,7 @@ impl Session {
                         Message::Request { id, method } => {
                             traffic.request(&method, data.len())?;
                             if let Some(reply) = message::reply(id, &method) {
-                                replies.push(self.reply(reply));
+                                replies.push(self.requests.reply(&self.url, reply, self.headers()));
                             }
                         }
                     }
@@ -295,7 +290,10 @@ impl Session {
         // A server that has no such stream refuses it with 405.
         while let Ok(mut events) = self.resume(&last_id, MAX_ANSWER).await {
             let mut inbox = Inbox::new(Arc::<Pending>::default(), self.observer.clone());
-            let read = read_all(&mut events, &mut inbox, |reply| self.reply(reply)).await;
+            let read = read_all(&mut events, &mut inbox, |reply| {
+                self.requests.reply(&self.url, reply, self.headers())
+            })
+            .await;
             if read.is_err_and(|fault| !matches!(fault, Fault::BrokenOff(_))) {
                 return;
             }

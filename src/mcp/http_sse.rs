@@ -17,7 +17,7 @@ use super::excess::{MAX_ANSWER, Traffic};
 use super::fault::Fault;
 use super::observer::Observer;
 use super::pending::{Inbox, Pending};
-use super::requests::{Events, REPLY_TIMEOUT, Requests, accepted, read_all};
+use super::requests::{Events, Requests, accepted, read_all};
 use crate::budget::Budget;
 use crate::sse;
 
@@ -63,7 +63,11 @@ impl HttpSse {
         let mut inbox = Inbox::new(Arc::clone(&pending), observer);
         let replies = Arc::clone(&posts);
         let reader = tokio::spawn(async move {
-            let read = read_all(&mut events, &mut inbox, |reply| replies.reply(reply)).await;
+            let read = read_all(&mut events, &mut inbox, |reply| {
+                let Posts { requests, endpoint } = &*replies;
+                requests.reply(endpoint, reply, HeaderMap::new())
+            })
+            .await;
             inbox.pending.end(&read.err().unwrap_or(Fault::Closed));
         });
         Ok(Self {
@@ -103,16 +107,6 @@ impl HttpSse {
     /// Ends the stream, and with it what the server keeps.
     pub fn close(&self) {
         self.reader.abort();
-    }
-}
-
-impl Posts {
-    /// Answers a request of the server's own. If the reply is lost, the server has to cope.
-    async fn reply(&self, message: String) {
-        let request = self
-            .requests
-            .post(&self.endpoint, message.into(), HeaderMap::new());
-        let _ = request.timeout(REPLY_TIMEOUT).send().await;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::channel::{Answer, Request};
@@ -28,6 +29,8 @@ pub enum WireEvent {
     /// A request, and what came of it: a JSON-RPC message, or why there is none.
     Exchange {
         method: &'static str,
+        /// The tool that it calls.
+        tool: Option<String>,
         request: String,
         answer: Result<String, String>,
         took: Duration,
@@ -36,12 +39,72 @@ pub enum WireEvent {
     Notification(String),
 }
 
+impl WireEvent {
+    /// A request, and what came of it.
+    pub fn exchange(
+        method: &'static str,
+        request: String,
+        answer: Result<String, String>,
+        took: Duration,
+    ) -> Self {
+        #[derive(Deserialize)]
+        struct Asked {
+            params: Named,
+        }
+        #[derive(Deserialize)]
+        struct Named {
+            name: Option<String>,
+        }
+        let asked: Option<Asked> = serde_json::from_str(&request).ok();
+        Self::Exchange {
+            method,
+            tool: asked.and_then(|it| it.params.name),
+            request,
+            answer,
+            took,
+        }
+    }
+
+    /// The same without what `server` was shown.
+    fn without_secrets(self, server: &Server) -> Self {
+        let redacted = |text| server.without_secrets(text);
+        match self {
+            Self::Notification(text) => Self::Notification(redacted(text)),
+            Self::Exchange {
+                method,
+                tool,
+                request,
+                answer,
+                took,
+            } => Self::Exchange {
+                method,
+                tool: tool.map(redacted),
+                request: redacted(request),
+                answer: answer.map(redacted).map_err(redacted),
+                took,
+            },
+        }
+    }
+}
+
 /// Gets what goes over connections.
 #[derive(Clone)]
 pub struct OnWire {
     /// Whether exchanges are told too, and not notifications alone: each is copied.
     pub exchanges: bool,
     pub tell: Arc<dyn Fn(Wire) + Send + Sync>,
+}
+
+impl OnWire {
+    /// Tells what went over a connection to `server`, without what that was shown.
+    pub fn tell(&self, event: WireEvent, server: &Server) {
+        let event = event.without_secrets(server);
+        let server = match &server.endpoint {
+            Endpoint::Http(url) => address::shown(url),
+            Endpoint::Stdio(command) => command.program.clone(),
+        };
+        (self.tell)(Wire { server, event });
+    }
 }
 
 /// Watches one connection. Cloning shares what it has seen.
@@ -98,14 +161,13 @@ impl Observer {
         if !self.on_wire.as_ref().is_some_and(|(it, _)| it.exchanges) {
             return;
         }
-        self.tell(|| WireEvent::Exchange {
-            method: request.method,
-            request: String::from_utf8_lossy(&request.message).into_owned(),
-            answer: match answer {
+        self.tell(|| {
+            let answer = match answer {
                 Ok(answer) => Ok(answer.text().to_owned()),
                 Err(error) => Err(error.with_causes()),
-            },
-            took: started.elapsed(),
+            };
+            let request_text = String::from_utf8_lossy(&request.message).into_owned();
+            WireEvent::exchange(request.method, request_text, answer, started.elapsed())
         });
     }
 
@@ -113,25 +175,6 @@ impl Observer {
         let Some((on_wire, server)) = &self.on_wire else {
             return;
         };
-        let redacted = |text| server.without_secrets(text);
-        let event = match event() {
-            WireEvent::Notification(text) => WireEvent::Notification(redacted(text)),
-            WireEvent::Exchange {
-                method,
-                request,
-                answer,
-                took,
-            } => WireEvent::Exchange {
-                method,
-                request: redacted(request),
-                answer: answer.map(redacted).map_err(redacted),
-                took,
-            },
-        };
-        let server = match &server.endpoint {
-            Endpoint::Http(url) => address::shown(url),
-            Endpoint::Stdio(command) => command.program.clone(),
-        };
-        (on_wire.tell)(Wire { server, event });
+        on_wire.tell(event(), server);
     }
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use futures::stream::StreamExt;
-use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use reqwest::tls::TlsInfo;
 use rustls::CertificateError;
@@ -15,11 +14,11 @@ use serde_json::Value;
 use url::Url;
 
 use super::Error;
+use super::requests::{EVENT_STREAM, has_type};
 use crate::outgoing;
 use crate::sse;
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
-const EVENT_STREAM: &str = "text/event-stream";
 
 /// The most bytes that are read of an answer.
 const MAX_BODY: usize = 1024 * 1024;
@@ -110,9 +109,7 @@ impl Answer {
 
     /// Whether it is a stream of events.
     pub fn is_event_stream(&self) -> bool {
-        let content_type = self.header(CONTENT_TYPE.as_str()).unwrap_or_default();
-        let start = content_type.get(..EVENT_STREAM.len());
-        start.is_some_and(|it| it.eq_ignore_ascii_case(EVENT_STREAM))
+        has_type(&self.headers, EVENT_STREAM)
     }
 }
 

@@ -29,7 +29,7 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 /// How many characters of such a body are told, if it is plain text.
 const MAX_SAID: usize = 200;
 /// The timeout of a reply to a request of the server's own, and how many replies are sent at once.
-pub const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 pub const MOST_REPLIES: usize = 4;
 /// The longest that a server may have a stream left alone before it is read on.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -74,12 +74,18 @@ impl Requests {
         let mut all = self.headers(headers);
         all.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
         let response = accepted(self.client.get(url.clone()).headers(all)).await?;
-        match has_type(&response, EVENT_STREAM) {
+        match has_type(response.headers(), EVENT_STREAM) {
             true => Ok(Events::of(response, limit, budget)),
             false => Err(Error::NotMcp(
                 "the answer to a GET is no stream of events".to_owned(),
             )),
         }
+    }
+
+    /// Answers a request of the server's own. If the reply is lost, the server has to cope.
+    pub async fn reply(&self, url: &Url, message: String, headers: HeaderMap) {
+        let request = self.post(url, message.into(), headers);
+        let _ = request.timeout(REPLY_TIMEOUT).send().await;
     }
 
     /// A DELETE.
@@ -217,7 +223,7 @@ pub fn chunks(response: Response) -> BoxStream<'static, Result<Bytes, reqwest::E
 async fn read_refusal(response: Response) -> Error {
     let status = response.status();
     let challenge = text_of(&response, WWW_AUTHENTICATE);
-    let is_text = has_type(&response, "text/plain");
+    let is_text = has_type(response.headers(), "text/plain");
     let (rejection, said) = match status {
         // Refused credentials are that, whatever else is said.
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (None, String::new()),
@@ -270,9 +276,9 @@ pub fn text_of(response: &Response, name: HeaderName) -> Option<String> {
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// Whether the content type of a response is this one, parameters aside.
-pub fn has_type(response: &Response, mime_type: &str) -> bool {
-    let content_type = text_of(response, CONTENT_TYPE).unwrap_or_default();
-    let start = content_type.get(..mime_type.len());
-    start.is_some_and(|start| start.eq_ignore_ascii_case(mime_type))
+/// Whether the content type in the headers of a response is this one, parameters aside.
+pub fn has_type(headers: &HeaderMap, mime_type: &str) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let start = content_type.and_then(|it| it.get(..mime_type.len()));
+    start.is_some_and(|start| start.eq_ignore_ascii_case(mime_type.as_bytes()))
 }

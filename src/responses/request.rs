@@ -122,20 +122,17 @@ pub enum ToolEntry {
 }
 
 impl ToolEntry {
-    /// The label of its server, of an `mcp` entry.
-    pub fn server_label(&self) -> Option<&str> {
+    /// The entry, if it is one of an MCP server.
+    pub fn as_mcp(&self) -> Option<&MCPTool> {
         match self {
-            Self::Mcp(tool) => Some(&tool.server_label),
+            Self::Mcp(tool) => Some(tool),
             Self::Other(_) => None,
         }
     }
 
     /// Where the entry's MCP server is, if it says so in a URL.
     pub fn server_url(&self) -> Option<Url> {
-        match self {
-            Self::Mcp(tool) => Url::parse(tool.server_url.as_ref()?).ok(),
-            Self::Other(_) => None,
-        }
+        Url::parse(self.as_mcp()?.server_url.as_ref()?).ok()
     }
 }
 

@@ -23,6 +23,7 @@ pub fn told(wire: &Wire, verbose: u8) -> Told {
     match &wire.event {
         WireEvent::Exchange {
             method,
+            tool,
             request,
             answer,
             took,
@@ -30,8 +31,7 @@ pub fn told(wire: &Wire, verbose: u8) -> Told {
             if verbose == 0 {
                 return Told::default();
             }
-            let sent: Value = serde_json::from_str(request).unwrap_or_default();
-            let name = sent["params"]["name"].as_str();
+            let name = tool.as_deref();
             let name = name.map_or(String::new(), |name| format!(" {}", one_line(name)));
             let took = format!("{:.1} ms", took.as_secs_f64() * 1000.0);
             let line = format!(
@@ -136,12 +136,9 @@ mod tests {
     }
 
     fn exchange(answer: Result<Value, &str>) -> WireEvent {
-        WireEvent::Exchange {
-            method: "tools/call",
-            request: json!({"params": {"name": "roll\u{1b}[2J"}}).to_string(),
-            answer: answer.map(|it| it.to_string()).map_err(str::to_owned),
-            took: Duration::from_micros(1300),
-        }
+        let request = json!({"params": {"name": "roll\u{1b}[2J"}}).to_string();
+        let answer = answer.map(|it| it.to_string()).map_err(str::to_owned);
+        WireEvent::exchange("tools/call", request, answer, Duration::from_micros(1300))
     }
 
     #[test]

@@ -274,13 +274,12 @@ impl Question {
 
     /// The tokens of the servers, by label.
     fn tokens(&self) -> HashMap<String, Secret> {
-        let tokens = self.servers.entries.iter().filter_map(|entry| match entry {
-            ToolEntry::Mcp(it) => Some((it.server_label.clone(), it.authorization.clone()?)),
-            ToolEntry::Other(_) => None,
+        let entries = self.servers.entries.iter().filter_map(ToolEntry::as_mcp);
+        let tokens = entries.filter_map(|entry| {
+            let token = Secret::from(entry.authorization.clone()?);
+            Some((entry.server_label.clone(), token))
         });
-        tokens
-            .map(|(label, it)| (label, Secret::from(it)))
-            .collect()
+        tokens.collect()
     }
 
     /// Starts the bundled server, if it is used, and names it in the request.
