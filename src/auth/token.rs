@@ -87,7 +87,7 @@ impl Claims {
     }
 }
 
-/// How many characters of a claim are told.
+/// How many characters of a claim are shown.
 const MAX_SAID: usize = 80;
 
 /// The contents of a token that was not verified: do not trust them.
@@ -118,8 +118,8 @@ pub fn inspect(token: &str) -> Result<Inspection, Error> {
     })
 }
 
-/// What a token says of itself, in a few words: for whoever wonders why it was refused. Nothing of it was
-/// verified.
+/// What a token says about itself, in a few words, for whoever wonders why it was refused. Nothing in it
+/// was verified.
 pub fn said(token: &str, now: SystemTime) -> Option<String> {
     let Inspection { header, claims } = inspect(token).ok()?;
     let shown = |value: &Value| {

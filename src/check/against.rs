@@ -88,7 +88,7 @@ pub fn compare(recorded: &[McpListToolsTool], live: &[McpListToolsTool]) -> Step
     };
     Step {
         id: "against",
-        title: "the tools match the recorded ones".to_owned(),
+        title: "the tools match the recorded list".to_owned(),
         outcome: match (differences.is_empty(), breaks_calls) {
             (true, _) => Outcome::Pass(Some(counted(now.len()))),
             (false, true) => Outcome::Fail(complaint),

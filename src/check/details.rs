@@ -1,10 +1,10 @@
-//! The step `details`: what this program reads all the same, and other clients may not.
+//! The step `details`: breaches of MCP that this program reads anyway, and other clients may not.
 
 use super::Outcome;
 use super::stage::warn;
 use crate::mcp::Remark;
 
-/// What there is to say of the remarks on a connection.
+/// The outcome for the remarks on a connection.
 pub fn judge(remarks: &[Remark]) -> Outcome {
     let told: Vec<_> = remarks.iter().map(told).collect();
     match told.as_slice() {
@@ -37,7 +37,7 @@ fn told(remark: &Remark) -> (String, &'static str) {
             "answer notifications with HTTP 202 and no body",
         ),
         Remark::Stdout(line) => (
-            format!("the server writes to stdout what is no message: {line:?}"),
+            format!("the server writes lines to stdout that are not JSON-RPC: {line:?}"),
             "write logs to stderr: stdout is for JSON-RPC",
         ),
     }

@@ -66,7 +66,7 @@ impl Lock {
     /// Reads the text of a lock file.
     ///
     /// # Errors
-    /// It is none, or was edited.
+    /// It is not a lock file, or was edited.
     pub fn read(text: &str) -> Result<Self, LockError> {
         let lock: Self = serde_json::from_str(text)?;
         if lock.version != VERSION {
@@ -137,7 +137,7 @@ pub fn approved(tools: &[Tool]) -> Step {
 fn step(outcome: Outcome) -> Step {
     Step {
         id: "lock",
-        title: "the tools are those of the lock file".to_owned(),
+        title: "the tools match the lock file".to_owned(),
         outcome,
         duration: Duration::ZERO,
     }

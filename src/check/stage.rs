@@ -51,7 +51,7 @@ impl Stage {
             Self::Host => "accepts another Host header",
             Self::Accept => "handles the Accept header as MCP specifies",
             Self::ToolsList => "tools/list returns all tools",
-            Self::Details => "keeps to MCP where clients are strict",
+            Self::Details => "follows MCP where other clients are strict",
             Self::Call => "answers a call within 60 s",
         }
     }

@@ -121,7 +121,7 @@ pub fn http_url(text: &str, flag: &'static str) -> Result<Url, Error> {
 /// elsewhere.
 ///
 /// # Errors
-/// It is no URL of a server.
+/// It is not the URL of a server.
 pub fn target_url(text: &str) -> Result<Url, Error> {
     if text.contains("://") {
         return http_url(text, "the server's URL");
@@ -148,7 +148,7 @@ pub fn target_url(text: &str) -> Result<Url, Error> {
 /// A time such as `5s` or `1m 30s`; a number alone is of seconds.
 ///
 /// # Errors
-/// It is none.
+/// It is not a time.
 pub fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
     match text.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),

@@ -40,7 +40,7 @@ Examples:
   mcp-cli check https://example.com/mcp --against response.json
       what has changed since that response")]
 pub struct CheckArgs {
-    /// The URL of the server; `host:port/path` will do
+    /// The URL of the server; `host:port/path` works too
     url: Option<String>,
 
     /// Also call this tool
@@ -55,7 +55,7 @@ pub struct CheckArgs {
     #[arg(long, value_name = "FILE|-")]
     against: Option<PathBuf>,
 
-    /// Write the tools to this file as approved; if it exists, fail if they are not those of it
+    /// Write the approved tools to this file; if it exists, fail when the tools differ from it
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
 

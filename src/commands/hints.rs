@@ -36,7 +36,7 @@ pub fn of_list(error: &mcp::Error, endpoint: &Endpoint) -> Option<&'static str> 
         mcp::Error::Closed | mcp::Error::Exited(_) => Some("check the server's log"),
         mcp::Error::NotMcp(_) => Some("check that the URL is that of the server's MCP endpoint"),
         mcp::Error::Tools(_) => {
-            Some("correct the tool in the server: OpenAI reads no list with it")
+            Some("correct the tool's definition: OpenAI rejects the whole list because of it")
         }
         mcp::Error::NotStarted { .. } => Some("install it, or name it by its path"),
         mcp::Error::Forbidden(_)

@@ -49,7 +49,7 @@ Examples:
   mcp-cli tools list --mcp-config .mcp.json --server dice
   mcp-cli tools list http://127.0.0.1:8000/mcp --json | jq '.[].inputSchema'")]
 struct ListArgs {
-    /// The URL of the server; `host:port/path` will do
+    /// The URL of the server; `host:port/path` works too
     url: Option<String>,
 
     /// The tools as the server sent them
@@ -117,7 +117,7 @@ struct CallArgs {
     #[arg(long)]
     json: bool,
 
-    /// Send arguments that do not match the tool's schema too
+    /// Send the arguments even if they do not match the tool's schema
     #[arg(long)]
     no_validate: bool,
 
@@ -322,7 +322,7 @@ impl Call {
                 let fitting = self.fitting(tool.input_schema(), ui).await;
                 fitting.map_err(|error| match error.hint() {
                     Some(_) => error,
-                    None => error.with_hint("--no-validate sends it all the same"),
+                    None => error.with_hint("--no-validate sends it anyway"),
                 })?
             }
             false => self.arguments.to_json_unchecked(tool.input_schema()),

@@ -142,30 +142,32 @@ fn status_of(error: &responses::Error) -> ExitStatus {
 
 /// What to try where this machine knows what a server did that did not answer in HTTP.
 fn hint_of_detail(detail: Option<&str>) -> Option<&'static str> {
-    const HINTS: [(&str, &str); 5] = [
-        (
-            "cannot be read whole",
-            "correct the tool in the server: OpenAI reads no list with it",
-        ),
-        ("could not be started", "install it, or name it by its path"),
-        (
-            "the MCP server ended with",
-            "run the command by itself: it must wait for input",
-        ),
-        (
-            "did not answer within",
-            "check the server's log: it accepted the connection",
-        ),
-        (
-            "answer is not MCP",
-            "check that the URL is that of the server's MCP endpoint, and update the server's SDK",
-        ),
-    ];
-    let known = HINTS
+    let known = HINTS_OF_DETAILS
         .into_iter()
         .find(|(words, _)| detail.is_some_and(|it| it.contains(words)));
     known.map(|(_, hint)| hint)
 }
+
+/// Words of an [`mcp::Error`], which is text once it has been in a response, and what to try.
+const HINTS_OF_DETAILS: [(&str, &str); 5] = [
+    (
+        "cannot be read whole",
+        "correct the tool's definition: OpenAI rejects the whole list because of it",
+    ),
+    ("could not be started", "install it, or name it by its path"),
+    (
+        "the MCP server ended with",
+        "run the command by itself: it must wait for input",
+    ),
+    (
+        "did not answer within",
+        "check what the server logs: it took the request and did not answer",
+    ),
+    (
+        "answer is not MCP",
+        "check that a URL is that of the MCP endpoint, and that a command writes nothing but JSON-RPC to stdout",
+    ),
+];
 
 fn hint_of(error: &responses::Error) -> Option<&'static str> {
     let hint = match error {
@@ -256,4 +258,33 @@ fn hint_of_bad_request(message: &str) -> Option<&'static str> {
     ];
     let known = known.into_iter().find(|(part, _)| message.contains(part));
     known.map(|(_, hint)| hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The hints are found by words, so that the words must be those of the errors.
+    #[test]
+    fn each_hint_of_a_detail_belongs_to_an_error_of_an_mcp_server() {
+        let errors = [
+            mcp::Error::Tools("tools[3]".to_owned()),
+            mcp::Error::NotStarted {
+                program: "node".to_owned(),
+                source: io::ErrorKind::NotFound.into(),
+            },
+            mcp::Error::Exited(mcp::Exited {
+                status: "exit status 1".to_owned(),
+                said: String::new(),
+            }),
+            mcp::Error::Timeout(Duration::from_secs(60)),
+            mcp::Error::NotMcp("it is HTML".to_owned()),
+        ];
+        let hints = errors.map(|error| hint_of_detail(Some(&error.to_string())));
+        assert_eq!(hints, HINTS_OF_DETAILS.map(|(_, hint)| Some(hint)));
+        assert_eq!(hint_of_detail(Some("an error of its own")), None);
+    }
 }

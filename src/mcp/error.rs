@@ -41,7 +41,7 @@ pub enum Error {
     /// There was no HTTP answer: nothing listens, DNS, TLS, or the connection broke off.
     #[error("the MCP server could not be reached")]
     Unreachable(#[source] Box<dyn StdError + Send + Sync>),
-    /// There was an answer, and it is not MCP.
+    /// There was an answer, but not in MCP.
     #[error("the MCP server's answer is not MCP: {0}")]
     NotMcp(String),
     /// A tool of its list cannot be read.

@@ -43,7 +43,7 @@ impl HttpSse {
     /// Opens the stream at `url`, and reads from it where messages go.
     ///
     /// # Errors
-    /// It is no such stream, or it leads to another origin.
+    /// It is not such a stream, or it leads to another origin.
     pub async fn open(
         requests: Requests,
         url: &Url,
@@ -128,7 +128,7 @@ async fn read_endpoint(events: &mut Events) -> Result<Url, Error> {
                 "its stream leads to another origin: {}",
                 endpoint.origin().ascii_serialization()
             ))),
-            Err(_) => Err(Error::NotMcp("its endpoint is no URL".to_owned())),
+            Err(_) => Err(Error::NotMcp("its endpoint is not a URL".to_owned())),
         };
     }
     Err(Error::NotMcp(

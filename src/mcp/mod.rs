@@ -38,6 +38,7 @@ pub use credential::Credential;
 pub use egress::{EgressPolicy, Forbidden};
 pub use error::Error;
 pub use excess::Excess;
+pub use fault::Exited;
 pub use header::{UnusableHeader, is_reserved, read_header};
 pub use observer::{OnWire, Wire, WireEvent};
 pub use page::ToolList;

@@ -123,7 +123,7 @@ impl Page {
     /// invalid is left out, as MCP 2026-07-28 demands of clients on HTTP.
     ///
     /// # Errors
-    /// It is no list of tools, or one that is too long.
+    /// It is not a list of tools, or one that is too long.
     pub fn read(result: &str, first: usize, reads_annotations: bool) -> Result<Self, Fault> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]

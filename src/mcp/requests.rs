@@ -63,7 +63,7 @@ impl Requests {
     /// The stream of events that a GET is answered with, of which `limit` bytes may be unread.
     ///
     /// # Errors
-    /// There is no answer, or it is no stream.
+    /// There is no answer, or it is not an event stream.
     pub async fn events(
         &self,
         url: &Url,
@@ -77,7 +77,7 @@ impl Requests {
         match has_type(response.headers(), EVENT_STREAM) {
             true => Ok(Events::of(response, limit, budget)),
             false => Err(Error::NotMcp(
-                "the answer to a GET is no stream of events".to_owned(),
+                "the answer to a GET is not an event stream".to_owned(),
             )),
         }
     }

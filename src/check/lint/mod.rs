@@ -285,7 +285,7 @@ fn other_hints(tools: &[Tool]) -> Step {
     });
     rule(
         "lint_hints",
-        "tools say what they may destroy and whom they reach",
+        "tools declare `destructiveHint` and `openWorldHint`",
         warning(
             &silent.collect::<Vec<_>>(),
             "; ",

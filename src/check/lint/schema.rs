@@ -66,7 +66,10 @@ pub fn refused_parts(schema: &Schema, work: &mut Work) -> Result<Vec<String>, To
         for (name, property) in properties.into_iter().flatten() {
             if !property.is_object() && !property.is_boolean() {
                 let at = member(&member(&path, "properties"), name);
-                found.push(format!("a property that is no schema at {}", quoted(&at)));
+                found.push(format!(
+                    "a property that is not a schema at {}",
+                    quoted(&at)
+                ));
             }
         }
     }

@@ -153,7 +153,7 @@ fn a_schema_that_is_no_object_with_properties_is_a_warning() {
         ),
         (
             json!({"type": "object", "properties": {"a": {"properties": {"b": "text"}}}}),
-            Some("`roll` (a property that is no schema at `/properties/a/properties/b`)"),
+            Some("`roll` (a property that is not a schema at `/properties/a/properties/b`)"),
         ),
         (
             json!({"type": "object", "properties": {"a": {"type": "array", "prefixItems": [true]}, "b": true}}),

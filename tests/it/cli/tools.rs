@@ -222,7 +222,7 @@ fn what_does_not_fit_is_told_and_never_sent() {
     for (args, complaint) in [
         (
             &["roll_dice", "n_dice=x"][..],
-            "error: argument `n_dice` must be int\nhint: --no-validate sends it all the same\n",
+            "error: argument `n_dice` must be int\nhint: --no-validate sends it anyway\n",
         ),
         (
             &["roll_dice", "ndice=3"],
