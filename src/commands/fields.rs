@@ -55,7 +55,9 @@ pub struct FieldArgs {
     #[arg(long)]
     pub no_store: bool,
 
-    /// Continue the last conversation; without a question, only answer its approval requests
+    /// Continue the last conversation
+    ///
+    /// Without a question, only its approval requests are answered.
     #[arg(short, long, conflicts_with = "previous_response_id")]
     pub r#continue: bool,
 

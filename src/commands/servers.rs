@@ -74,8 +74,9 @@ pub struct McpServerArgs {
     #[arg(long, value_name = "FILE")]
     header_file: Option<PathBuf>,
 
-    /// A token for the server, without `Bearer`; @FILE reads it from a file, - from stdin. As text,
-    /// other users can see it while this runs
+    /// A token for the server; @FILE reads it from a file, - from stdin
+    ///
+    /// It is written without `Bearer`. As text, other users can see it while this runs.
     #[arg(
         long,
         env = "MCP_AUTHORIZATION",

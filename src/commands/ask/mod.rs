@@ -51,15 +51,19 @@ Examples:
   mcp-cli ask --bridge --server-url http://127.0.0.1:8000/mcp \"Roll 5 dice\"
       OpenAI's model and a server that only this machine can reach")]
 pub struct AskArgs {
-    /// The question; `-` or a pipe reads it from stdin. With an argument and a pipe, stdin is appended
+    /// The question; `-` or a pipe reads it from stdin
+    ///
+    /// With an argument and a pipe, stdin is appended to the argument.
     prompt: Option<String>,
 
     /// Answer on this machine with the built-in model, which follows rules
     #[arg(long)]
     local: bool,
 
-    /// Ask the model at the endpoint, but call the MCP servers from this machine: they need no public
-    /// address, and the endpoint sees neither their URLs nor their credentials
+    /// Ask the model at the endpoint, but call the MCP servers from this machine
+    ///
+    /// The servers need no public address, and the endpoint sees neither their URLs nor their
+    /// credentials.
     #[arg(long, conflicts_with = "local")]
     bridge: bool,
 
@@ -86,8 +90,9 @@ pub struct AskArgs {
     )]
     api_key: Option<SecretSource>,
 
-    /// How to answer approval requests: ask, all, none, read-only, or the tools to approve, as TOOL or
-    /// LABEL/TOOL; a bare TOOL must be unique among the servers
+    /// How to answer approval requests: ask, all, none, read-only, or TOOL,…
+    ///
+    /// A tool is TOOL or LABEL/TOOL; a bare TOOL must be unique among the servers.
     #[arg(long, value_name = "WHO", default_value = "ask")]
     approve: ApprovalPolicy,
 
