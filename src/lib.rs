@@ -17,6 +17,7 @@ pub mod check;
 pub mod connector;
 pub mod engine;
 pub mod mcp;
+pub mod relay;
 pub mod responses;
 
 pub mod address;

@@ -191,7 +191,7 @@ fn log_wire(wire: &Wire) {
     };
     tracing::info!(
         server = wire.server,
-        method,
+        method = &**method,
         tool = tool.as_deref(),
         failure = answer.as_ref().err(),
         duration_ms = took.as_micros() as f64 / 1000.0,

@@ -18,6 +18,7 @@ mod identity;
 mod label;
 mod listen;
 mod print_request;
+mod relay;
 mod require_approval;
 mod serve;
 mod servers;

@@ -3,28 +3,45 @@
 use std::sync::Arc;
 
 use ::http::Extensions;
+use axum::Router;
 use tracing::Level;
 
 use super::backend::Backend;
 use super::listen::{self, HostArgs, LogArgs};
+use super::relay::{RelayArgs, Targets};
 use super::signals::StopSignals;
 use super::token::{Verification, VerifierArgs};
 use crate::auth;
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::http::{self, CallerFrom, ServerOptions};
+use crate::mcp::PoolOptions;
+use crate::relay::{self, Relay};
 use crate::secret::Secret;
 use crate::ui::{LogFormat, Ui};
 
-/// Run the dice server: one MCP tool, `roll_dice(n_dice: int) -> list[int]`
+/// Serve your MCP server over HTTP with tokens and limits, or run the sample, the dice server
+///
+/// A server over stdio, or at a URL, is passed on as it is: JSON-RPC goes through, whatever the transport and
+/// the version of MCP on either side. Without one, the dice server is served: one tool,
+/// `roll_dice(n_dice: int) -> list[int]`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "mcp-cli serve [OPTIONS] [URL | -- COMMAND...]",
+    after_help = "\
 Examples:
-  mcp-cli serve                            http://127.0.0.1:8000/mcp, open to this machine
-  mcp-cli serve --auth -p 8000             with bearer tokens, see `mcp-cli token`
-  mcp-cli serve --allowed-host my.ngrok.app   behind a tunnel with that name
-  mcp-cli serve -t stdio                   for a client that starts the server itself")]
+  mcp-cli serve --auth -- node server.mjs     your server over stdio, for callers with a token
+  mcp-cli serve --auth localhost:3000/mcp     your server that listens already
+  mcp-cli serve --mcp-config .mcp.json        each server of the file, at /NAME/mcp
+  mcp-cli serve -t stdio https://example.com/mcp --upstream-authorization @token.jwt
+      a remote server for a client that only starts programs
+  mcp-cli serve --auth                        the dice server, see `mcp-cli token`
+  mcp-cli serve --allowed-host my.ngrok.app   behind a tunnel with that name"
+)]
 pub struct ServeArgs {
+    #[command(flatten)]
+    relay: RelayArgs,
+
     /// The address to listen on
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
@@ -49,7 +66,7 @@ pub struct ServeArgs {
     #[arg(long)]
     print_token: bool,
 
-    /// Keep sessions for clients older than MCP 2026-07-28
+    /// Keep a session for every client older than MCP 2026-07-28
     #[arg(long)]
     sessions: bool,
 
@@ -125,6 +142,7 @@ impl ServeArgs {
 /// A server with the files that it needs.
 pub struct Service {
     args: ServeArgs,
+    targets: Targets,
     /// With `--auth`.
     verification: Option<Verification>,
     /// With `--print-token`.
@@ -137,11 +155,22 @@ pub struct Service {
 /// If flags contradict each other, or a file cannot be used.
 pub fn read(args: ServeArgs, ui: &mut Ui) -> Result<Service, Error> {
     args.check()?;
+    let targets = args.relay.read()?;
+    if !targets.is_none() && args.seed.is_some() {
+        return Err(Error::usage("--seed is for the dice server").with_hint("omit it"));
+    }
+    if targets.named.len() > 1 && args.transport == Transport::Stdio {
+        return Err(
+            Error::usage("-t stdio serves one server, but the file has several")
+                .with_hint("pick one with --server NAME"),
+        );
+    }
     let verification = args.auth.then(|| args.verifier.read(ui)).transpose()?;
     let token = args.print_token.then(|| args.verifier.mint(ui));
     Ok(Service {
         token: token.transpose()?,
         verification,
+        targets,
         args,
     })
 }
@@ -151,23 +180,56 @@ pub fn read(args: ServeArgs, ui: &mut Ui) -> Result<Service, Error> {
 /// # Errors
 /// If the server cannot start, or its client does not speak MCP.
 pub async fn serve(
-    service: Service,
+    mut service: Service,
     mut signals: StopSignals,
     ui: &mut Ui,
 ) -> Result<ExitStatus, Error> {
-    let backend = Backend::dice(service.args.seed);
-    match service.args.transport {
-        Transport::Stdio => tokio::select! {
-            ended = backend.serve_stdio() => ended?,
-            _ = signals.next() => {}
+    let backends = service.backends(ui);
+    let served = match (service.args.transport, backends.as_slice()) {
+        (Transport::Stdio, [(_, backend), ..]) => tokio::select! {
+            ended = backend.serve_stdio() => ended,
+            _ = signals.next() => Ok(()),
         },
-        Transport::Http => serve_http(backend, service, &mut signals, ui).await?,
+        _ => serve_http(&backends, service, &mut signals, ui).await,
+    };
+    for (_, backend) in &backends {
+        backend.close().await;
     }
-    Ok(ExitStatus::Done)
+    served.map(|()| ExitStatus::Done)
+}
+
+impl Service {
+    /// What is served, by its path.
+    fn backends(&mut self, ui: &Ui) -> Vec<(String, Backend)> {
+        let path = &self.args.path;
+        let targets = std::mem::take(&mut self.targets);
+        let alone = targets.alone.map(|server| (path.clone(), server));
+        let named = targets.named.into_iter();
+        let named = named.map(|(name, server)| (format!("/{name}{path}"), server));
+        let relayed: Vec<_> = alone.into_iter().chain(named).collect();
+        if relayed.is_empty() {
+            return vec![(path.clone(), Backend::dice(self.args.seed))];
+        }
+        let relay = |(path, server)| {
+            let pool = PoolOptions {
+                on_stderr: ui.on_stderr(),
+                on_wire: listen::on_wire(ui),
+                ..PoolOptions::default()
+            };
+            let options = relay::Options {
+                limits: self.args.relay.limits(self.args.auth),
+                allowed: self.args.relay.allowed(),
+                sessions: self.args.sessions,
+                caller_from: caller,
+            };
+            (path, Backend::Relay(Relay::new(server, pool, options)))
+        };
+        relayed.into_iter().map(relay).collect()
+    }
 }
 
 async fn serve_http(
-    backend: Backend,
+    backends: &[(String, Backend)],
     service: Service,
     signals: &mut StopSignals,
     ui: &mut Ui,
@@ -178,18 +240,35 @@ async fn serve_http(
         None => None,
     };
     let (listener, address) = listen::listen(&args.host, args.port).await?;
-    let options = ServerOptions {
-        only_answers: backend.only_answers(),
+    let verifier = verifier.map(Arc::new);
+    let mut options = ServerOptions {
         sessions: args.sessions.then_some(caller as CallerFrom),
         ..ServerOptions::default()
     };
-    greet(&args, backend.describe(), service.token.as_ref(), ui)?;
-    let mut router = http::at(&args.path, backend.endpoint(&options));
-    if let Some(verifier) = verifier {
-        router = auth::protect(router, &args.path, Arc::new(verifier));
+    let mut described = Vec::new();
+    let mut router = Router::new();
+    for (path, backend) in backends {
+        options.only_answers = backend.only_answers();
+        if !options.only_answers {
+            options.body.max_bytes = relay::MAX_MESSAGE;
+            options.max_parsed = relay::MAX_PARSED;
+        }
+        described.push(signals.or(backend.start()).await?);
+        let mut route = http::at(path, backend.endpoint(&options));
+        if let Some(verifier) = &verifier {
+            route = auth::protect(route, path, Arc::clone(verifier));
+        }
+        router = router.merge(route);
     }
+    greet(&args, &described.join(", "), service.token.as_ref(), ui)?;
     args.hosts.note_missing(address, ui);
-    ui.ready(&format!("listening on http://{address}{}", args.path));
+    let urls = backends
+        .iter()
+        .map(|(path, _)| format!("http://{address}{path}"));
+    ui.ready(&format!(
+        "listening on {}",
+        urls.collect::<Vec<_>>().join(", ")
+    ));
     let mut policy = args.hosts.policy(address);
     if address.ip().is_loopback() {
         policy = policy.with_loopback_pages();

@@ -6,6 +6,7 @@ use crate::connector;
 use crate::exit::ExitStatus;
 use crate::file;
 use crate::mcp;
+use crate::relay;
 use crate::responses;
 
 impl Error {
@@ -38,6 +39,14 @@ impl From<Rejection> for Error {
             _ => None,
         };
         Self::of(ExitStatus::Internal, rejection).with_hint_if(hint)
+    }
+}
+
+/// A server behind the door of `serve` that cannot be used.
+impl From<relay::Failure> for Error {
+    fn from(failure: relay::Failure) -> Self {
+        let hint = hint_of_detail(Some(&failure.to_string()));
+        Self::of(ExitStatus::McpServer, failure).with_hint_if(hint)
     }
 }
 

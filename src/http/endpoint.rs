@@ -25,9 +25,7 @@ use crate::budget::{Budget, Held, parsed_size};
 
 const BOTH_FORMS: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
-/// The most bytes that a message takes once it is parsed; arguments of a tool take far less.
-const MAX_PARSED: u64 = 1024 * 1024;
-/// The same for `initialize`, whose `clientInfo` and capabilities a session keeps.
+/// The most bytes that a message takes once it is parsed, for `initialize`, whose `clientInfo` and capabilities a session keeps.
 const MAX_PARSED_INITIALIZE: u64 = 32 * 1024;
 /// The most bytes that all messages that are being answered take together once they are parsed.
 const MEMORY: u64 = 64 * 1024 * 1024;
@@ -56,6 +54,7 @@ where
     let endpoint = Arc::new(Endpoint {
         backend,
         body: options.body,
+        max_parsed: options.max_parsed,
         stop: options.stop.clone(),
         budget: Budget::new(MEMORY),
     });
@@ -68,6 +67,7 @@ where
 struct Endpoint<B> {
     backend: B,
     body: BodyLimits,
+    max_parsed: u64,
     stop: CancellationToken,
     budget: Budget,
 }
@@ -123,7 +123,9 @@ where
         let message = Message::read(body)
             .map_err(|(status, error)| Box::new(response::error(status, None, error)))?;
         let size = parsed_size(&message.body);
-        if size > MAX_PARSED || (message.asks_for("initialize") && size > MAX_PARSED_INITIALIZE) {
+        if size > self.max_parsed
+            || (message.asks_for("initialize") && size > MAX_PARSED_INITIALIZE)
+        {
             let message = "the message has too many values";
             return Err(Box::new(response::refusal(
                 StatusCode::BAD_REQUEST,

@@ -1,6 +1,7 @@
 //! The JSON-RPC message in a body, as far as it decides who answers.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use axum::body::Bytes;
 use http::StatusCode;
@@ -100,6 +101,26 @@ impl Message {
     /// Whether this is a request of that method.
     pub fn asks_for(&self, method: &str) -> bool {
         self.is_request && self.method.as_deref() == Some(method)
+    }
+
+    /// The JSON of its id.
+    pub fn id(&self) -> Option<&Bytes> {
+        self.id.as_ref()
+    }
+
+    /// Where the id is in the body.
+    pub fn place_of_id(&self) -> Option<Range<usize>> {
+        self.id.as_ref().map(|it| self.place(it))
+    }
+
+    /// Where the parameters are in the body.
+    pub fn place_of_params(&self) -> Option<Range<usize>> {
+        self.params.as_ref().map(|it| self.place(it))
+    }
+
+    fn place(&self, part: &Bytes) -> Range<usize> {
+        let start = part.as_ptr().addr() - self.body.as_ptr().addr();
+        start..start + part.len()
     }
 
     /// The id, if it is a valid one.

@@ -31,7 +31,7 @@ pub use options::ServerOptions;
 pub use read_limit::ReadLimit;
 pub use response::{closing, json};
 pub use rmcp_backend::rmcp_endpoint;
-pub use sessions::CallerFrom;
+pub use sessions::{CallerFrom, Sessions};
 
 /// `endpoint` at exactly `path` and `path/`, without a redirect. Paths below it are not found.
 pub fn at(path: &str, endpoint: MethodRouter) -> Router {

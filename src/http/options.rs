@@ -17,6 +17,8 @@ pub struct ServerOptions {
     /// How long the head of a request may take, and how long a connection may be idle before the
     /// next one: hyper has one timer for both. 30 seconds by default.
     pub head_timeout: Duration,
+    /// The most bytes that a message may take once it is parsed, by estimate. 1 MiB by default.
+    pub max_parsed: u64,
     /// The size of a body, and how long it may take: 256 KiB and 20 seconds by default.
     pub body: BodyLimits,
     /// How long a write may wait for a client that does not read. 30 seconds by default.
@@ -40,6 +42,7 @@ impl Default for ServerOptions {
         Self {
             max_connections: 768,
             head_timeout: Duration::from_secs(30),
+            max_parsed: 1024 * 1024,
             body: BodyLimits::default(),
             write_timeout: Duration::from_secs(30),
             linger: LingerLimits::default(),

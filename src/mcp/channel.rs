@@ -1,6 +1,7 @@
 //! `Channel`: JSON-RPC messages to a server and back, as they are. What they mean is up to its user:
 //! the typed client is one, and nothing that a server sends is lost on the way to it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -35,7 +36,7 @@ pub enum Transport {
 pub struct Request {
     /// No two requests on a channel have the same.
     pub id: u64,
-    pub method: &'static str,
+    pub method: Cow<'static, str>,
     /// The whole JSON-RPC message.
     pub message: Bytes,
     /// HTTP headers that repeat parts of the message (MCP 2026-07-28, standard request headers).
@@ -70,7 +71,7 @@ impl Request {
         };
         Ok(Self {
             id,
-            method,
+            method: method.into(),
             message: serde_json::to_vec(&envelope).map_err(Fault::from)?.into(),
             headers: HeaderMap::new(),
             max_answer,
@@ -89,11 +90,11 @@ pub fn has_id(id: &RawValue, sent: u64) -> bool {
     id.get().trim_matches('"').parse() == Ok(sent)
 }
 
-/// The answer to a request: the text of the whole message, and where in it the result or the error is.
+/// The answer to a request: the text of the whole message, and where in it its parts are.
 #[derive(Debug)]
 pub struct Answer {
     text: String,
-    outcome: Result<Range<usize>, Range<usize>>,
+    place: Place,
     /// The share of the budget that the text takes.
     pub held: Held,
 }
@@ -103,13 +104,9 @@ impl Answer {
     ///
     /// # Errors
     /// The text is not UTF-8.
-    pub fn new(text: Vec<u8>, outcome: Place, held: Held) -> Result<Self, Fault> {
+    pub fn new(text: Vec<u8>, place: Place, held: Held) -> Result<Self, Fault> {
         let text = String::from_utf8(text).map_err(|_| Fault::unrecognized())?;
-        Ok(Self {
-            text,
-            outcome: outcome.0,
-            held,
-        })
+        Ok(Self { text, place, held })
     }
 
     /// The whole message.
@@ -119,24 +116,82 @@ impl Answer {
 
     /// The JSON of its `result`, or of its `error`.
     pub fn outcome(&self) -> Result<&str, &str> {
-        match &self.outcome {
+        match &self.place.outcome {
             Ok(range) => Ok(&self.text[range.clone()]),
             Err(range) => Err(&self.text[range.clone()]),
         }
     }
+
+    /// The whole message with another id, and with another result or error if there is one.
+    pub fn with(&self, id: &[u8], outcome: Option<&[u8]>) -> Bytes {
+        let (Ok(range) | Err(range)) = &self.place.outcome;
+        let mut parts = vec![(
+            range,
+            outcome.unwrap_or(&self.text.as_bytes()[range.clone()]),
+        )];
+        match &self.place.id {
+            Some(place) => parts.push((place, id)),
+            // An error without an id is to be given one all the same.
+            None => return self.rebuilt(id, parts[0].1),
+        }
+        parts.sort_by_key(|(place, _)| place.start);
+        splice(self.text.as_bytes(), &parts)
+    }
+
+    fn rebuilt(&self, id: &[u8], outcome: &[u8]) -> Bytes {
+        let name: &[u8] = match &self.place.outcome {
+            Ok(_) => b"result",
+            Err(_) => b"error",
+        };
+        let parts = [
+            br#"{"jsonrpc":"2.0","id":"#,
+            id,
+            br#","#,
+            br#"""#,
+            name,
+            br#"":"#,
+            outcome,
+            b"}",
+        ];
+        parts.concat().into()
+    }
 }
 
-/// Where the result or the error is in the text of an answer.
-pub struct Place(Result<Range<usize>, Range<usize>>);
+/// The text with other bytes in these places, which are in order.
+pub fn splice(text: &[u8], parts: &[(&Range<usize>, &[u8])]) -> Bytes {
+    let added: usize = parts.iter().map(|(_, with)| with.len()).sum();
+    let mut spliced = Vec::with_capacity(text.len() + added);
+    let mut end = 0;
+    for (place, with) in parts {
+        spliced.extend_from_slice(&text[end..place.start]);
+        spliced.extend_from_slice(with);
+        end = place.end;
+    }
+    spliced.extend_from_slice(&text[end..]);
+    spliced.into()
+}
+
+/// Where `part` is in the text that it was read from.
+pub fn place_of(part: &RawValue, text: &[u8]) -> Range<usize> {
+    let start = part.get().as_ptr().addr() - text.as_ptr().addr();
+    start..start + part.get().len()
+}
+
+/// Where the id and the result or the error are in the text of an answer.
+#[derive(Debug)]
+pub struct Place {
+    id: Option<Range<usize>>,
+    outcome: Result<Range<usize>, Range<usize>>,
+}
 
 impl Place {
-    /// The place of an outcome that [`Message::read`] found in `text`.
-    pub fn of(outcome: Result<&RawValue, &RawValue>, text: &[u8]) -> Self {
-        let range = |json: &RawValue| {
-            let start = json.get().as_ptr().addr() - text.as_ptr().addr();
-            start..start + json.get().len()
-        };
-        Self(outcome.map(range).map_err(range))
+    /// The places of an id and an outcome that [`Message::read`] found in `text`.
+    pub fn of(id: Option<&RawValue>, outcome: Result<&RawValue, &RawValue>, text: &[u8]) -> Self {
+        let place = |part| place_of(part, text);
+        Self {
+            id: id.map(place),
+            outcome: outcome.map(place).map_err(place),
+        }
     }
 }
 
@@ -153,7 +208,7 @@ pub fn read_answer(
     let place = match Message::read(&body)? {
         Message::Answer { id, outcome } if request.is_answered_by(id, outcome.is_err()) => {
             observer.of_id(id);
-            Place::of(outcome, &body)
+            Place::of(id, outcome, &body)
         }
         Message::Unknown { .. } => return Err(Fault::unrecognized()),
         _ => {

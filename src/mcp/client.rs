@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::channel::{Answer, Channel, Request};
+use super::connect::Connection;
 use super::error::{Error, RpcError};
 use super::excess::{Excess, MAX_ANSWER, MAX_PARSED};
 use super::fault::Fault;
@@ -84,24 +85,17 @@ struct Meta {
 }
 
 impl Client {
-    /// A client on a channel whose server agreed on `era`. Ending it may take `close_timeout`.
-    pub fn new(
-        channel: Channel,
-        era: Era,
-        next_id: AtomicU64,
-        observer: Observer,
-        budget: Budget,
-        close_timeout: Duration,
-    ) -> Self {
+    /// A client on a connection, which holds answers of `budget`.
+    pub fn new(connection: Connection, budget: Budget) -> Self {
         Self {
-            channel: Arc::new(channel),
-            era,
-            next_id,
+            channel: Arc::new(connection.channel),
+            era: connection.agreed.era,
+            next_id: connection.next_id,
             header_tools: Mutex::default(),
-            observer,
+            observer: connection.observer,
             budget,
             cancellations: TaskTracker::new(),
-            close_timeout,
+            close_timeout: connection.close_timeout,
         }
     }
 

@@ -11,10 +11,10 @@ use super::channel::{Channel, Transport};
 use super::client::{Client, next};
 use super::egress::EgressPolicy;
 use super::error::Error;
-use super::handshake::{self, Era};
+use super::handshake::{self, Agreed, Era};
 use super::http::Http;
 use super::http_sse::HttpSse;
-use super::observer::Observer;
+use super::observer::{Observer, OnUnasked};
 use super::pool::PoolOptions;
 use super::requests::Requests;
 use super::server::{Command, Endpoint, Server};
@@ -37,12 +37,23 @@ pub enum Redirects {
     Refused,
 }
 
+/// A connection to a server that has agreed on how it is spoken to.
+pub struct Connection {
+    pub channel: Channel,
+    pub agreed: Agreed,
+    /// The id of the next request.
+    pub next_id: AtomicU64,
+    pub observer: Observer,
+    /// How long ending it may take.
+    pub close_timeout: Duration,
+}
+
 /// Makes clients, and has what they have in common.
 pub struct Connector {
     options: PoolOptions,
     /// What the commands speak that were started. They come from the command line or a file, and are
     /// few.
-    started: Mutex<HashMap<Command, Era>>,
+    started: Mutex<HashMap<Command, Agreed>>,
     /// Made when it is first needed, for it reads the certificates of the system.
     http: OnceLock<reqwest::Client>,
     /// The one for this machine.
@@ -60,13 +71,26 @@ impl Connector {
         }
     }
 
-    /// Connects to a server (MCP 2026-07-28, lifecycle).
+    /// Connects to a server, as a client that lists and calls its tools.
     pub async fn connect(&self, server: &Server) -> Result<Client, Error> {
+        let connection = self.open(server, None).await?;
+        Ok(Client::new(connection, self.options.budget.clone()))
+    }
+
+    /// Connects to a server (MCP 2026-07-28, lifecycle). What it sends by itself goes to `on_unasked`.
+    ///
+    /// # Errors
+    /// Why the server cannot be used.
+    pub async fn open(
+        &self,
+        server: &Server,
+        on_unasked: Option<OnUnasked>,
+    ) -> Result<Connection, Error> {
         // Some servers take 0 for no id.
         let next_id = AtomicU64::new(1);
-        let observer = Observer::new(self.options.on_wire.clone(), server);
+        let observer = Observer::new(self.options.on_wire.clone(), server).with_unasked(on_unasked);
         let mut close_timeout = CLOSE_TIMEOUT;
-        let (channel, era) = match &server.endpoint {
+        let (channel, agreed) = match &server.endpoint {
             Endpoint::Http(url) => {
                 self.connect_over_http(url, server, &next_id, &observer)
                     .await?
@@ -82,13 +106,17 @@ impl Connector {
                     self.options.child_grace,
                 );
                 let channel = Channel::new(Transport::Stdio(started?), observer.clone());
-                let era = self.agree_with(command, &channel, &next_id).await?;
-                (channel, era)
+                let agreed = self.agree_with(command, &channel, &next_id).await?;
+                (channel, agreed)
             }
         };
-        let budget = self.options.budget.clone();
-        let client = Client::new(channel, era, next_id, observer, budget, close_timeout);
-        Ok(client)
+        Ok(Connection {
+            channel,
+            agreed,
+            next_id,
+            observer,
+            close_timeout,
+        })
     }
 
     /// Agrees with a server that was started as it did the last time.
@@ -97,23 +125,24 @@ impl Connector {
         command: &Command,
         channel: &Channel,
         next_id: &AtomicU64,
-    ) -> Result<Era, Error> {
+    ) -> Result<Agreed, Error> {
         let known = self.lock_started().get(command).cloned();
         let patience = self.options.started_timeout;
-        let era = match known {
-            Some(Era::Modern) => Ok(Era::Modern),
-            Some(Era::Legacy { .. }) => handshake::initialize(channel, next(next_id)).await,
-            None => handshake::agree(channel, || next(next_id), patience).await,
+        let offered = &self.options.capabilities;
+        let agreed = match known {
+            Some(known) if known.era == Era::Modern => Ok(known),
+            Some(_) => handshake::initialize(channel, next(next_id), offered).await,
+            None => handshake::agree(channel, || next(next_id), patience, offered).await,
         };
-        match &era {
-            Ok(era) => self.lock_started().insert(command.clone(), era.clone()),
+        match &agreed {
+            Ok(agreed) => self.lock_started().insert(command.clone(), agreed.clone()),
             // It may be another program by now.
             Err(_) => self.lock_started().remove(command),
         };
-        era
+        agreed
     }
 
-    fn lock_started(&self) -> MutexGuard<'_, HashMap<Command, Era>> {
+    fn lock_started(&self) -> MutexGuard<'_, HashMap<Command, Agreed>> {
         self.started.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -125,7 +154,7 @@ impl Connector {
         server: &Server,
         next_id: &AtomicU64,
         observer: &Observer,
-    ) -> Result<(Channel, Era), Error> {
+    ) -> Result<(Channel, Agreed), Error> {
         self.options.egress.check(url)?;
         let client = self.http(url)?;
         let requests = || Requests::new(client.clone(), server);
@@ -136,8 +165,10 @@ impl Connector {
             observer.clone(),
         );
         let channel = Channel::new(Transport::Http(http), observer.clone());
-        let refusal = match handshake::agree(&channel, || next(next_id), DISCOVER_TIMEOUT).await {
-            Ok(era) => return Ok((channel, era)),
+        let offered = &self.options.capabilities;
+        let ids = || next(next_id);
+        let refusal = match handshake::agree(&channel, ids, DISCOVER_TIMEOUT, offered).await {
+            Ok(agreed) => return Ok((channel, agreed)),
             Err(error) if handshake::may_be_older(&error) => error,
             Err(error) => return Err(error),
         };
@@ -148,8 +179,8 @@ impl Connector {
             return Err(refusal);
         };
         let channel = Channel::new(Transport::HttpSse(older), observer.clone());
-        let era = handshake::initialize(&channel, next(next_id)).await?;
-        Ok((channel, era))
+        let agreed = handshake::initialize(&channel, next(next_id), offered).await?;
+        Ok((channel, agreed))
     }
 
     fn http(&self, url: &Url) -> Result<reqwest::Client, Error> {

@@ -75,7 +75,7 @@ pub enum Error {
 
 impl Error {
     /// The error without what the server was shown of `server`: some repeat it.
-    pub(super) fn without_secrets(self, server: &Server) -> Self {
+    pub fn without_secrets(self, server: &Server) -> Self {
         let redacted = |text| told(text, MAX_MESSAGE, server);
         match self {
             Self::Refused {

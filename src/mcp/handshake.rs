@@ -2,7 +2,7 @@
 //! does, and `initialize` for servers that do not know it.
 
 use std::pin::{Pin, pin};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
@@ -44,6 +44,24 @@ impl Era {
     }
 }
 
+/// What a server and this client agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agreed {
+    pub era: Era,
+    /// What the server said of itself: the JSON of its result.
+    pub about: Arc<str>,
+}
+
+impl Agreed {
+    fn new(era: Era, answer: &Answer) -> Self {
+        let (Ok(about) | Err(about)) = answer.outcome();
+        Self {
+            era,
+            about: about.into(),
+        }
+    }
+}
+
 /// The `_meta` of a request to a modern server (MCP 2026-07-28, request metadata).
 pub static REQUEST_META: LazyLock<Map<String, Value>> = LazyLock::new(|| {
     let fields = [
@@ -60,7 +78,7 @@ fn client_info() -> Value {
 }
 
 /// Agrees with the server on a version. `next_id` gives the ids of requests; `server/discover` is waited
-/// for as long as `patience`.
+/// for as long as `patience`. `capabilities` is what the client offers to one that is initialized.
 ///
 /// # Errors
 /// Why the server cannot be used.
@@ -68,7 +86,8 @@ pub async fn agree(
     channel: &Channel,
     mut next_id: impl FnMut() -> u64,
     patience: Duration,
-) -> Result<Era, Error> {
+    capabilities: &Value,
+) -> Result<Agreed, Error> {
     let probe = discover(channel, next_id());
     let probed = match channel.http() {
         Some(_) => timeout(patience, probe).await,
@@ -76,15 +95,17 @@ pub async fn agree(
             let mut probe = pin!(probe);
             match timeout(patience, &mut probe).await {
                 Ok(outcome) => Ok(outcome),
-                Err(_) => return agree_late(channel, next_id(), probe, patience).await,
+                Err(_) => {
+                    return agree_late(channel, next_id(), probe, patience, capabilities).await;
+                }
             }
         }
     };
     // An answer that comes later belongs to no request any more, and is ignored.
     let verdict = probed.map_or(Ok(Verdict::Legacy), judge)?;
     match verdict {
-        Verdict::Modern => Ok(modern(channel)),
-        Verdict::Legacy => initialize(channel, next_id()).await,
+        Verdict::Modern(answer) => Ok(modern(channel, &answer)),
+        Verdict::Legacy => initialize(channel, next_id(), capabilities).await,
     }
 }
 
@@ -95,22 +116,23 @@ async fn agree_late(
     id: u64,
     probe: Pin<&mut impl Future<Output = Result<Answer, Error>>>,
     patience: Duration,
-) -> Result<Era, Error> {
-    let refusal = match initialize(channel, id).await {
+    capabilities: &Value,
+) -> Result<Agreed, Error> {
+    let refusal = match initialize(channel, id, capabilities).await {
         Err(error @ Error::Protocol { .. }) => error,
         agreed => return agreed,
     };
     match timeout(patience, probe).await.map(judge) {
-        Ok(Ok(Verdict::Modern)) => Ok(modern(channel)),
+        Ok(Ok(Verdict::Modern(answer))) => Ok(modern(channel, &answer)),
         _ => Err(refusal),
     }
 }
 
-fn modern(channel: &Channel) -> Era {
+fn modern(channel: &Channel, answer: &Answer) -> Agreed {
     if let Some(http) = channel.http() {
         http.set_version(MODERN);
     }
-    Era::Modern
+    Agreed::new(Era::Modern, answer)
 }
 
 /// Whether a server that refused a message so may speak HTTP+SSE, the transport before Streamable HTTP.
@@ -135,9 +157,10 @@ async fn discover(channel: &Channel, id: u64) -> Result<Answer, Error> {
 }
 
 /// What the outcome of `server/discover` says of a server.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Verdict {
-    Modern,
+    /// With the answer in which it says so.
+    Modern(Answer),
     Legacy,
 }
 
@@ -163,13 +186,17 @@ fn judge(outcome: Result<Answer, Error>) -> Result<Verdict, Error> {
         Err(Error::NotMcp(_)) => return Ok(Verdict::Legacy),
         Err(error) => return Err(error),
     };
-    match answer.outcome() {
+    let is_modern = match answer.outcome() {
         Ok(result) => match serde_json::from_str(result) {
-            Ok(Discovered { supported_versions }) => judge_versions(&supported_versions),
-            Err(_) => Ok(Verdict::Legacy),
+            Ok(Discovered { supported_versions }) => is_modern(&supported_versions)?,
+            Err(_) => false,
         },
-        Err(error) => serde_json::from_str(error).map_or(Ok(Verdict::Legacy), judge_error),
-    }
+        Err(error) => return serde_json::from_str(error).map_or(Ok(Verdict::Legacy), judge_error),
+    };
+    Ok(match is_modern {
+        true => Verdict::Modern(answer),
+        false => Verdict::Legacy,
+    })
 }
 
 #[derive(Deserialize)]
@@ -178,13 +205,14 @@ struct Discovered {
     supported_versions: Vec<String>,
 }
 
-fn judge_versions(supported: &[String]) -> Result<Verdict, Error> {
+/// Whether a server that supports these versions is modern.
+fn is_modern(supported: &[String]) -> Result<bool, Error> {
     let supported = &supported[..supported.len().min(MOST_VERSIONS)];
     if supported.iter().any(|it| it == MODERN) {
-        return Ok(Verdict::Modern);
+        return Ok(true);
     }
     match supported.iter().any(|version| is_known(version)) {
-        true => Ok(Verdict::Legacy),
+        true => Ok(false),
         false => Err(Error::NotMcp(format!(
             "no compatible protocol version: the server supports {supported:?}"
         ))),
@@ -203,9 +231,9 @@ fn judge_error(error: RpcError) -> Result<Verdict, Error> {
             let data = error.data.as_ref().map_or("null", |it| it.get());
             let supported = serde_json::from_str::<Supported>(data).unwrap_or_default();
             // It does not speak the version that was asked for, whatever it says it supports.
-            match judge_versions(&supported.supported) {
-                Ok(Verdict::Modern) => Err(error.into()),
-                verdict => verdict,
+            match is_modern(&supported.supported)? {
+                true => Err(error.into()),
+                false => Ok(Verdict::Legacy),
             }
         }
         // Only a modern server has these errors.
@@ -220,22 +248,22 @@ fn judge_error(error: RpcError) -> Result<Verdict, Error> {
 ///
 /// # Errors
 /// Why the server cannot be used.
-pub async fn initialize(channel: &Channel, id: u64) -> Result<Era, Error> {
-    let era = initialized(channel, id).await?;
+pub async fn initialize(channel: &Channel, id: u64, capabilities: &Value) -> Result<Agreed, Error> {
+    let agreed = initialized(channel, id, capabilities).await?;
     if let Some(http) = channel.http() {
-        http.set_version(era.version());
+        http.set_version(agreed.era.version());
     }
-    if let Era::Legacy { .. } = era {
+    if let Era::Legacy { .. } = agreed.era {
         let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
         channel.notify(initialized.to_string().into()).await?;
         if let Some(http) = channel.http() {
             http.listen();
         }
     }
-    Ok(era)
+    Ok(agreed)
 }
 
-async fn initialized(channel: &Channel, id: u64) -> Result<Era, Error> {
+async fn initialized(channel: &Channel, id: u64, capabilities: &Value) -> Result<Agreed, Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Initialized {
@@ -243,7 +271,7 @@ async fn initialized(channel: &Channel, id: u64) -> Result<Era, Error> {
     }
     let params = json!({
         "protocolVersion": LEGACY,
-        "capabilities": {},
+        "capabilities": capabilities,
         "clientInfo": client_info(),
     });
     let request = Request::new(id, "initialize", &params, MAX_SMALL_ANSWER)?;
@@ -255,11 +283,12 @@ async fn initialized(channel: &Channel, id: u64) -> Result<Era, Error> {
     if !is_known(&version) {
         return Err(Error::NotMcp(format!("its version is {version:?}")));
     }
-    Ok(match &*version {
+    let era = match &*version {
         // It may honor a version that has no handshake, and then needs what each request says.
         MODERN => Era::Modern,
         _ => Era::Legacy { version },
-    })
+    };
+    Ok(Agreed::new(era, &answer))
 }
 
 /// Whether this program speaks the version.
@@ -276,8 +305,14 @@ mod tests {
     use super::*;
     use crate::budget::Budget;
 
+    /// Whether the verdict is that the server is modern.
+    fn is_modern(verdict: Result<Verdict, Error>) -> Result<bool, String> {
+        let verdict = verdict.map_err(|error| error.to_string())?;
+        Ok(matches!(verdict, Verdict::Modern(_)))
+    }
+
     /// What the verdict is on this body of an answer.
-    fn verdict(body: &str) -> Result<Verdict, String> {
+    fn verdict(body: &str) -> Result<bool, String> {
         let request = Request::new(1, "server/discover", &json!({}), 1000).unwrap();
         let answer = read_answer(
             &request,
@@ -285,19 +320,19 @@ mod tests {
             Budget::unlimited().empty(),
             &Observer::default(),
         );
-        judge(answer.map_err(Error::from)).map_err(|error| error.to_string())
+        is_modern(judge(answer.map_err(Error::from)))
     }
 
-    fn result(result: &Value) -> Result<Verdict, String> {
+    fn result(result: &Value) -> Result<bool, String> {
         verdict(&json!({"jsonrpc": "2.0", "id": 1, "result": result}).to_string())
     }
 
-    fn error(code: i64, data: &Value) -> Result<Verdict, String> {
+    fn error(code: i64, data: &Value) -> Result<bool, String> {
         let error = json!({"code": code, "message": "no", "data": data});
         verdict(&json!({"jsonrpc": "2.0", "id": 1, "error": error}).to_string())
     }
 
-    fn refused(status: u16, rejection: Option<i64>) -> Result<Verdict, String> {
+    fn refused(status: u16, rejection: Option<i64>) -> Result<bool, String> {
         let rejection = rejection.map(|code| RpcError {
             code,
             message: "no".to_owned(),
@@ -309,14 +344,14 @@ mod tests {
             rejection: rejection.map(Box::new),
             said: String::new(),
         };
-        judge(Err(error)).map_err(|error| error.to_string())
+        is_modern(judge(Err(error)))
     }
 
     #[test]
     fn a_server_that_supports_the_version_is_modern() {
         assert_eq!(
             result(&json!({"supportedVersions": ["2026-07-28", "x"], "capabilities": {}})),
-            Ok(Verdict::Modern)
+            Ok(true)
         );
     }
 
@@ -337,7 +372,7 @@ mod tests {
             refused(500, None),
             refused(501, None),
         ] {
-            assert_eq!(verdict, Ok(Verdict::Legacy));
+            assert_eq!(verdict, Ok(false));
         }
     }
 
@@ -352,7 +387,7 @@ mod tests {
             error(-32022, &json!({"supported": ["2099-01-01"]})),
             error(-32022, &json!({"supported": ["2026-07-28"]})),
             result(&json!({"supportedVersions": ["2099-01-01"]})),
-            judge(Err(Excess::Traffic.into())).map_err(|error| error.to_string()),
+            is_modern(judge(Err(Excess::Traffic.into()))),
         ] {
             assert!(verdict.is_err(), "{verdict:?}");
         }

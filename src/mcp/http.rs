@@ -16,7 +16,7 @@ use super::error::Error;
 use super::excess::{Excess, MAX_ANSWER, Traffic};
 use super::fault::Fault;
 use super::message::{self, Message};
-use super::observer::Observer;
+use super::observer::{Observer, Unasked};
 use super::pending::{Inbox, Pending};
 use super::remark::Remark;
 use super::requests::{
@@ -231,7 +231,7 @@ impl Session {
                             if request.is_answered_by(id, outcome.is_err()) =>
                         {
                             self.observer.of_id(id);
-                            let place = Place::of(outcome, &data);
+                            let place = Place::of(id, outcome, &data);
                             drop(replies);
                             events.drain();
                             return Ok(Answer::new(data, place, held)?);
@@ -239,9 +239,21 @@ impl Session {
                         Message::Unknown { .. } => return Err(Fault::unrecognized().into()),
                         Message::Notification => {
                             self.observer.of_notification(&data);
+                            self.observer
+                                .takes(&Unasked::notification(&data, Some(request.id)));
                             traffic.notification(data.len())?;
                         }
                         Message::Answer { .. } => traffic.notification(data.len())?,
+                        Message::Request { id, method }
+                            if self.observer.takes(&Unasked::request(
+                                &data,
+                                id,
+                                &method,
+                                Some(request.id),
+                            )) =>
+                        {
+                            traffic.notification(data.len())?;
+                        }
                         Message::Request { id, method } => {
                             traffic.request(&method, data.len())?;
                             if let Some(reply) = message::reply(id, &method) {

@@ -1,6 +1,6 @@
 //! MCP, as a client speaks it: channels that carry JSON-RPC messages, and a typed client on top.
 
-mod channel;
+pub mod channel;
 mod child;
 mod client;
 mod config;
@@ -33,15 +33,18 @@ mod tool;
 pub use child::kill_children;
 pub use client::Called;
 pub use config::{Config, ConfigError};
-pub use connect::Redirects;
+pub use connect::{Connection, Connector, Redirects};
 pub use credential::Credential;
 pub use egress::{EgressPolicy, Forbidden};
 pub use error::Error;
-pub use excess::Excess;
+pub use excess::{Excess, MAX_ANSWER};
 pub use fault::Exited;
+pub use handshake::{Agreed, Era, REQUEST_META};
 pub use header::{UnusableHeader, is_reserved, read_header};
-pub use observer::{OnWire, Wire, WireEvent};
+pub use lines::{Line, Lines};
+pub use observer::{OnWire, Unasked, Wire, WireEvent};
 pub use page::ToolList;
+pub use param_headers::{header_text, headers_for};
 pub use pool::{ClientPool, PoolOptions};
 pub use probe::{Answer, Probe, ProbeError, ProbeResult, Request, TlsFault};
 pub use remark::Remark;

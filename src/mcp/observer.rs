@@ -1,5 +1,6 @@
 //! `Observer`: what goes over a connection, for whoever wants to see it, and the remarks on it.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,38 @@ use super::error::Error;
 use super::remark::Remark;
 use super::server::{Endpoint, Server};
 use crate::address;
+
+/// A message that a server sends by itself.
+pub struct Unasked<'a> {
+    /// The whole message.
+    pub text: &'a [u8],
+    /// The id and the method of a request; a notification has none.
+    pub request: Option<(&'a RawValue, &'a str)>,
+    /// The request in whose answer it came. Over stdio and HTTP+SSE, nothing says which it is.
+    pub during: Option<u64>,
+}
+
+impl<'a> Unasked<'a> {
+    pub fn notification(text: &'a [u8], during: Option<u64>) -> Self {
+        Self {
+            text,
+            request: None,
+            during,
+        }
+    }
+
+    pub fn request(text: &'a [u8], id: &'a RawValue, method: &'a str, during: Option<u64>) -> Self {
+        Self {
+            text,
+            request: Some((id, method)),
+            during,
+        }
+    }
+}
+
+/// Gets what a server sends by itself, and says whether it takes it. A request that nobody takes is
+/// answered by the client: a ping with a pong, any other with an error.
+pub type OnUnasked = Arc<dyn Fn(&Unasked<'_>) -> bool + Send + Sync>;
 
 /// How many characters of a line are kept.
 const MAX_LINE: usize = 80;
@@ -28,7 +61,7 @@ pub struct Wire {
 pub enum WireEvent {
     /// A request, and what came of it: a JSON-RPC message, or why there is none.
     Exchange {
-        method: &'static str,
+        method: Cow<'static, str>,
         /// The tool that it calls.
         tool: Option<String>,
         request: String,
@@ -42,7 +75,7 @@ pub enum WireEvent {
 impl WireEvent {
     /// A request, and what came of it.
     pub fn exchange(
-        method: &'static str,
+        method: impl Into<Cow<'static, str>>,
         request: String,
         answer: Result<String, String>,
         took: Duration,
@@ -57,7 +90,7 @@ impl WireEvent {
         }
         let asked: Option<Asked> = serde_json::from_str(&request).ok();
         Self::Exchange {
-            method,
+            method: method.into(),
             tool: asked.and_then(|it| it.params.name),
             request,
             answer,
@@ -112,6 +145,7 @@ impl OnWire {
 pub struct Observer {
     remarks: Arc<Mutex<Vec<Remark>>>,
     on_wire: Option<(OnWire, Arc<Server>)>,
+    on_unasked: Option<OnUnasked>,
 }
 
 impl Observer {
@@ -120,7 +154,20 @@ impl Observer {
         Self {
             remarks: Arc::default(),
             on_wire: on_wire.map(|it| (it, Arc::new(server.clone()))),
+            on_unasked: None,
         }
+    }
+
+    /// The same, which passes what the server sends by itself to `on_unasked`.
+    pub fn with_unasked(mut self, on_unasked: Option<OnUnasked>) -> Self {
+        self.on_unasked = on_unasked;
+        self
+    }
+
+    /// Whether somebody takes what the server sent by itself.
+    pub fn takes(&self, unasked: &Unasked<'_>) -> bool {
+        let on_unasked = self.on_unasked.as_ref();
+        on_unasked.is_some_and(|it| it(unasked))
     }
 
     /// Keeps a remark, unless there is one of its kind.
@@ -167,7 +214,12 @@ impl Observer {
                 Err(error) => Err(error.with_causes()),
             };
             let request_text = String::from_utf8_lossy(&request.message).into_owned();
-            WireEvent::exchange(request.method, request_text, answer, started.elapsed())
+            WireEvent::exchange(
+                request.method.clone(),
+                request_text,
+                answer,
+                started.elapsed(),
+            )
         });
     }
 

@@ -14,6 +14,9 @@ pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const PARAM_PREFIX: &str = "mcp-param-";
 const ANNOTATION: &str = "x-mcp-header";
+/// What is around a value in Base64.
+const PREFIX: &str = "=?base64?";
+const SUFFIX: &str = "?=";
 
 /// An argument of a tool that is sent in a header as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,16 +98,24 @@ fn read_annotation(schema: &JsonObject, annotation: &Value) -> Option<HeaderName
     HeaderName::try_from(format!("{PARAM_PREFIX}{token}")).ok()
 }
 
+/// The headers of any request: its method, and the name of what it is about.
+pub fn headers_for(method: &str, name: Option<&str>) -> HeaderMap {
+    let method = HeaderValue::from_str(method).ok();
+    let name = name.and_then(header_value);
+    let named = [(METHOD, method), (NAME, name)].into_iter();
+    named
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+}
+
 /// The headers of a `tools/list`.
 pub fn for_list() -> HeaderMap {
-    HeaderMap::from_iter([(METHOD, HeaderValue::from_static("tools/list"))])
+    headers_for("tools/list", None)
 }
 
 /// The headers of a `tools/call`.
 pub fn for_call(name: &str, arguments: &JsonObject, annotated: &[ParamHeader]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(METHOD, HeaderValue::from_static("tools/call"));
-    headers.extend(header_value(name).map(|name| (NAME, name)));
+    let mut headers = headers_for("tools/call", Some(name));
     for ParamHeader { path, header } in annotated {
         let mut steps = path.iter();
         let first = steps.next().and_then(|name| arguments.get(name));
@@ -119,10 +130,18 @@ pub fn for_call(name: &str, arguments: &JsonObject, annotated: &[ParamHeader]) -
     headers
 }
 
+/// What the value of such a header says.
+pub fn header_text(value: &str) -> String {
+    let encoded = value
+        .strip_prefix(PREFIX)
+        .and_then(|it| it.strip_suffix(SUFFIX));
+    let decoded = encoded.and_then(|it| BASE64_STANDARD.decode(it).ok());
+    let decoded = decoded.and_then(|it| String::from_utf8(it).ok());
+    decoded.unwrap_or_else(|| value.to_owned())
+}
+
 /// The text as the value of a header; in Base64 if it cannot stand in one as it is.
 fn header_value(text: &str) -> Option<HeaderValue> {
-    const PREFIX: &str = "=?base64?";
-    const SUFFIX: &str = "?=";
     let is_edge = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let bytes = text.as_bytes();
     let needs_base64 = is_edge(bytes.first())

@@ -11,7 +11,7 @@ use super::channel::{Answer, Place, has_id};
 use super::excess::Traffic;
 use super::fault::Fault;
 use super::message::{self, Message};
-use super::observer::Observer;
+use super::observer::{Observer, Unasked};
 use crate::budget::Held;
 
 type Waiting = oneshot::Sender<Result<Answer, Fault>>;
@@ -177,9 +177,16 @@ impl Inbox {
             Message::Answer { id, outcome } => {
                 self.observer.of_id(id);
                 let waiting = self.pending.take(id, outcome.is_err());
-                (waiting, Some(Place::of(outcome, &text)))
+                (waiting, Some(Place::of(id, outcome, &text)))
             }
             Message::Unknown { id: Some(id) } => (self.pending.take(Some(id), false), None),
+            Message::Request { id, method }
+                if self
+                    .observer
+                    .takes(&Unasked::request(&text, id, &method, None)) =>
+            {
+                (None, None)
+            }
             Message::Request { id, method } => {
                 self.traffic.request(&method, text.len())?;
                 let reply = message::reply(id, &method);
@@ -187,6 +194,7 @@ impl Inbox {
             }
             Message::Notification => {
                 self.observer.of_notification(&text);
+                self.observer.takes(&Unasked::notification(&text, None));
                 (None, None)
             }
             Message::Unknown { id: None } => (None, None),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -44,6 +45,8 @@ pub struct PoolOptions {
     /// How long a server that was started may take to end when its input has ended, and again when
     /// it was told to. Then it is killed, and all that it started.
     pub child_grace: Duration,
+    /// What is offered to servers that are initialized: the client capabilities of MCP.
+    pub capabilities: Value,
     /// Gets what servers that were started write to stderr.
     pub on_stderr: OnStderr,
     /// Gets what goes over connections.
@@ -63,6 +66,7 @@ impl Default for PoolOptions {
             most_clients: 256,
             started_timeout: Duration::from_secs(1),
             child_grace: Duration::from_millis(750),
+            capabilities: json!({}),
             on_stderr: |_| {},
             on_wire: None,
             budget: Budget::new(MEMORY),

@@ -1,0 +1,246 @@
+//! `Copies`: the connections to the server behind the relay. Each is made when somebody needs it, made
+//! again when it ended, and ended when nobody uses it any more.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::caller::Caller;
+use super::failure::Failure;
+use super::upstream::Upstream;
+use crate::mcp::{Connector, Server};
+
+/// How long a server that did not start is left alone: the first time, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How many copies of the server there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Processes {
+    /// One for all callers.
+    #[default]
+    Shared,
+    /// One for each caller that the door knows.
+    Caller,
+    /// One for each session.
+    Session,
+}
+
+/// How copies are made and ended.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub processes: Processes,
+    /// How long a server may take to start and to agree on a version of MCP.
+    pub start_timeout: Duration,
+    /// How long a copy is kept that nobody uses.
+    pub idle_exit: Duration,
+    /// How many copies there may be.
+    pub most: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            processes: Processes::Shared,
+            start_timeout: Duration::from_secs(60),
+            idle_exit: Duration::from_secs(5 * 60),
+            most: 32,
+        }
+    }
+}
+
+/// Whose copy it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Everybody,
+    Caller([u8; 32]),
+    Session(String),
+}
+
+/// The copies of one server.
+pub struct Copies {
+    connector: Connector,
+    server: Arc<Server>,
+    limits: Limits,
+    by_key: Mutex<HashMap<Key, Arc<Copy>>>,
+    /// Ends what nobody uses.
+    _reaper: Mutex<Option<AbortOnDropHandle<()>>>,
+}
+
+/// One copy, alive or not.
+struct Copy {
+    upstream: Mutex<Option<Arc<Upstream>>>,
+    /// Held while it is started.
+    starting: tokio::sync::Mutex<Starts>,
+    used: Mutex<Instant>,
+}
+
+/// What came of the last starts.
+#[derive(Default)]
+struct Starts {
+    failed: Option<(Instant, Failure)>,
+    pause: Duration,
+}
+
+impl Copies {
+    pub fn new(connector: Connector, server: Server, limits: Limits) -> Arc<Self> {
+        let copies = Arc::new(Self {
+            connector,
+            server: Arc::new(server),
+            limits,
+            by_key: Mutex::default(),
+            _reaper: Mutex::default(),
+        });
+        let reaping = tokio::spawn(reap(Arc::downgrade(&copies), copies.limits.idle_exit / 4));
+        *lock(&copies._reaper) = Some(AbortOnDropHandle::new(reaping));
+        copies
+    }
+
+    /// The connection for a caller.
+    ///
+    /// # Errors
+    /// The server cannot be used, or there are too many copies.
+    pub async fn get(&self, caller: &Caller) -> Result<Arc<Upstream>, Failure> {
+        let copy = self.copy(self.key(caller))?;
+        *lock(&copy.used) = Instant::now();
+        if let Some(upstream) = copy.alive() {
+            return Ok(upstream);
+        }
+        self.start(&copy).await
+    }
+
+    fn key(&self, caller: &Caller) -> Key {
+        let session = caller.session.as_deref().map(|it| it.id.clone());
+        match (self.limits.processes, session, caller.who) {
+            (Processes::Session, Some(session), _) => Key::Session(session),
+            (Processes::Session | Processes::Caller, _, Some(who)) => Key::Caller(who),
+            _ => Key::Everybody,
+        }
+    }
+
+    fn copy(&self, key: Key) -> Result<Arc<Copy>, Failure> {
+        let mut copies = lock(&self.by_key);
+        if let Some(copy) = copies.get(&key) {
+            return Ok(Arc::clone(copy));
+        }
+        if copies.len() >= self.limits.most {
+            // What is not alive is not in the way.
+            copies.retain(|_, it| it.alive().is_some() || it.starting.try_lock().is_err());
+        }
+        if copies.len() >= self.limits.most {
+            return Err(Failure::too_many(copies.len()));
+        }
+        let copy = Arc::new(Copy {
+            upstream: Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
+            used: Mutex::new(Instant::now()),
+        });
+        copies.insert(key, Arc::clone(&copy));
+        Ok(copy)
+    }
+
+    async fn start(&self, copy: &Copy) -> Result<Arc<Upstream>, Failure> {
+        let mut starts = copy.starting.lock().await;
+        if let Some(upstream) = copy.alive() {
+            return Ok(upstream);
+        }
+        if let Some((when, failure)) = &starts.failed
+            && when.elapsed() < starts.pause
+        {
+            return Err(failure.clone());
+        }
+        let limit = self.limits.start_timeout;
+        let opening = Upstream::open(&self.connector, Arc::clone(&self.server));
+        let opened = match timeout(limit, opening).await {
+            Ok(opened) => opened.map_err(|error| Failure::of(&error)),
+            Err(_) => Err(Failure::not_started_within(limit)),
+        };
+        match opened {
+            Ok(upstream) => {
+                *starts = Starts::default();
+                let upstream = Arc::new(upstream);
+                *lock(&copy.upstream) = Some(Arc::clone(&upstream));
+                Ok(upstream)
+            }
+            Err(failure) => {
+                starts.pause = (2 * starts.pause).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+                starts.failed = Some((Instant::now(), failure.clone()));
+                Err(failure)
+            }
+        }
+    }
+
+    /// Gives a connection up whose server does not know it any more. The next caller makes another.
+    pub async fn forget(&self, upstream: &Arc<Upstream>) {
+        let copies: Vec<_> = lock(&self.by_key).values().cloned().collect();
+        for copy in copies {
+            lock(&copy.upstream).take_if(|it| Arc::ptr_eq(it, upstream));
+        }
+        upstream.close().await;
+    }
+
+    /// Ends the copy of a session that is over.
+    pub async fn end_session(&self, id: &str) {
+        let copy = lock(&self.by_key).remove(&Key::Session(id.to_owned()));
+        if let Some(upstream) = copy.and_then(|it| lock(&it.upstream).take()) {
+            upstream.close().await;
+        }
+    }
+
+    /// Ends all of them.
+    pub async fn close(&self) {
+        let copies: Vec<_> = lock(&self.by_key).drain().map(|(_, copy)| copy).collect();
+        let upstreams = copies.iter().filter_map(|it| lock(&it.upstream).take());
+        let upstreams: Vec<_> = upstreams.collect();
+        futures::future::join_all(upstreams.iter().map(|it| it.close())).await;
+    }
+
+    /// Ends those that nobody has used for a while.
+    async fn reap(&self) {
+        let mut idle = Vec::new();
+        lock(&self.by_key).retain(|key, copy| {
+            if copy.starting.try_lock().is_err() {
+                return true;
+            }
+            let mut upstream = lock(&copy.upstream);
+            let is_used = upstream.as_ref().is_some_and(|it| it.is_used());
+            if is_used || lock(&copy.used).elapsed() < self.limits.idle_exit {
+                return true;
+            }
+            idle.extend(upstream.take());
+            *key == Key::Everybody
+        });
+        for upstream in idle {
+            upstream.close().await;
+        }
+    }
+}
+
+impl Copy {
+    fn alive(&self) -> Option<Arc<Upstream>> {
+        let upstream = lock(&self.upstream);
+        upstream
+            .as_ref()
+            .filter(|it| !it.connection.channel.is_closed())
+            .cloned()
+    }
+}
+
+/// Looks for copies that nobody uses, as long as there are any.
+async fn reap(copies: Weak<Copies>, pause: Duration) {
+    const SHORTEST: Duration = Duration::from_millis(10);
+    loop {
+        tokio::time::sleep(pause.max(SHORTEST)).await;
+        let Some(copies) = copies.upgrade() else {
+            return;
+        };
+        copies.reap().await;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
