@@ -48,6 +48,15 @@ pub struct Connection {
     pub close_timeout: Duration,
 }
 
+/// How a server is asked first that may speak both eras of MCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Prefers {
+    /// With `server/discover`, as OpenAI's connector asks.
+    Discover,
+    /// With `initialize`, as older clients do.
+    Initialize,
+}
+
 /// Makes clients, and has what they have in common.
 pub struct Connector {
     options: PoolOptions,
@@ -73,7 +82,7 @@ impl Connector {
 
     /// Connects to a server, as a client that lists and calls its tools.
     pub async fn connect(&self, server: &Server) -> Result<Client, Error> {
-        let connection = self.open(server, None).await?;
+        let connection = self.open(server, Prefers::Discover, None).await?;
         Ok(Client::new(connection, self.options.budget.clone()))
     }
 
@@ -84,6 +93,7 @@ impl Connector {
     pub async fn open(
         &self,
         server: &Server,
+        prefers: Prefers,
         on_unasked: Option<OnUnasked>,
     ) -> Result<Connection, Error> {
         // Some servers take 0 for no id.
@@ -92,7 +102,7 @@ impl Connector {
         let mut close_timeout = CLOSE_TIMEOUT;
         let (channel, agreed) = match &server.endpoint {
             Endpoint::Http(url) => {
-                self.connect_over_http(url, server, &next_id, &observer)
+                self.connect_over_http(url, server, prefers, &next_id, &observer)
                     .await?
             }
             Endpoint::Stdio(command) => {
@@ -106,7 +116,13 @@ impl Connector {
                     self.options.child_grace,
                 );
                 let channel = Channel::new(Transport::Stdio(started?), observer.clone());
-                let agreed = self.agree_with(command, &channel, &next_id).await?;
+                let agreed = match prefers {
+                    Prefers::Discover => self.agree_with(command, &channel, &next_id).await?,
+                    Prefers::Initialize => {
+                        let offered = &self.options.capabilities;
+                        handshake::initialize(&channel, next(&next_id), offered).await?
+                    }
+                };
                 (channel, agreed)
             }
         };
@@ -152,6 +168,7 @@ impl Connector {
         &self,
         url: &Url,
         server: &Server,
+        prefers: Prefers,
         next_id: &AtomicU64,
         observer: &Observer,
     ) -> Result<(Channel, Agreed), Error> {
@@ -166,6 +183,11 @@ impl Connector {
         );
         let channel = Channel::new(Transport::Http(http), observer.clone());
         let offered = &self.options.capabilities;
+        if prefers == Prefers::Initialize
+            && let Ok(agreed) = handshake::initialize(&channel, next(next_id), offered).await
+        {
+            return Ok((channel, agreed));
+        }
         let ids = || next(next_id);
         let refusal = match handshake::agree(&channel, ids, DISCOVER_TIMEOUT, offered).await {
             Ok(agreed) => return Ok((channel, agreed)),

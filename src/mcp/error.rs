@@ -89,7 +89,12 @@ impl Error {
                 challenge: challenge.map(redacted),
                 rejection: rejection.map(|error| {
                     let message = redacted(error.message);
-                    let (code, data) = (error.code, None);
+                    let code = error.code;
+                    let data = error
+                        .data
+                        .map(|it| told(it.get().to_owned(), MAX_DATA, server));
+                    // What was cut is no JSON any more.
+                    let data = data.and_then(|it| RawValue::from_string(it).ok());
                     Box::new(RpcError {
                         code,
                         message,
@@ -156,6 +161,8 @@ impl Error {
 
 /// The most bytes that are kept of what a server says of a failure.
 const MAX_MESSAGE: usize = 16 * 1024;
+/// The most bytes of the `data` of an error that are kept.
+const MAX_DATA: usize = 64 * 1024;
 /// The most bytes that are kept of why an answer is not MCP: it may repeat the answer.
 pub(super) const MAX_WHY: usize = 1024;
 

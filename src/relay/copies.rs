@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::caller::Caller;
 use super::failure::Failure;
 use super::upstream::Upstream;
-use crate::mcp::{Connector, Server};
+use crate::mcp::{Connector, Era, Prefers, Server};
 
 /// How long a server that did not start is left alone: the first time, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -54,7 +54,7 @@ impl Default for Limits {
 
 /// Whose copy it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Key {
+enum Owner {
     Everybody,
     Caller([u8; 32]),
     Session(String),
@@ -65,7 +65,7 @@ pub struct Copies {
     connector: Connector,
     server: Arc<Server>,
     limits: Limits,
-    by_key: Mutex<HashMap<Key, Arc<Copy>>>,
+    by_key: Mutex<HashMap<(Owner, Prefers), Arc<Copy>>>,
     /// Ends what nobody uses.
     _reaper: Mutex<Option<AbortOnDropHandle<()>>>,
 }
@@ -104,26 +104,39 @@ impl Copies {
     /// # Errors
     /// The server cannot be used, or there are too many copies.
     pub async fn get(&self, caller: &Caller) -> Result<Arc<Upstream>, Failure> {
-        let copy = self.copy(self.key(caller))?;
-        *lock(&copy.used) = Instant::now();
-        if let Some(upstream) = copy.alive() {
+        let owner = self.owner(caller);
+        let upstream = self.get_for(&owner, Prefers::Discover).await?;
+        if caller.is_modern || upstream.connection.agreed.era != Era::Modern {
             return Ok(upstream);
         }
-        self.start(&copy).await
-    }
-
-    fn key(&self, caller: &Caller) -> Key {
-        let session = caller.session.as_deref().map(|it| it.id.clone());
-        match (self.limits.processes, session, caller.who) {
-            (Processes::Session, Some(session), _) => Key::Session(session),
-            (Processes::Session | Processes::Caller, _, Some(who)) => Key::Caller(who),
-            _ => Key::Everybody,
+        // A server that knows both eras answers an older caller best in its own. A connection is in one.
+        match self.get_for(&owner, Prefers::Initialize).await {
+            Ok(older) => Ok(older),
+            Err(_) => Ok(upstream),
         }
     }
 
-    fn copy(&self, key: Key) -> Result<Arc<Copy>, Failure> {
+    async fn get_for(&self, owner: &Owner, prefers: Prefers) -> Result<Arc<Upstream>, Failure> {
+        let copy = self.copy(owner, prefers)?;
+        *lock(&copy.used) = Instant::now();
+        match copy.alive() {
+            Some(upstream) => Ok(upstream),
+            None => self.start(&copy, prefers).await,
+        }
+    }
+
+    fn owner(&self, caller: &Caller) -> Owner {
+        let session = caller.session.as_deref();
+        match (self.limits.processes, session, caller.who) {
+            (Processes::Session, Some(session), _) => Owner::Session(session.id.clone()),
+            (Processes::Session | Processes::Caller, _, Some(who)) => Owner::Caller(who),
+            _ => Owner::Everybody,
+        }
+    }
+
+    fn copy(&self, owner: &Owner, prefers: Prefers) -> Result<Arc<Copy>, Failure> {
         let mut copies = lock(&self.by_key);
-        if let Some(copy) = copies.get(&key) {
+        if let Some(copy) = copies.get(&(owner.clone(), prefers)) {
             return Ok(Arc::clone(copy));
         }
         if copies.len() >= self.limits.most {
@@ -138,11 +151,11 @@ impl Copies {
             starting: tokio::sync::Mutex::default(),
             used: Mutex::new(Instant::now()),
         });
-        copies.insert(key, Arc::clone(&copy));
+        copies.insert((owner.clone(), prefers), Arc::clone(&copy));
         Ok(copy)
     }
 
-    async fn start(&self, copy: &Copy) -> Result<Arc<Upstream>, Failure> {
+    async fn start(&self, copy: &Copy, prefers: Prefers) -> Result<Arc<Upstream>, Failure> {
         let mut starts = copy.starting.lock().await;
         if let Some(upstream) = copy.alive() {
             return Ok(upstream);
@@ -153,7 +166,7 @@ impl Copies {
             return Err(failure.clone());
         }
         let limit = self.limits.start_timeout;
-        let opening = Upstream::open(&self.connector, Arc::clone(&self.server));
+        let opening = Upstream::open(&self.connector, Arc::clone(&self.server), prefers);
         let opened = match timeout(limit, opening).await {
             Ok(opened) => opened.map_err(|error| Failure::of(&error)),
             Err(_) => Err(Failure::not_started_within(limit)),
@@ -184,9 +197,12 @@ impl Copies {
 
     /// Ends the copy of a session that is over.
     pub async fn end_session(&self, id: &str) {
-        let copy = lock(&self.by_key).remove(&Key::Session(id.to_owned()));
-        if let Some(upstream) = copy.and_then(|it| lock(&it.upstream).take()) {
-            upstream.close().await;
+        for prefers in [Prefers::Discover, Prefers::Initialize] {
+            let key = (Owner::Session(id.to_owned()), prefers);
+            let copy = lock(&self.by_key).remove(&key);
+            if let Some(upstream) = copy.and_then(|it| lock(&it.upstream).take()) {
+                upstream.close().await;
+            }
         }
     }
 
@@ -201,7 +217,7 @@ impl Copies {
     /// Ends those that nobody has used for a while.
     async fn reap(&self) {
         let mut idle = Vec::new();
-        lock(&self.by_key).retain(|key, copy| {
+        lock(&self.by_key).retain(|(owner, _), copy| {
             if copy.starting.try_lock().is_err() {
                 return true;
             }
@@ -211,7 +227,7 @@ impl Copies {
                 return true;
             }
             idle.extend(upstream.take());
-            *key == Key::Everybody
+            *owner == Owner::Everybody
         });
         for upstream in idle {
             upstream.close().await;

@@ -277,6 +277,11 @@ impl Exchange {
         }
         let mut filtered = None;
         if self.method == "tools/list"
+            && let Ok(result) = answer.outcome()
+        {
+            self.call.as_ref()?.upstream.learn(result);
+        }
+        if self.method == "tools/list"
             && !self.relay.allowed.is_all()
             && let Ok(result) = answer.outcome()
         {
@@ -424,7 +429,7 @@ fn status_of(error: &str) -> StatusCode {
     match serde_json::from_str(error) {
         Ok(Code { code: -32601 }) => StatusCode::NOT_FOUND,
         Ok(Code {
-            code: -32020..=-32001,
+            code: -32022..=-32020,
         }) => StatusCode::BAD_REQUEST,
         _ => StatusCode::OK,
     }

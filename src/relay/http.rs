@@ -14,24 +14,19 @@ use axum::response::Response;
 use axum::routing::MethodRouter;
 use futures::stream::{self, StreamExt};
 use rmcp::ErrorData;
-use rmcp::model::{ErrorCode, ProtocolVersion};
-use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::asked::unguessable;
-use super::caller::{Caller, MODERN, Offered, Session};
+use super::caller::{Caller, Offered, Session};
 use super::exchange::{Exchange, Reply, Told};
 use super::failure::Failure;
-use super::message::{Meta, Params};
-use super::{Begun, Relay, about};
+use super::message::Params;
+use super::{Begun, Relay, about, headers};
 use crate::http::{Message, Received, ServerOptions, endpoint};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// How long a session is kept that nobody uses.
 const SESSION_IDLE: Duration = Duration::from_secs(5 * 60);
@@ -151,7 +146,7 @@ impl Relay {
         let caller = {
             let params = Params::of(&message);
             let meta = params.meta();
-            match is_modern(&head.headers, &message, &params, &meta) {
+            match headers::is_modern(&head.headers, &message, &params, &meta) {
                 Ok(true) => Caller {
                     is_modern: true,
                     offered: meta.capabilities.map(Offered::read).unwrap_or_default(),
@@ -171,7 +166,7 @@ impl Relay {
             .id()
             .cloned()
             .unwrap_or_else(|| Bytes::from_static(b"null"));
-        match self.begin(caller, message, &head.headers).await {
+        match self.begin(caller, message, Some(&head.headers)).await {
             Ok(Begun::Now(None)) => status(StatusCode::ACCEPTED),
             Ok(Begun::Now(Some(reply))) => json_reply(&reply),
             Ok(Begun::Exchange(exchange)) => respond(*exchange, &head.headers).await,
@@ -211,91 +206,13 @@ impl Relay {
     }
 }
 
-/// Whether a request is of a client of MCP 2026-07-28, and its headers agree with it (standard request
-/// headers).
-fn is_modern(
-    headers: &HeaderMap,
-    message: &Message,
-    params: &Params<'_>,
-    meta: &Meta<'_>,
-) -> Result<bool, Failure> {
-    let version = one(headers, &PROTOCOL_VERSION)?;
-    let Some(said) = meta.version.as_deref() else {
-        let claims = version.is_some_and(|it| it == MODERN);
-        return match claims && message.is_request() {
-            true => Err(bad(ErrorData::invalid_params(
-                "the request has no `io.modelcontextprotocol/protocolVersion` in its `_meta`",
-                None,
-            ))),
-            false => check_version(version).map(|()| claims),
-        };
-    };
-    check_version(Some(said))?;
-    if said != MODERN {
-        return Ok(false);
-    }
-    if version != Some(said) {
-        return Err(mismatch("MCP-Protocol-Version", said));
-    }
-    let method = message.method.as_deref().unwrap_or_default();
-    if one(headers, &METHOD)? != Some(method) {
-        return Err(mismatch("Mcp-Method", method));
-    }
-    let name = match method {
-        "tools/call" | "prompts/get" => params.name.as_deref(),
-        "resources/read" => params.uri.as_deref(),
-        _ => None,
-    };
-    if let Some(name) = name {
-        let sent = one(headers, &NAME)?.map(crate::mcp::header_text);
-        if sent.as_deref() != Some(name) {
-            return Err(mismatch("Mcp-Name", name));
-        }
-    }
-    Ok(true)
-}
-
-fn check_version(version: Option<&str>) -> Result<(), Failure> {
-    let known = ProtocolVersion::KNOWN_VERSIONS;
-    let Some(unknown) = version.filter(|it| known.iter().all(|known| known.as_str() != *it)) else {
-        return Ok(());
-    };
-    let Ok(unknown) = serde_json::from_value(json!(unknown)) else {
-        return Err(mismatch("MCP-Protocol-Version", MODERN));
-    };
-    Err(bad(ErrorData::unsupported_protocol_version(unknown, known)))
-}
-
-/// The value of a header that must not be there twice.
-fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Failure> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next().map(HeaderValue::to_str), values.next()) {
-        (None, _) => Ok(None),
-        (Some(Ok(value)), None) => Ok(Some(value)),
-        _ => Err(mismatch(name.as_str(), "one value")),
-    }
-}
-
-fn mismatch(header: &str, expected: &str) -> Failure {
-    let message =
-        format!("the header {header} does not agree with the body, which says {expected:?}");
-    bad(ErrorData::new(ErrorCode::HEADER_MISMATCH, message, None))
-}
-
-fn bad(error: ErrorData) -> Failure {
-    Failure {
-        status: StatusCode::BAD_REQUEST,
-        error,
-    }
-}
-
 fn id_of(message: &Message) -> &[u8] {
     message.id().map_or(b"null", |it| it)
 }
 
 /// A JSON body if the answer is the first that comes, an event stream otherwise.
-async fn respond(mut exchange: Exchange, headers: &HeaderMap) -> Response {
-    let takes_events = headers
+async fn respond(mut exchange: Exchange, asked: &HeaderMap) -> Response {
+    let takes_events = asked
         .get_all(ACCEPT)
         .iter()
         .any(|it| it.to_str().is_ok_and(|it| it.contains("text/event-stream")));

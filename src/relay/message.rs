@@ -28,6 +28,10 @@ pub struct Params<'a> {
     pub name: Option<Cow<'a, str>>,
     /// Of a resource.
     pub uri: Option<Cow<'a, str>>,
+    /// Of a task.
+    pub task_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub arguments: Option<&'a RawValue>,
     /// Of `initialize`.
     pub protocol_version: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -57,6 +61,16 @@ pub struct Meta<'a> {
 impl<'a> Params<'a> {
     pub fn of(message: &'a Message) -> Self {
         message.params().unwrap_or_default()
+    }
+
+    /// What a request of this method is about, as its header `Mcp-Name` repeats it.
+    pub fn subject(&self, method: &str) -> Option<&str> {
+        match method {
+            "tools/call" | "prompts/get" => self.name.as_deref(),
+            "resources/read" => self.uri.as_deref(),
+            "tasks/get" | "tasks/update" | "tasks/cancel" => self.task_id.as_deref(),
+            _ => None,
+        }
     }
 
     pub fn meta(&self) -> Meta<'a> {
@@ -246,16 +260,7 @@ fn modern_result(result: &str, method: &str) -> Option<String> {
     Some(format!(r#"{{"resultType":"complete"{cached}{comma}{rest}"#))
 }
 
-/// A notification about progress with the token of the caller in place of that of the relay.
-pub fn progress(text: &[u8], token: &RawValue, theirs: &RawValue) -> Bytes {
-    let start = token.get().as_ptr().addr() - text.as_ptr().addr();
-    splice(
-        text,
-        &[(&(start..start + token.get().len()), theirs.get().as_bytes())],
-    )
-}
-
-/// A message with another id.
+/// A message with another id, or another name of a request.
 pub fn with_id(text: &[u8], id: &RawValue, other: &[u8]) -> Bytes {
     let start = id.get().as_ptr().addr() - text.as_ptr().addr();
     splice(text, &[(&(start..start + id.get().len()), other)])

@@ -11,6 +11,7 @@ mod caller;
 mod copies;
 mod exchange;
 mod failure;
+mod headers;
 mod http;
 mod message;
 mod stdio;
@@ -19,7 +20,7 @@ mod upstream;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ::http::{HeaderMap, HeaderName};
+use ::http::HeaderMap;
 use serde_json::json;
 
 use self::asked::{To, Waiting};
@@ -112,7 +113,7 @@ impl Relay {
         self: &Arc<Self>,
         caller: Caller,
         message: Message,
-        headers: &HeaderMap,
+        headers: Option<&HeaderMap>,
     ) -> Result<Begun, Failure> {
         let params = Params::of(&message);
         if !message.is_request() {
@@ -123,12 +124,13 @@ impl Relay {
         let result = |result: &str| Ok(Begun::Now(Some(Reply::result(&id, result))));
         let method = message.method.as_deref().unwrap_or_default();
         match (method, caller.is_modern) {
-            ("ping", _) => return result("{}"),
+            ("ping" | "initialize", true) => return Err(Failure::unknown_method(method)),
+            ("ping", false) => return result("{}"),
             ("server/discover", _) => {
                 let upstream = self.copies.get(&caller).await?;
                 return result(&about::discovered(&upstream.connection.agreed));
             }
-            ("initialize", _) => {
+            ("initialize", false) => {
                 let upstream = self.copies.get(&caller).await?;
                 let asked = params.protocol_version.as_deref().unwrap_or_default();
                 let version = match &caller.session {
@@ -209,14 +211,14 @@ impl Relay {
 
     /// Sends a request of a caller to the server, if the door lets it pass.
     async fn call(&self, caller: &Caller, message: &Message) -> Result<Call, Failure> {
-        self.call_with(caller, message, &HeaderMap::new()).await
+        self.call_with(caller, message, None).await
     }
 
     async fn call_with(
         &self,
         caller: &Caller,
         message: &Message,
-        headers: &HeaderMap,
+        headers: Option<&HeaderMap>,
     ) -> Result<Call, Failure> {
         let upstream = self.copies.get(caller).await?;
         if message.asks_for("tools/call") && !self.allowed.is_all() {
@@ -225,6 +227,13 @@ impl Relay {
             if !self.lets_pass(&upstream, name).await? {
                 return Err(Failure::not_allowed(name));
             }
+        }
+        // A modern server on HTTP checks its headers itself.
+        if let Some(headers) = headers.filter(|_| caller.is_modern && !upstream.sends_headers())
+            && message.asks_for("tools/call")
+        {
+            let params = Params::of(message);
+            headers::check_arguments(headers, &params, &upstream.header_tools())?;
         }
         Ok(call_on(&upstream, caller, message, headers))
     }
@@ -279,7 +288,7 @@ fn call_on(
     upstream: &Arc<Upstream>,
     caller: &Caller,
     message: &Message,
-    headers: &HeaderMap,
+    headers: Option<&HeaderMap>,
 ) -> Call {
     let params = Params::of(message);
     let id = upstream.next_id();
@@ -292,28 +301,27 @@ fn call_on(
     );
     let method = message.method.clone().unwrap_or_default();
     let headers = match upstream.sends_headers() {
-        true if caller.is_modern => repeated(headers, &method, &params),
-        true => mcp::headers_for(&method, params.name.as_deref().or(params.uri.as_deref())),
+        true => match headers.filter(|_| caller.is_modern) {
+            Some(headers) => headers::of_modern(headers, &method, &params),
+            None => headers::of_older(&method, &params, &upstream.header_tools()),
+        },
         false => HeaderMap::new(),
     };
     let request = Upstream::request(id, method, text, headers);
-    upstream.call(request, caller.offered, params.meta().progress_token)
-}
-
-/// The headers of a modern caller that repeat parts of its request; without any, those that the message
-/// asks for.
-fn repeated(headers: &HeaderMap, method: &str, params: &Params<'_>) -> HeaderMap {
-    let mut all = mcp::headers_for(method, params.name.as_deref().or(params.uri.as_deref()));
-    let is_param = |name: &HeaderName| name.as_str().starts_with("mcp-param-");
-    let theirs = headers.iter().filter(|(name, _)| is_param(name));
-    all.extend(theirs.map(|(name, value)| (name.clone(), value.clone())));
-    all
+    let theirs = message.id().and_then(|it| serde_json::from_slice(it).ok());
+    let theirs = theirs.unwrap_or_default();
+    upstream.call(
+        request,
+        caller.offered,
+        params.meta().progress_token,
+        theirs,
+    )
 }
 
 impl Relay {
     /// Sends a request once more on the same connection.
     fn call_on(upstream: &Arc<Upstream>, caller: &Caller, message: &Message) -> Call {
-        call_on(upstream, caller, message, &HeaderMap::new())
+        call_on(upstream, caller, message, None)
     }
 }
 

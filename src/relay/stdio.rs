@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ::http::HeaderMap;
 use axum::body::Bytes;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -130,7 +129,7 @@ impl Connection {
     }
 
     async fn answer(&self, caller: Caller, message: Message, id: &[u8]) {
-        let begun = self.relay.begin(caller, message, &HeaderMap::new()).await;
+        let begun = self.relay.begin(caller, message, None).await;
         let mut exchange = match begun {
             Ok(Begun::Now(None)) => return,
             Ok(Begun::Now(Some(reply))) => return self.send(reply.body).await,

@@ -19,13 +19,17 @@ use tokio_util::task::TaskTracker;
 use super::caller::Offered;
 use super::message;
 use crate::mcp::channel::{Answer, Request};
-use crate::mcp::{self, Connection, Connector, MAX_ANSWER, Server, Unasked};
+use crate::mcp::{
+    self, Connection, Connector, HeaderTools, MAX_ANSWER, Page, Prefers, Server, Unasked,
+};
 
 /// How many messages of the server wait for a caller that does not read them, and how many bytes.
 const MOST_WAITING: usize = 256;
 const MAX_WAITING: usize = 4 * 1024 * 1024;
 /// How many notifications wait for those who listen to all of them.
 const MOST_TOLD: usize = 256;
+/// How many tools with such arguments are known at a time.
+const MOST_HEADER_TOOLS: usize = 1000;
 /// How long a server may take to accept the notification that a request was cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -34,6 +38,8 @@ pub struct Upstream {
     pub connection: Connection,
     server: Arc<Server>,
     calls: Arc<Calls>,
+    /// The tools that were listed whose arguments are repeated in headers.
+    header_tools: Mutex<HeaderTools>,
     /// Notifications that requests were cancelled, on their way.
     cancellations: TaskTracker,
 }
@@ -69,6 +75,8 @@ struct InFlight {
     waiting: Arc<AtomicUsize>,
     offered: Offered,
     progress_token: Option<Box<RawValue>>,
+    /// The caller's id.
+    id: Box<RawValue>,
 }
 
 impl InFlight {
@@ -122,21 +130,41 @@ impl Calls {
         struct Params<'a> {
             #[serde(borrow)]
             progress_token: Option<&'a RawValue>,
+            #[serde(borrow, rename = "_meta")]
+            meta: Option<Meta<'a>>,
+        }
+        #[derive(Deserialize)]
+        struct Meta<'a> {
+            #[serde(borrow, rename = "io.modelcontextprotocol/subscriptionId")]
+            subscription: Option<&'a RawValue>,
         }
         let Ok(read) = serde_json::from_slice::<Notification>(unasked.text) else {
             return false;
         };
-        let token = read.params.and_then(|it| it.progress_token);
-        if let Some(token) = token
-            && read.method == "notifications/progress"
-        {
-            let id = token.get().trim_matches('"').parse().ok();
-            let call = id.and_then(|id: u64| calls.get(&id));
-            let theirs = call.and_then(|it| Some((it, it.progress_token.as_deref()?)));
-            return theirs.is_some_and(|(call, theirs)| {
-                let text = message::progress(unasked.text, token, theirs);
-                call.send(FromServer::Notification(text))
-            });
+        // What names a request names it as the relay does.
+        let call_of = |id: &RawValue| {
+            let id: Option<u64> = id.get().trim_matches('"').parse().ok();
+            id.and_then(|id| calls.get(&id))
+        };
+        let subscription = read
+            .params
+            .as_ref()
+            .and_then(|it| it.meta.as_ref()?.subscription);
+        let token = read.params.as_ref().and_then(|it| it.progress_token);
+        let token = token.filter(|_| read.method == "notifications/progress");
+        let named = match (token, subscription) {
+            (Some(token), _) => {
+                call_of(token).map(|call| (call, token, call.progress_token.as_deref()))
+            }
+            (None, Some(id)) => call_of(id).map(|call| (call, id, Some(&*call.id))),
+            (None, None) => None,
+        };
+        if token.is_some() || named.is_some() {
+            let Some((call, ours, Some(theirs))) = named else {
+                return false;
+            };
+            let text = message::with_id(unasked.text, ours, theirs.get().as_bytes());
+            return call.send(FromServer::Notification(text));
         }
         let text = Bytes::copy_from_slice(unasked.text);
         let for_it = match (unasked.during, &*read.method) {
@@ -162,18 +190,23 @@ impl Upstream {
     ///
     /// # Errors
     /// Why it cannot be used.
-    pub async fn open(connector: &Connector, server: Arc<Server>) -> Result<Self, mcp::Error> {
+    pub async fn open(
+        connector: &Connector,
+        server: Arc<Server>,
+        prefers: Prefers,
+    ) -> Result<Self, mcp::Error> {
         let calls = Arc::new(Calls {
             by_id: Mutex::default(),
             told: broadcast::channel(MOST_TOLD).0,
         });
         let taking = Arc::clone(&calls);
         let on_unasked = Arc::new(move |unasked: &Unasked<'_>| taking.take(unasked));
-        let opened = connector.open(&server, Some(on_unasked)).await;
+        let opened = connector.open(&server, prefers, Some(on_unasked)).await;
         Ok(Self {
             connection: opened.map_err(|error| error.without_secrets(&server))?,
             server,
             calls,
+            header_tools: Mutex::default(),
             cancellations: TaskTracker::new(),
         })
     }
@@ -188,6 +221,26 @@ impl Upstream {
         !self.calls.lock().is_empty() || self.calls.told.receiver_count() > 0
     }
 
+    /// Learns from a page of tools which arguments are repeated in headers.
+    pub fn learn(&self, result: &str) {
+        if self.connection.agreed.era != mcp::Era::Modern || !result.contains("x-mcp-header") {
+            return;
+        }
+        if let Ok(page) = Page::read(result, 0, true) {
+            let mut known = self.header_tools();
+            known.extend(page.header_tools);
+            if known.len() > MOST_HEADER_TOOLS {
+                known.clear();
+            }
+        }
+    }
+
+    /// The tools that were listed whose arguments are repeated in headers.
+    pub fn header_tools(&self) -> MutexGuard<'_, HeaderTools> {
+        let known = self.header_tools.lock();
+        known.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The id of the next request.
     pub fn next_id(&self) -> u64 {
         self.connection.next_id.fetch_add(1, Ordering::Relaxed)
@@ -199,6 +252,7 @@ impl Upstream {
         request: Request,
         offered: Offered,
         progress_token: Option<&RawValue>,
+        theirs: Box<RawValue>,
     ) -> Call {
         let (queue, from_server) = mpsc::channel(MOST_WAITING);
         let waiting = Arc::<AtomicUsize>::default();
@@ -208,6 +262,7 @@ impl Upstream {
             waiting: Arc::clone(&waiting),
             offered,
             progress_token: progress_token.map(ToOwned::to_owned),
+            id: theirs,
         };
         self.calls.lock().insert(id, in_flight);
         let upstream = Arc::clone(self);
@@ -229,7 +284,7 @@ impl Upstream {
     /// # Errors
     /// There is none, or it is an error.
     pub async fn ask(self: &Arc<Self>, request: Request) -> Result<Answer, mcp::Error> {
-        let mut call = self.call(request, Offered::default(), None);
+        let mut call = self.call(request, Offered::default(), None, Box::default());
         loop {
             if let Step::Answer(answer) = call.next().await {
                 return *answer;

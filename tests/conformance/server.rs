@@ -1,7 +1,8 @@
 //! The fixtures of the official conformance suite behind this program's HTTP; for `run`, never shipped.
 //!
 //! It listens on a free port and prints its URL. `--sessions` keeps sessions and streams its answers, as
-//! MCP 2025-11-25 needs for what a server asks of its client; without it each request stands alone.
+//! MCP 2025-11-25 needs for what a server asks of its client; without it each request stands alone. `--stdio`
+//! serves one client on stdin and stdout instead.
 
 mod fixtures;
 mod input_required;
@@ -14,6 +15,7 @@ use std::io;
 
 use ::http::Extensions;
 use mcp_cli::http::{self, CallerFrom, HostPolicy, ServerOptions};
+use rmcp::ServiceExt;
 use tokio::net::TcpListener;
 
 use crate::fixtures::Fixtures;
@@ -21,6 +23,11 @@ use crate::fixtures::Fixtures;
 #[tokio::main]
 async fn main() -> io::Result<()> {
     let sessions = match std::env::args().nth(1).as_deref() {
+        Some("--stdio") => {
+            let running = Fixtures::new().serve(rmcp::transport::stdio()).await;
+            let running = running.map_err(io::Error::other)?;
+            return running.waiting().await.map(drop).map_err(io::Error::other);
+        }
         None => false,
         Some("--sessions") => true,
         Some(other) => return Err(io::Error::other(format!("what is `{other}`?"))),
