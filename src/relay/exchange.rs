@@ -11,12 +11,12 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use super::Relay;
 use super::asked::To;
 use super::caller::Caller;
 use super::failure::Failure;
 use super::message;
 use super::upstream::{Call, FromServer, Step};
+use super::{Relay, call_on};
 use crate::http::Message;
 use crate::mcp::channel::Answer;
 use crate::mcp::{self, Era};
@@ -122,9 +122,8 @@ impl Exchange {
     pub async fn next(&mut self) -> Told {
         loop {
             if let Some(round) = &mut self.round {
-                let (name, answer) = match round.answers.recv().await {
-                    Some(answer) => answer,
-                    None => return self.failed(&Failure::cancelled()),
+                let Some((name, answer)) = round.answers.recv().await else {
+                    return self.failed(&Failure::cancelled());
                 };
                 if let Some(told) = self.take_input(name, &answer) {
                     return told;
@@ -183,7 +182,7 @@ impl Exchange {
             self.relay.copies.forget(&call.upstream).await;
         }
         let (relay, caller) = (Arc::clone(&self.relay), self.caller.clone());
-        self.call = Some(relay.call(&caller, &self.message).await?);
+        self.call = Some(relay.call(&caller, &self.message, None).await?);
         Ok(())
     }
 
@@ -385,7 +384,7 @@ impl Exchange {
         };
         let upstream = Arc::clone(&call.upstream);
         drop(call);
-        self.call = Some(Relay::call_on(&upstream, &self.caller, &message));
+        self.call = Some(call_on(&upstream, &self.caller, &message, None));
         None
     }
 }

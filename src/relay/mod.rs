@@ -161,7 +161,7 @@ impl Relay {
             exchange.resume(&message, &parked.id, response).await?;
             return Ok(Begun::Exchange(Box::new(parked.exchange)));
         }
-        let call = self.call_with(&caller, &message, headers).await?;
+        let call = self.call(&caller, &message, headers).await?;
         let exchange = Exchange::new(Arc::clone(self), caller, message, call);
         Ok(Begun::Exchange(Box::new(exchange)))
     }
@@ -210,11 +210,7 @@ impl Relay {
     }
 
     /// Sends a request of a caller to the server, if the door lets it pass.
-    async fn call(&self, caller: &Caller, message: &Message) -> Result<Call, Failure> {
-        self.call_with(caller, message, None).await
-    }
-
-    async fn call_with(
+    async fn call(
         &self,
         caller: &Caller,
         message: &Message,
@@ -316,13 +312,6 @@ fn call_on(
         params.meta().progress_token,
         theirs,
     )
-}
-
-impl Relay {
-    /// Sends a request once more on the same connection.
-    fn call_on(upstream: &Arc<Upstream>, caller: &Caller, message: &Message) -> Call {
-        call_on(upstream, caller, message, None)
-    }
 }
 
 /// The longest message that is passed on, in bytes.
