@@ -1,7 +1,7 @@
 //! What the server asked of callers, until they answer.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
@@ -27,7 +27,7 @@ pub enum To {
 struct Asked {
     to: To,
     who: Option<[u8; 32]>,
-    session: Option<String>,
+    session: Option<Arc<str>>,
 }
 
 /// A call whose server asked for something, until its caller makes the request again
@@ -57,7 +57,7 @@ impl Waiting {
         let of_caller = Asked {
             to,
             who: caller.who,
-            session: caller.session.as_deref().map(|it| it.id.clone()),
+            session: caller.session.as_deref().map(|it| Arc::clone(&it.id)),
         };
         asked.insert(id.clone(), of_caller);
         Some(id)
@@ -74,9 +74,9 @@ impl Waiting {
     }
 
     /// Forgets what nobody waits for any more.
-    pub fn forget(&self, ids: &[String]) {
+    pub fn forget(&self, ids: &[(String, Option<Box<RawValue>>)]) {
         let mut asked = lock(&self.asked);
-        for id in ids {
+        for (id, _) in ids {
             asked.remove(id);
         }
     }

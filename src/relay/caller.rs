@@ -32,7 +32,7 @@ impl Caller {
 
 /// A session of a client older than MCP 2026-07-28.
 pub struct Session {
-    pub id: String,
+    pub id: Arc<str>,
     pub offered: Offered,
     /// Its `capabilities`, as it sent them.
     pub capabilities: Box<RawValue>,
@@ -44,9 +44,13 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(id: String, capabilities: Box<RawValue>, version: &'static str) -> Self {
+    pub fn new(
+        id: impl Into<Arc<str>>,
+        capabilities: Box<RawValue>,
+        version: &'static str,
+    ) -> Self {
         Self {
-            id,
+            id: id.into(),
             offered: Offered::read(&capabilities),
             capabilities,
             version,

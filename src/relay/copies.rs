@@ -57,7 +57,7 @@ impl Default for Limits {
 enum Owner {
     Everybody,
     Caller([u8; 32]),
-    Session(String),
+    Session(Arc<str>),
 }
 
 /// The copies of one server.
@@ -128,7 +128,7 @@ impl Copies {
     fn owner(&self, caller: &Caller) -> Owner {
         let session = caller.session.as_deref();
         match (self.limits.processes, session, caller.who) {
-            (Processes::Session, Some(session), _) => Owner::Session(session.id.clone()),
+            (Processes::Session, Some(session), _) => Owner::Session(Arc::clone(&session.id)),
             (Processes::Session | Processes::Caller, _, Some(who)) => Owner::Caller(who),
             _ => Owner::Everybody,
         }
@@ -198,7 +198,7 @@ impl Copies {
     /// Ends the copy of a session that is over.
     pub async fn end_session(&self, id: &str) {
         for prefers in [Prefers::Discover, Prefers::Initialize] {
-            let key = (Owner::Session(id.to_owned()), prefers);
+            let key = (Owner::Session(id.into()), prefers);
             let copy = lock(&self.by_key).remove(&key);
             if let Some(upstream) = copy.and_then(|it| lock(&it.upstream).take()) {
                 upstream.close().await;

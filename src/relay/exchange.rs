@@ -1,5 +1,6 @@
 //! `Exchange`: a request of a caller, and all that comes back until its answer.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::asked::To;
 use super::caller::Caller;
 use super::failure::Failure;
 use super::message;
+use super::running::Run;
 use super::upstream::{Call, FromServer, Step};
 use super::{Relay, call_on};
 use crate::http::Message;
@@ -40,8 +42,10 @@ pub struct Exchange {
     method: String,
     /// `None` once it has ended or was parked.
     call: Option<Call>,
-    /// What callers are asked under.
-    asked: Vec<String>,
+    /// What the caller was asked: under which id, and the id of the server's request.
+    asked: Vec<(String, Option<Box<RawValue>>)>,
+    /// How an older caller cancels it.
+    run: Option<Run>,
     round: Option<Round>,
     rounds: u32,
     /// Whether anything came of it yet.
@@ -104,10 +108,13 @@ impl Reply {
 
 impl Exchange {
     pub fn new(relay: Arc<Relay>, caller: Caller, message: Message, call: Call) -> Self {
+        let id = message.id().cloned().unwrap_or_default();
+        let run = (!caller.is_modern).then(|| relay.running.begin(&caller, id.clone()));
         Self {
             relay,
             caller,
-            id: message.id().cloned().unwrap_or_default(),
+            id,
+            run,
             method: message.method.clone().unwrap_or_default(),
             message,
             call: Some(call),
@@ -120,6 +127,16 @@ impl Exchange {
 
     /// What the caller is sent next. After the answer there is nothing more.
     pub async fn next(&mut self) -> Told {
+        let Some(cancelled) = self.run.as_ref().map(|it| it.cancelled.clone()) else {
+            return self.go_on().await;
+        };
+        tokio::select! {
+            told = self.go_on() => told,
+            () = cancelled.cancelled() => self.failed(&Failure::cancelled()),
+        }
+    }
+
+    async fn go_on(&mut self) -> Told {
         loop {
             if let Some(round) = &mut self.round {
                 let Some((name, answer)) = round.answers.recv().await else {
@@ -143,7 +160,9 @@ impl Exchange {
     async fn take(&mut self, step: Step) -> Option<Told> {
         let is_fresh = std::mem::replace(&mut self.is_fresh, false);
         match step {
-            Step::Message(FromServer::Notification(text)) => Some(Told::Message(text)),
+            Step::Message(FromServer::Notification(text)) => {
+                self.translate(text).map(Told::Message)
+            }
             Step::Message(FromServer::Request { id, text }) => self.ask(id, &text),
             Step::Answer(answer) => match *answer {
                 Ok(answer) => self.answered(&answer).await,
@@ -177,6 +196,41 @@ impl Exchange {
         Told::Answer(Reply::failure(&self.id, failure))
     }
 
+    /// A notification with the id that the caller knows, if it cancels what the caller was asked.
+    fn translate(&self, text: Bytes) -> Option<Bytes> {
+        #[derive(Deserialize)]
+        struct Cancelled<'a> {
+            method: Cow<'a, str>,
+            #[serde(borrow)]
+            params: Named<'a>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Named<'a> {
+            #[serde(borrow)]
+            request_id: &'a RawValue,
+        }
+        if !contains(&text, b"notifications/cancelled") {
+            return Some(text);
+        }
+        let Ok(read) = serde_json::from_slice::<Cancelled>(&text) else {
+            return Some(text);
+        };
+        if read.method != "notifications/cancelled" {
+            return Some(text);
+        }
+        let id = read.params.request_id;
+        let is_it = |ours: &RawValue| ours.get() == id.get();
+        let mut asked = self.asked.iter();
+        // What nobody was asked needs no cancelling.
+        let (theirs, _) = asked.find(|(_, ours)| ours.as_deref().is_some_and(is_it))?;
+        Some(message::with_id(
+            &text,
+            id,
+            format!("{theirs:?}").as_bytes(),
+        ))
+    }
+
     async fn restart(&mut self) -> Result<(), Failure> {
         if let Some(call) = self.call.take() {
             self.relay.copies.forget(&call.upstream).await;
@@ -192,7 +246,7 @@ impl Exchange {
             return Some(self.park(id, text));
         }
         let upstream = &self.call.as_ref()?.upstream;
-        let to = To::Server(Arc::downgrade(upstream), id);
+        let to = To::Server(Arc::downgrade(upstream), id.clone());
         let theirs = self.relay.waiting.ask(&self.caller, to)?;
         #[derive(Deserialize)]
         struct Asked<'a> {
@@ -201,7 +255,7 @@ impl Exchange {
         }
         let read: Asked = serde_json::from_slice(text).ok()?;
         let message = message::with_id(text, read.id, format!("{theirs:?}").as_bytes());
-        self.asked.push(theirs);
+        self.asked.push((theirs, Some(id)));
         Some(Told::Message(message))
     }
 
@@ -224,6 +278,7 @@ impl Exchange {
             method: self.method.clone(),
             call: self.call.take(),
             asked: std::mem::take(&mut self.asked),
+            run: None,
             round: None,
             rounds: self.rounds,
             is_fresh: false,
@@ -328,7 +383,7 @@ impl Exchange {
             if let Some(params) = &request.params {
                 message["params"] = json!(params);
             }
-            self.asked.push(id);
+            self.asked.push((id, None));
             messages.push(message.to_string());
         }
         self.round = Some(Round {
@@ -395,6 +450,10 @@ impl Drop for Exchange {
             self.relay.waiting.forget(&self.asked);
         }
     }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    memchr::memmem::find(text, part).is_some()
 }
 
 /// A result that asks for the request once more (MCP 2026-07-28, multi round-trip requests).

@@ -88,7 +88,7 @@ impl Relay {
                 return plain(StatusCode::NOT_FOUND, "there is no such session");
             };
             if head.method == Method::DELETE {
-                self.lock_open().remove(&session.id);
+                self.lock_open().remove(&*session.id);
                 self.copies.end_session(&session.id).await;
                 return status(StatusCode::ACCEPTED);
             }
@@ -115,7 +115,7 @@ impl Relay {
             && let Ok(id) = HeaderValue::from_str(&session.id)
         {
             self.open_sessions();
-            self.lock_open().insert(session.id.clone(), session);
+            self.lock_open().insert(session.id.to_string(), session);
             answer.headers_mut().insert(SESSION_ID, id);
         }
         answer

@@ -14,6 +14,7 @@ mod failure;
 mod headers;
 mod http;
 mod message;
+mod running;
 mod stdio;
 mod upstream;
 
@@ -28,6 +29,7 @@ use self::caller::{Caller, Session};
 use self::copies::Copies;
 use self::exchange::{Exchange, Reply};
 use self::message::Params;
+use self::running::Running;
 use self::upstream::{Call, Upstream};
 use crate::http::{CallerFrom, Message, Sessions};
 use crate::mcp::{self, MAX_ANSWER, PoolOptions, Server};
@@ -44,6 +46,7 @@ pub struct Relay {
     copies: Arc<Copies>,
     allowed: Allowed,
     waiting: Waiting,
+    running: Running,
     sessions: Sessions,
     open: Mutex<HashMap<String, Arc<Session>>>,
     options: Options,
@@ -82,6 +85,7 @@ impl Relay {
             copies,
             allowed: std::mem::take(&mut options.allowed),
             waiting: Waiting::default(),
+            running: Running::default(),
             sessions: Sessions::new(options.caller_from),
             open: Mutex::default(),
             options,
@@ -170,7 +174,12 @@ impl Relay {
     async fn take(&self, caller: &Caller, message: &Message, params: &Params<'_>) {
         match message.method.as_deref() {
             // The relay has done that itself.
-            Some("notifications/initialized" | "notifications/cancelled") => {}
+            Some("notifications/initialized") => {}
+            Some("notifications/cancelled") => {
+                if let Some(id) = params.request_id {
+                    self.running.cancel(caller, id.get().as_bytes());
+                }
+            }
             Some(_) => {
                 let Ok(upstream) = self.copies.get(caller).await else {
                     return;

@@ -169,7 +169,7 @@ impl Calls {
         let text = Bytes::copy_from_slice(unasked.text);
         let for_it = match (unasked.during, &*read.method) {
             (Some(id), _) => calls.get(&id),
-            (None, "notifications/message") => only(calls.values()),
+            (None, "notifications/message" | "notifications/cancelled") => only(calls.values()),
             (None, _) => None,
         };
         match for_it {

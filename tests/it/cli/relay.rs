@@ -393,6 +393,31 @@ fn a_caller_that_leaves_cancels_its_call() {
 }
 
 #[test]
+fn an_older_caller_cancels_with_a_notification() {
+    let script = Older::new();
+    let server = script.serve(&[]);
+    let mut stream = server.connect();
+    let body = call(77, "wait").to_string();
+    let head = format!("{POST}\n{BOTH_FORMS}").replace('\n', "\r\n");
+    let head = format!(
+        "{head}\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream
+        .write_all(&[head.as_bytes(), body.as_bytes()].concat())
+        .unwrap();
+    script.wait_for("\"wait\"");
+    let cancel =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 77}});
+    assert!(older(&server, "", &cancel).starts_with("HTTP/1.1 202"));
+    script.wait_for("notifications/cancelled");
+    // The id that the server is told is the one that it was asked with.
+    assert!(!script.log().contains("77"), "{}", script.log());
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert!(lines.any(|it| it.contains("the request was cancelled")));
+}
+
+#[test]
 fn each_session_may_have_a_process_of_its_own() {
     let script = Older::new();
     let server = script.serve(&["--processes", "session", "--sessions"]);
