@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::auth::token::LONGEST_LIFETIME;
 use crate::auth::vectors::token::{
     NOW, RS256, at, claims_with, keys, ours, policy, refused, verify, verify_under,
 };
@@ -94,6 +95,10 @@ fn an_expiry_that_is_no_time_of_today_is_refused() {
     ] {
         refused(&with("exp", exp), Rejection::ExpiresTooLate, exp);
     }
+    let longest = NOW + LONGEST_LIFETIME.as_secs();
+    assert!(with("exp", &longest.to_string()).is_ok());
+    let longer = (longest + 1).to_string();
+    refused(&with("exp", &longer), Rejection::ExpiresTooLate, &longer);
     refused(&without("exp"), Rejection::ClaimMissing("exp"), "no exp");
 }
 
