@@ -328,22 +328,7 @@ fn what_an_older_server_asks_reaches_the_session_of_an_older_caller() {
     let session = opened.lines().find(|it| it.starts_with("mcp-session-id: "));
     let session = session.unwrap_or_else(|| panic!("{opened}"));
 
-    let mut stream = server.connect();
-    let body = call(5, "ask").to_string();
-    let head = format!("{POST}\n{BOTH_FORMS}\n{session}").replace('\n', "\r\n");
-    let head = format!(
-        "{head}\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream
-        .write_all(&[head.as_bytes(), body.as_bytes()].concat())
-        .unwrap();
-    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
-    let mut message = || loop {
-        if let Some(data) = lines.next().unwrap().strip_prefix("data: ") {
-            return serde_json::from_str::<Value>(data).unwrap();
-        }
-    };
+    let mut message = begin_call(&server, session, &call(5, "ask"));
     let asked = message();
     assert_eq!(asked["method"], "elicitation/create");
     let reply = json!({"jsonrpc": "2.0", "id": asked["id"],
@@ -355,6 +340,86 @@ fn what_an_older_server_asks_reaches_the_session_of_an_older_caller() {
     let answered = message();
     assert_eq!(answered["id"], 5);
     assert!(text_of(&answered).contains("name:Bob"), "{answered}");
+}
+
+/// A server that knows MCP 2026-07-28 alone, and asks for a name before it answers a call.
+fn modern_only() -> Mcp {
+    Mcp::start(|asked| {
+        match asked.method.as_str() {
+        "initialize" => Some(asked.error(-32601, "initialize")),
+        "server/discover" => Some(asked.result(&json!({
+            "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
+            "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "newer", "version": "1"}}}))),
+        "tools/call" => {
+            let params = &asked.message["params"];
+            assert_eq!(asked.headers["mcp-method"], "tools/call");
+            assert_eq!(asked.headers["mcp-name"], "greet");
+            assert_eq!(asked.headers["mcp-protocol-version"], "2026-07-28");
+            let version = &params["_meta"]["io.modelcontextprotocol/protocolVersion"];
+            assert_eq!(version, "2026-07-28");
+            let name = &params["inputResponses"]["who"]["content"]["name"];
+            Some(asked.result(&match name.as_str() {
+                None => json!({"resultType": "input_required", "requestState": "s", "inputRequests": {
+                    "who": {"method": "elicitation/create", "params": {"message": "Who?"}}}}),
+                Some(name) => {
+                    assert_eq!(params["requestState"], "s");
+                    json!({"resultType": "complete", "content": [{"type": "text", "text": name}]})
+                }
+            }))
+        }
+        _ => None,
+    }
+    })
+}
+
+#[test]
+fn a_server_of_the_new_era_answers_an_older_caller_and_asks_it() {
+    let upstream = modern_only();
+    let server = Serving::start(McpCli::new(&["serve", "-p", "0", &upstream.url]));
+    let initialize = |capabilities: Value| {
+        json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": capabilities,
+        "clientInfo": {"name": "t", "version": "1"}}})
+    };
+    let without = last_message(&older(&server, "", &initialize(json!({}))));
+    assert_eq!(without["result"]["serverInfo"]["name"], "newer");
+    let refused = last_message(&older(&server, "", &call(2, "greet")));
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.contains("elicitation/create"), "{message}");
+
+    let opened = older(&server, "", &initialize(json!({"elicitation": {}})));
+    let session = opened.lines().find(|it| it.starts_with("mcp-session-id: "));
+    let session = session.unwrap_or_else(|| panic!("{opened}"));
+    let mut messages = begin_call(&server, session, &call(5, "greet"));
+    let asked = messages();
+    assert_eq!(asked["params"]["message"], "Who?");
+    let reply = json!({"jsonrpc": "2.0", "id": asked["id"],
+        "result": {"action": "accept", "content": {"name": "Eve"}}});
+    assert!(older(&server, session, &reply).starts_with("HTTP/1.1 202"));
+    let answered = messages();
+    assert_eq!((&answered["id"], text_of(&answered)), (&json!(5), "Eve"));
+}
+
+/// Sends a call whose answer is a stream, and returns what gives its messages one by one.
+fn begin_call(server: &Serving, headers: &str, call: &Value) -> impl FnMut() -> Value + use<> {
+    let mut stream = server.connect();
+    let body = call.to_string();
+    let head = format!("{POST}\n{BOTH_FORMS}\n{headers}");
+    let head = head.trim().replace('\n', "\r\n");
+    let head = format!(
+        "{head}\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream
+        .write_all(&[head.as_bytes(), body.as_bytes()].concat())
+        .unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    move || {
+        let mut data = lines
+            .by_ref()
+            .filter_map(|it| Some(it.strip_prefix("data: ")?.to_owned()));
+        serde_json::from_str(&data.next().unwrap()).unwrap()
+    }
 }
 
 #[test]
