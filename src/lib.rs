@@ -30,3 +30,4 @@ pub mod private_file;
 pub mod schema;
 pub mod secret;
 pub mod sse;
+pub mod tunnel;
