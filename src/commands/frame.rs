@@ -9,9 +9,9 @@ use tracing::Level;
 
 use super::clock;
 use super::signals::StopSignals;
+use crate::child;
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::mcp;
 use crate::ui::{LogFormat, Ui};
 
 /// How long a client may take to end after the first signal: it announces that a call is cancelled,
@@ -90,6 +90,6 @@ struct Children;
 
 impl Drop for Children {
     fn drop(&mut self) {
-        mcp::kill_children();
+        child::kill_children();
     }
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::child;
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::mcp;
 
 /// How long it may still take after the second signal.
 const LAST_GRACE: Duration = Duration::from_millis(500);
@@ -168,7 +168,7 @@ fn end(stop: Stop, grace: Duration) {
 
 /// Ends the process and the servers that it started, now.
 fn exit(status: ExitStatus) -> ! {
-    mcp::kill_children();
+    child::kill_children();
     #[expect(clippy::exit, reason = "the main thread does not end by itself")]
     std::process::exit(status as i32);
 }

@@ -1,7 +1,6 @@
 //! MCP, as a client speaks it: channels that carry JSON-RPC messages, and a typed client on top.
 
 pub mod channel;
-mod child;
 mod client;
 mod config;
 mod connect;
@@ -30,7 +29,6 @@ mod server;
 mod stdio;
 mod tool;
 
-pub use child::kill_children;
 pub use client::Called;
 pub use config::{Config, ConfigError};
 pub use connect::{Connection, Connector, Prefers, Redirects};

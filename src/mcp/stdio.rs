@@ -12,7 +12,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Error;
 use super::channel::{Answer, Request};
-use super::child::{self, Child};
 use super::excess::{Excess, MAX_ANSWER};
 use super::fault::{Exited, Fault};
 use super::lines::{Line, Lines};
@@ -21,6 +20,7 @@ use super::pending::{Inbox, Pending, Received};
 use super::said::{OnStderr, Said};
 use super::server::Command;
 use crate::budget::Budget;
+use crate::child::{self, Child};
 
 /// How many messages wait for a server that does not read them.
 const MOST_UNREAD: usize = 64;

@@ -4,3 +4,4 @@
 mod cli;
 mod rooms;
 mod support;
+mod tunnel;

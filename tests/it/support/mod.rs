@@ -3,6 +3,7 @@
 mod api;
 mod chat_api;
 mod contract;
+mod control_plane;
 mod desk;
 mod faults;
 mod gateway;
@@ -11,10 +12,13 @@ mod mcp_cli;
 mod servers;
 mod serving;
 mod tls;
+mod tunnel_client;
+mod tunnel_contract;
 
 pub use api::{Answer, Api, KEY};
 pub use chat_api::{chunk, completion, streamed_chunks};
 pub use contract::{assert_is_event, assert_is_response};
+pub use control_plane::{ControlPlane, Reply, Seen, command, request};
 pub use desk::Desk;
 pub use faults::{Faulty, Step};
 pub use gateway::{Events, Gateway};
@@ -26,6 +30,7 @@ pub use servers::{
 pub use serving::{BOTH_FORMS, POST, Serving};
 
 pub use tls::{Authority, tls_1_0_server, tls_server};
+pub use tunnel_client::{Behind, Call, TunnelClient};
 
 use std::path::PathBuf;
 
