@@ -65,6 +65,11 @@ impl Child {
         if self.has_ended().await {
             return self.group.kill();
         }
+        self.terminate().await;
+    }
+
+    /// Tells the process to end, and kills in the end what is left of its group.
+    pub async fn terminate(&mut self) {
         self.group.terminate();
         self.has_ended().await;
         self.group.kill();
