@@ -14,7 +14,7 @@ use url::Url;
 use super::command::Command;
 use super::error::Error;
 use super::headers::JSON;
-use super::names::RuntimeKey;
+use super::names::{Channel, RuntimeKey};
 use super::options::Options;
 use super::refusal::{Fault, Refusal};
 use crate::{address, outgoing};
@@ -40,8 +40,8 @@ pub struct ControlPlane {
     tunnel: Url,
     key: RuntimeKey,
     headers: HeaderMap,
-    /// The query parameters that all polls have in common.
-    poll_query: Vec<(&'static str, String)>,
+    /// The channels of every poll, in order.
+    channels: Vec<Channel>,
     timeout: Duration,
     max_poll_body: usize,
 }
@@ -78,17 +78,15 @@ impl ControlPlane {
         tunnel.set_path(&format!("{prefix}/v1/tunnels/{}", options.tunnel_id));
 
         let client = outgoing::client_for(&tunnel).redirect(Policy::none());
-        let mut channels: Vec<&str> = options.channels.iter().map(|it| it.as_str()).collect();
+        let mut channels = options.channels.clone();
         channels.sort_unstable();
         channels.dedup();
-        let wait = options.limits.poll_wait.as_millis().to_string();
-        let channels = channels.into_iter().map(|it| ("channel", it.to_owned()));
         Ok(Self {
             client: client.build().map_err(Error::Client)?,
             tunnel,
             key: options.key.clone(),
             headers: headers(options, instance_id),
-            poll_query: [("timeout_ms", wait)].into_iter().chain(channels).collect(),
+            channels,
             timeout: options.limits.request_timeout(),
             max_poll_body: options.limits.max_poll_body,
         })
@@ -105,15 +103,17 @@ impl ControlPlane {
         serde_json::from_slice(&body).map_err(Fault::Unreadable)
     }
 
-    /// Polls for at most `limit` commands.
+    /// Polls for at most `limit` commands. The control plane may wait for so long before it answers that there
+    /// are none.
     ///
     /// # Errors
     /// The poll failed.
-    pub async fn poll(&self, limit: usize) -> Result<Polled, Fault> {
+    pub async fn poll(&self, limit: usize, wait: Duration) -> Result<Polled, Fault> {
         let mut url = self.url("poll");
         url.query_pairs_mut()
             .append_pair("limit", &limit.to_string())
-            .extend_pairs(&self.poll_query);
+            .append_pair("timeout_ms", &wait.as_millis().to_string())
+            .extend_pairs(self.channels.iter().map(|it| ("channel", it.as_str())));
         let response = self.send(self.client.get(url)).await?;
         let received = Instant::now();
         let body = match response.status() {

@@ -60,7 +60,9 @@ impl ServerInfo {
 pub struct Limits {
     /// How long the control plane may hold a poll while there are no commands.
     pub poll_wait: Duration,
-    /// How much longer than that a request to the control plane may take.
+    /// The same while it is not known whether polls succeed: a person waits to read that they do.
+    pub first_poll_wait: Duration,
+    /// How much longer than `poll_wait` a request to the control plane may take.
     pub poll_guardrail: Duration,
     /// The most commands that wait locally. The client does not poll while the queue is full.
     pub queue: usize,
@@ -90,6 +92,7 @@ impl Default for Limits {
         const MIB: usize = 1024 * 1024;
         Self {
             poll_wait: Duration::from_secs(30),
+            first_poll_wait: Duration::from_secs(1),
             poll_guardrail: Duration::from_secs(5),
             queue: 20,
             workers: 10,
@@ -117,7 +120,8 @@ impl Limits {
     pub fn check(&self) -> Result<(), Error> {
         let is_polled_in_time =
             self.request_timeout() <= MAX_POLL && self.poll_guardrail < MAX_GUARDRAIL;
-        if !is_polled_in_time || self.poll_wait < Duration::from_millis(1) {
+        if !is_polled_in_time || self.poll_wait.min(self.first_poll_wait) < Duration::from_millis(1)
+        {
             return Err(Error::PollTime);
         }
         match self.workers > 0 && self.queue > 0 && self.memory >= 2 * self.max_poll_body as u64 {
@@ -144,6 +148,7 @@ mod tests {
         for bad in [
             with(|it| it.poll_wait = Duration::from_secs(596)),
             with(|it| it.poll_wait = Duration::ZERO),
+            with(|it| it.first_poll_wait = Duration::ZERO),
             with(|it| it.poll_guardrail = Duration::from_secs(60)),
             with(|it| it.workers = 0),
             with(|it| it.queue = 0),

@@ -126,8 +126,12 @@ impl Tunnel {
                 sleep(QUEUE_PAUSE).await;
                 continue;
             }
+            let wait = match is_connected && failures == 0 {
+                true => self.limits.poll_wait,
+                false => self.limits.poll_wait.min(self.limits.first_poll_wait),
+            };
             let begun = Instant::now();
-            let fault = match self.poll_once(limit, &queue).await {
+            let fault = match self.poll_once(limit, wait, &queue).await {
                 Ok(count) => {
                     backoff.reset();
                     if !is_connected {
@@ -160,9 +164,10 @@ impl Tunnel {
     async fn poll_once(
         &self,
         limit: usize,
+        wait: Duration,
         queue: &UnboundedSender<Command>,
     ) -> Result<usize, Fault> {
-        let polled = self.control.poll(limit).await?;
+        let polled = self.control.poll(limit, wait).await?;
         if polled.body.is_empty() {
             return Ok(0);
         }

@@ -44,6 +44,7 @@ impl TunnelClient {
             server: ServerInfo::default(),
             limits: Limits {
                 poll_wait: Duration::from_millis(300),
+                first_poll_wait: Duration::from_millis(50),
                 poll_guardrail: Duration::from_secs(5),
                 first_retry: Duration::from_millis(20),
                 longest_retry: Duration::from_millis(80),

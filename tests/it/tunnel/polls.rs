@@ -36,6 +36,7 @@ async fn every_request_says_who_asks() {
     });
     plane.send(ping("r1", json!({})));
     plane.wait_for_posts(1).await;
+    plane.wait_for_polls(2).await;
     let instance = client.told(|event| match event {
         Event::Started { instance_id } => Some(instance_id.clone()),
         _ => None,
@@ -58,9 +59,12 @@ async fn every_request_says_who_asks() {
         assert_eq!(info, r#"{"version":1,"channels":[{"name":"main"}]}"#);
         assert!(!request.headers.contains_key("x-tunnel-client-capabilities"));
     }
-    let query = &plane.polls()[0].query;
+    let polls = plane.polls();
+    let query = &polls[0].query;
     assert_eq!(query["channel"], ["main", "tools"]);
-    assert_eq!(query["timeout_ms"], ["300"]);
+    // The first poll is short, because it says whether the tunnel works.
+    assert_eq!(query["timeout_ms"], ["50"]);
+    assert_eq!(polls[1].query["timeout_ms"], ["300"]);
     assert_eq!(query["limit"], ["20"]);
 }
 
