@@ -7,16 +7,26 @@ use axum::routing::MethodRouter;
 use rmcp::ServiceExt;
 use rmcp::service::ServerInitializeError;
 
+use super::bundled;
+use super::label::ServerLabel;
 use crate::dice::{DiceServer, Roller};
 use crate::error::Error;
 use crate::http::{self, ServerOptions};
-use crate::relay::Relay;
+use crate::relay::{Name, Relay};
 
 /// The MCP server that answers.
 pub enum Backend {
     Dice(DiceServer),
     /// A server of the user's own.
     Relay(Arc<Relay>),
+}
+
+/// What a backend is.
+pub struct Described {
+    /// For the banner.
+    pub line: String,
+    /// A label for it in a request.
+    pub label: String,
 }
 
 impl Backend {
@@ -27,18 +37,27 @@ impl Backend {
         ))
     }
 
-    /// Makes it ready, and returns one line for the banner.
+    /// Makes it ready, and returns what it is.
     ///
     /// # Errors
     /// The user's own server cannot be used.
-    pub async fn start(&self) -> Result<String, Error> {
-        match self {
-            Self::Dice(_) => Ok("Dice Roller: roll_dice(n_dice: int) -> list[int]".to_owned()),
-            Self::Relay(relay) => Ok(relay
-                .start()
-                .await?
-                .unwrap_or_else(|| "a server without a name".to_owned())),
-        }
+    pub async fn start(&self) -> Result<Described, Error> {
+        let Self::Relay(relay) = self else {
+            return Ok(Described {
+                line: "Dice Roller: roll_dice(n_dice: int) -> list[int]".to_owned(),
+                label: bundled::LABEL.to_owned(),
+            });
+        };
+        let Some(Name { name, version }) = relay.start().await? else {
+            return Ok(Described {
+                line: "a server without a name".to_owned(),
+                label: ServerLabel::named_after("server"),
+            });
+        };
+        Ok(Described {
+            line: format!("{name} {version}").trim_end().to_owned(),
+            label: ServerLabel::named_after(&name),
+        })
     }
 
     /// Whether it sends nothing but answers: no requests, no progress, no log messages.

@@ -179,7 +179,8 @@ pub async fn gateway(
     let router = gateway::router(gateway.clone(), required);
     args.greet(address, key.as_ref(), ui)?;
     let policy = args.hosts.policy(address).with_refuse(gateway::refuse);
-    listen::serve(listener, router, policy, options, &mut signals, ui).await;
+    let router = listen::door(router, policy, &options, ui);
+    listen::serve(listener, router, options, &mut signals).await;
     tokio::select! {
         () = gateway.close() => {}
         _ = signals.next() => {}

@@ -119,18 +119,20 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, Error> {
         .ok_or_else(|| unknown(std::io::ErrorKind::NotFound.into()))
 }
 
-/// Serves `router` behind the access log, the host policy and a health check, until a signal comes.
-/// Running requests may complete then; a second signal ends them as well.
+/// `router` behind the access log, the host policy and a health check.
+pub fn door(router: Router, policy: HostPolicy, options: &ServerOptions, ui: &Ui) -> Router {
+    let router = policy.protect(http::with_health(router), options.body.max_bytes);
+    with_access_log(router, ui)
+}
+
+/// Serves `router` until a signal comes. Running requests may complete then; a second signal ends them
+/// as well.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    policy: HostPolicy,
     options: ServerOptions,
     signals: &mut StopSignals,
-    ui: &Ui,
 ) {
-    let router = policy.protect(http::with_health(router), options.body.max_bytes);
-    let router = with_access_log(router, ui);
     let stop = options.stop.clone();
     let serving = http::serve(http::accepted(listener), router, options);
     tokio::pin!(serving);

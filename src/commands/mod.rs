@@ -26,6 +26,7 @@ mod signals;
 mod state;
 mod token;
 mod tools;
+mod tunnel;
 
 use crate::error::Error;
 use crate::exit::ExitStatus;

@@ -11,13 +11,15 @@ use super::listen::{self, HostArgs, LogArgs};
 use super::relay::{RelayArgs, Targets};
 use super::signals::StopSignals;
 use super::token::{Verification, VerifierArgs};
+use super::tunnel::{self, Door, Plan, TunnelArgs};
 use crate::auth;
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::http::{self, CallerFrom, ServerOptions};
+use crate::http::{self, CallerFrom, PublicHost, ServerOptions};
 use crate::mcp::PoolOptions;
 use crate::relay::{self, Relay};
 use crate::secret::Secret;
+use crate::tunnel::program::Wanted;
 use crate::ui::{LogFormat, Ui};
 
 /// Serve your MCP server over HTTP with tokens and limits, or run the sample, the dice server
@@ -84,6 +86,9 @@ pub struct ServeArgs {
     #[command(flatten)]
     hosts: HostArgs,
 
+    #[command(flatten)]
+    tunnel: TunnelArgs,
+
     #[command(flatten, next_help_heading = "With --auth")]
     verifier: VerifierArgs,
 }
@@ -114,6 +119,7 @@ impl ServeArgs {
                 ("--auth", self.auth),
                 ("--print-token", self.print_token),
                 ("--sessions", self.sessions),
+                ("--tunnel", self.tunnel.is_given()),
             ];
             let demanded = demanded.into_iter().find(|(_, is_given)| *is_given);
             let demanded = demanded.map(|(flag, _)| flag).or(self.verifier.given());
@@ -147,6 +153,7 @@ pub struct Service {
     verification: Option<Verification>,
     /// With `--print-token`.
     token: Option<Secret>,
+    tunnel: Option<Plan>,
 }
 
 /// Reads the files that the arguments name. Nothing is served yet.
@@ -167,7 +174,15 @@ pub fn read(args: ServeArgs, ui: &mut Ui) -> Result<Service, Error> {
     }
     let verification = args.auth.then(|| args.verifier.read(ui)).transpose()?;
     let token = args.print_token.then(|| args.verifier.mint(ui));
+    let tunnel = args.tunnel.read(args.auth, args.sessions)?;
+    if tunnel.is_some() && targets.named.len() > 1 {
+        return Err(
+            Error::usage("--tunnel serves one server, but the file has several")
+                .with_hint("pick one with --server NAME"),
+        );
+    }
     Ok(Service {
+        tunnel,
         token: token.transpose()?,
         verification,
         targets,
@@ -260,7 +275,8 @@ async fn serve_http(
         }
         router = router.merge(route);
     }
-    greet(&args, &described.join(", "), service.token.as_ref(), ui)?;
+    let lines: Vec<&str> = described.iter().map(|it| &*it.line).collect();
+    greet(&args, &lines.join(", "), service.token.as_ref(), ui)?;
     args.hosts.note_missing(address, ui);
     let urls = backends
         .iter()
@@ -269,11 +285,50 @@ async fn serve_http(
         "listening on {}",
         urls.collect::<Vec<_>>().join(", ")
     ));
-    let mut policy = args.hosts.policy(address);
+    let public = PublicHost::default();
+    let mut policy = args.hosts.policy(address).with_public(public.clone());
     if address.ip().is_loopback() {
         policy = policy.with_loopback_pages();
     }
-    listen::serve(listener, router, policy, options, signals, ui).await;
+    let router = listen::door(router, policy, &options, ui);
+    let Some(plan) = service.tunnel else {
+        listen::serve(listener, router, options, signals).await;
+        return Ok(());
+    };
+    // Only then can the address be checked with a token, not only for its refusal.
+    let can_mint = args.auth && !args.verifier.has_foreign_key();
+    let door = Door {
+        path: backends.first().map_or(&args.path, |(path, _)| path),
+        label: described.first().map_or("", |it| &it.label),
+        token: can_mint.then(|| args.verifier.mint(ui)).transpose()?,
+        has_auth: args.auth,
+    };
+    match plan {
+        Plan::Program(kind, wanted) => {
+            let wanted = Wanted {
+                port: address.port(),
+                ..wanted
+            };
+            let started = signals.or(tunnel::start(kind, &wanted)).await?;
+            let serving = listen::serve(listener, router, options, signals);
+            tokio::select! {
+                () = serving => {}
+                never = tunnel::keep(started, kind, &wanted, &door, &public, ui) => match never {},
+            }
+        }
+        Plan::OpenAi(openai) => {
+            let stop = options.stop.clone();
+            let polling = tunnel::poll(*openai, router.clone(), &door, stop.clone(), ui);
+            let polling = async {
+                let ended = polling.await;
+                stop.cancel();
+                ended
+            };
+            let serving = listen::serve(listener, router, options, signals);
+            let (ended, ()) = tokio::join!(polling, serving);
+            ended?;
+        }
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use crate::file;
 use crate::mcp;
 use crate::relay;
 use crate::responses;
+use crate::tunnel;
 
 impl Error {
     fn of(status: ExitStatus, error: impl std::error::Error + Send + Sync + 'static) -> Self {
@@ -47,6 +48,30 @@ impl From<relay::Failure> for Error {
     fn from(failure: relay::Failure) -> Self {
         let hint = hint_of_detail(Some(&failure.to_string()));
         Self::of(ExitStatus::McpServer, failure).with_hint_if(hint)
+    }
+}
+
+impl From<tunnel::program::Error> for Error {
+    fn from(error: tunnel::program::Error) -> Self {
+        use tunnel::program::Error as Reason;
+        let (status, hint) = match &error {
+            Reason::NotStarted { install, .. } => (ExitStatus::Internal, Some(*install)),
+            Reason::NoName => (
+                ExitStatus::Usage,
+                Some("pass its public name with --tunnel-domain"),
+            ),
+            Reason::Ended { .. } | Reason::Late { .. } => (
+                ExitStatus::Unreachable,
+                Some("run the program by itself to see what it wants"),
+            ),
+        };
+        Self::of(status, error).with_hint_if(hint)
+    }
+}
+
+impl From<tunnel::openai::Error> for Error {
+    fn from(error: tunnel::openai::Error) -> Self {
+        Self::of(ExitStatus::Usage, error)
     }
 }
 

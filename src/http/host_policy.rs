@@ -1,7 +1,7 @@
 //! Checks the `Host` and `Origin` headers before anything else, then `Content-Length`.
 
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -29,7 +29,28 @@ pub struct HostPolicy {
     origins: Vec<HeaderValue>,
     /// Pages of this machine may call as well.
     loopback_pages: bool,
+    public: PublicHost,
     refuse: Refuse,
+}
+
+/// The host that a tunnel has given the server, which may be another one after a while. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct PublicHost(Arc<RwLock<Option<AllowedHost>>>);
+
+impl PublicHost {
+    /// From now on, requests for the host of this URL are accepted.
+    pub fn set(&self, url: &url::Url) {
+        let host = url.host().map(|host| AllowedHost {
+            host: host.to_owned(),
+            port: None,
+        });
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = host;
+    }
+
+    fn allows(&self, host: &Host, port: Option<u16>) -> bool {
+        let public = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        public.as_ref().is_some_and(|it| it.allows(host, port))
+    }
 }
 
 /// Makes the answer to a rejected request: JSON-RPC and the Responses API have different ones.
@@ -99,6 +120,7 @@ impl HostPolicy {
             hosts,
             origins,
             loopback_pages: false,
+            public: PublicHost::default(),
             refuse: refusal,
         }
     }
@@ -110,6 +132,11 @@ impl HostPolicy {
             loopback_pages: true,
             ..self
         }
+    }
+
+    /// The same policy for a server behind a tunnel.
+    pub fn with_public(self, public: PublicHost) -> Self {
+        Self { public, ..self }
     }
 
     /// The same policy with other answers to rejected requests.
@@ -163,7 +190,9 @@ impl HostPolicy {
         if target.is_some_and(|target| target != Some((host.clone(), port))) {
             return Err("the Host header is not the host of the request target");
         }
-        Ok(is_loopback_host(&host) || self.hosts.iter().any(|it| it.allows(&host, port)))
+        let mut hosts = self.hosts.iter();
+        let is_allowed = is_loopback_host(&host) || hosts.any(|it| it.allows(&host, port));
+        Ok(is_allowed || self.public.allows(&host, port))
     }
 
     fn allows_origin(&self, headers: &HeaderMap) -> bool {

@@ -23,7 +23,7 @@ pub use body::{BodyLimits, Unreadable, read_body, read_body_while};
 pub use endpoint::{Received, endpoint};
 pub use headers::is_json;
 pub(crate) use headers::one;
-pub use host_policy::{AllowedHost, AllowedOrigin, HostPolicy, InvalidName, Refuse};
+pub use host_policy::{AllowedHost, AllowedOrigin, HostPolicy, InvalidName, PublicHost, Refuse};
 pub use linger::LingerLimits;
 pub use listener::{accepted, serve};
 pub use message::Message;

@@ -65,20 +65,17 @@ pub fn discovered(agreed: &Agreed) -> String {
     format!("{{{}}}", fields.join(","))
 }
 
-/// The server's name and version, for a person.
-pub fn name(agreed: &Agreed) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Info {
-        name: String,
-        #[serde(default)]
-        version: String,
-    }
-    let info: Info = serde_json::from_str(read(agreed).server_info()?.get()).ok()?;
-    Some(
-        format!("{} {}", info.name, info.version)
-            .trim_end()
-            .to_owned(),
-    )
+/// What a server calls itself.
+#[derive(Debug, Deserialize)]
+pub struct Name {
+    pub name: String,
+    #[serde(default)]
+    pub version: String,
+}
+
+/// The server's name and version.
+pub fn name(agreed: &Agreed) -> Option<Name> {
+    serde_json::from_str(read(agreed).server_info()?.get()).ok()
 }
 
 const UNNAMED: &str = r#"{"name":"MCP server","version":"0"}"#;

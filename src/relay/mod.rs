@@ -34,6 +34,7 @@ use self::upstream::{Call, Upstream};
 use crate::http::{CallerFrom, Message, Sessions};
 use crate::mcp::{self, MAX_ANSWER, PoolOptions, Server};
 
+pub use self::about::Name;
 pub use self::allowed::Allowed;
 pub use self::copies::{Limits, Processes};
 pub use self::failure::Failure;
@@ -96,7 +97,7 @@ impl Relay {
     ///
     /// # Errors
     /// The server cannot be used.
-    pub async fn start(&self) -> Result<Option<String>, Failure> {
+    pub async fn start(&self) -> Result<Option<Name>, Failure> {
         let nobody = Caller {
             is_modern: true,
             offered: caller::Offered::default(),

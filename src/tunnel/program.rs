@@ -148,7 +148,11 @@ impl Kind {
                     program: "bore",
                     arguments: all(&["local", &port, "--local-host", "127.0.0.1", "--to", to]),
                     // With fewer messages it does not say where it listens.
-                    environment: vec![("NO_COLOR", "1"), ("RUST_LOG", "info")],
+                    environment: vec![
+                        ("NO_COLOR", "1"),
+                        ("RUST_LOG", "info"),
+                        ("RUST_BACKTRACE", "0"),
+                    ],
                     url: Some(r"listening at (\S+:\d+)"),
                     ready: None,
                     install: "install it with `cargo install bore-cli`",

@@ -21,6 +21,7 @@ mod signals;
 mod terminal;
 mod token;
 mod tools;
+mod tunnel;
 mod unread;
 mod usage;
 mod websocket;
