@@ -75,7 +75,7 @@ pub async fn check(
     let steps = async { Ok(Box::pin(run.take_steps(&mut progress)).await?) };
     let verdict = async { Ok::<_, Error>(Box::pin(verdict::ask(engine, entry)).await?) };
     let ((steps, tools), (mut verdict, live)) = match run.server.as_mcp().endpoint {
-        Endpoint::Http(_) => try_join(steps, verdict).await?,
+        Endpoint::Http(_) | Endpoint::InProcess(_) => try_join(steps, verdict).await?,
         // It is started once, and asked by one after the other.
         Endpoint::Stdio(_) => (steps.await?, verdict.await?),
     };
@@ -99,7 +99,7 @@ pub async fn check(
         server_label: entry.server_label.clone(),
         server_url: match &run.server.as_mcp().endpoint {
             Endpoint::Http(url) => Some(addresses::shown(url)),
-            Endpoint::Stdio(_) => None,
+            Endpoint::Stdio(_) | Endpoint::InProcess(_) => None,
         },
         steps,
         tools: tools.unwrap_or_default(),

@@ -55,7 +55,8 @@ impl Run<'_> {
                 requests.close().await;
                 listed
             }
-            Endpoint::Stdio(_) => {
+            // Neither has an address whose way could be walked.
+            Endpoint::Stdio(_) | Endpoint::InProcess(_) => {
                 let skipped = [Stage::Address, Stage::Tls, Stage::Path, Stage::Credentials];
                 let why = "the server is started on this machine";
                 self.connect(&skipped, why, &mut steps, progress).await

@@ -19,6 +19,7 @@ use crate::http::ServerOptions;
 use crate::mcp::{ClientPool, EgressPolicy, PoolOptions};
 use crate::responses::{Client, Limits, Retries};
 use crate::secret::Secret;
+use crate::tunnel::plane::{self, Plane};
 use crate::ui::{LogFormat, Ui};
 
 /// How many connections there are at a time: each may need more, to a model and to MCP servers, and a
@@ -173,10 +174,14 @@ pub async fn gateway(
         ..ServerOptions::default()
     };
     let clients = ClientPool::new(args.pool(address, &budget, ui));
-    let engine = Engine::shared(model, clients, store, budget);
+    let secret = key.as_ref().map(|key| key.secret().expose());
+    let plane = Plane::new(secret.unwrap_or_default(), plane::Limits::default());
+    let tunnels = Some(plane::for_engine(plane.clone()));
+    let engine = Engine::shared(model, clients, tunnels, store, budget);
     let required = key.as_ref().map(|key| ApiKey::new(key.secret()));
     let gateway = Gateway::new(engine, limits);
-    let router = gateway::router(gateway.clone(), required);
+    let tunnels = plane::for_connectors(plane);
+    let router = gateway::router(gateway.clone(), tunnels, required);
     args.greet(address, key.as_ref(), ui)?;
     let policy = args.hosts.policy(address).with_refuse(gateway::refuse);
     let router = listen::door(router, policy, &options, ui);

@@ -322,6 +322,8 @@ impl McpServerArgs {
                 Endpoint::Stdio(command) => {
                     servers.commands.insert(entry.server_label.clone(), command);
                 }
+                // No file names one.
+                Endpoint::InProcess(_) => {}
             }
             servers.entries.push(ToolEntry::Mcp(Box::new(entry)));
         }

@@ -420,7 +420,7 @@ fn servers(args: &McpServerArgs, ui: &mut Ui) -> Result<Vec<Server>, Error> {
     }
     ui.set_checks(servers.checks.clone());
     let entries = servers.entries.iter().filter_map(ToolEntry::as_mcp);
-    let read = entries.map(|entry| Ok(Server::read(entry, &servers.commands)?));
+    let read = entries.map(|entry| Ok(Server::read(entry, &servers.commands, None)?));
     match read.collect::<Result<Vec<_>, Error>>()? {
         none if none.is_empty() => Err(Error::no_server()),
         servers => Ok(servers),

@@ -362,7 +362,8 @@ fn tell_event(event: openai::Event, id: &str, door: &Door<'_>, ui: &mut Ui) {
         }
         openai::Event::PollFailed { fault, retry_in } => {
             let remedy = fault.remedy().map_or(String::new(), |it| format!("; {it}"));
-            let after = humantime::format_duration(retry_in);
+            let rounded = Duration::from_millis(retry_in.as_millis().try_into().unwrap_or(u64::MAX));
+            let after = humantime::format_duration(rounded);
             ui.note(&format!(
                 "the tunnel could not be polled: {fault}{remedy}; trying again in {after}"
             ));

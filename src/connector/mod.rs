@@ -13,10 +13,13 @@ mod tests;
 
 use std::collections::HashMap;
 
+use axum::Router;
 use http::header::AUTHORIZATION;
 use serde_json::json;
 
-use crate::mcp::{self, Called, ClientPool, Credential, Endpoint, JsonObject, Secrets, ToolList};
+use crate::mcp::{
+    self, Called, ClientPool, Credential, Endpoint, InProcess, JsonObject, Secrets, ToolList,
+};
 use crate::responses::{MCPTool, McpListToolsTool};
 
 pub use filter::allows;
@@ -34,6 +37,8 @@ pub enum Error {
     NotAUrl(String),
     #[error("MCP server '{0}' has no 'server_url'; connectors and tunnels exist at OpenAI only.")]
     NoTarget(String),
+    #[error("The 'tunnel_id' of MCP server '{0}' is not the id of a tunnel.")]
+    NotATunnel(String),
     #[error("The 'headers' of MCP server '{label}' {why}.")]
     Headers { label: String, why: String },
     #[error("The 'authorization' of MCP server '{0}' cannot be sent in an HTTP header.")]
@@ -58,16 +63,29 @@ pub struct Server {
 impl Server {
     /// Reads an `mcp` tool entry; what it says must be usable before anything is connected.
     ///
-    /// `commands` are the servers that are started on this machine, by label.
-    ///
-    /// # Errors
-    /// Why the entry cannot be served here.
-    pub fn read(entry: &MCPTool, commands: &HashMap<String, mcp::Command>) -> Result<Self, Error> {
+    /// `commands` are the servers that are started on this machine, by label. `tunnels` answers for the servers behind tunnels of this process.
+    pub fn read(
+        entry: &MCPTool,
+        commands: &HashMap<String, mcp::Command>,
+        tunnels: Option<&Router>,
+    ) -> Result<Self, Error> {
         let label = || entry.server_label.clone();
         let endpoint = match Target::from_entry(entry, commands)? {
             Target::Http(url) => Endpoint::Http(url),
             Target::Command(command) => Endpoint::Stdio(command),
-            Target::Connector(_) | Target::Tunnel(_) => return Err(Error::NoTarget(label())),
+            Target::Tunnel(id) => {
+                let router = tunnels.ok_or_else(|| Error::NoTarget(label()))?;
+                let is_plain = |it: u8| it.is_ascii_alphanumeric() || it == b'_';
+                if !id.bytes().all(is_plain) {
+                    return Err(Error::NotATunnel(label()));
+                }
+                Endpoint::InProcess(InProcess {
+                    path: format!("/v1/mcp/{id}"),
+                    name: id,
+                    router: router.clone(),
+                })
+            }
+            Target::Connector(_) => return Err(Error::NoTarget(label())),
         };
         let headers = headers::read(entry.headers.as_ref()).map_err(|why| Error::Headers {
             label: label(),
@@ -117,6 +135,7 @@ impl Server {
         match &self.server.endpoint {
             Endpoint::Http(url) => url.to_string(),
             Endpoint::Stdio(command) => json!([command.program, command.arguments]).to_string(),
+            Endpoint::InProcess(it) => it.name.clone(),
         }
     }
 

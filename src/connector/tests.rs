@@ -5,7 +5,11 @@ use super::*;
 fn server(entry: Value) -> Result<Server, Error> {
     let mut entry = entry;
     entry["server_label"] = json!("dice");
-    Server::read(&serde_json::from_value(entry).unwrap(), &HashMap::new())
+    Server::read(
+        &serde_json::from_value(entry).unwrap(),
+        &HashMap::new(),
+        None,
+    )
 }
 
 fn tool(name: &str, read_only: bool) -> McpListToolsTool {
@@ -177,6 +181,6 @@ fn a_server_has_its_label_and_the_place_that_an_approval_is_for() {
     };
     let entry = serde_json::from_value(json!({"server_label": "files"})).unwrap();
     let commands = HashMap::from([("files".to_owned(), command)]);
-    let started = Server::read(&entry, &commands).unwrap();
+    let started = Server::read(&entry, &commands, None).unwrap();
     assert_eq!(started.place(), r#"["node",["server.mjs"]]"#);
 }

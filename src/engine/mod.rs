@@ -17,6 +17,7 @@ mod turn;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use axum::Router;
 use futures::stream::StreamExt;
 use serde_json::{Map, Value, json};
 
@@ -48,6 +49,8 @@ struct Inner {
     model: Model,
     /// Servers that are started on this machine, by the label of the tool entry that means them.
     commands: HashMap<String, mcp::Command>,
+    /// Answers for the servers behind tunnels of this process.
+    tunnels: Option<Router>,
     clients: ClientPool,
     asked: Asked,
     /// What all requests together may hold.
@@ -77,8 +80,15 @@ impl Engine {
 
     /// An engine for many clients: their servers are reached by `clients`, responses are kept in
     /// `store`, and what all requests hold together is held of `budget`. It starts no server.
-    pub fn shared(model: Model, clients: ClientPool, store: Store, budget: Budget) -> Self {
-        Self::of_parts(model, HashMap::new(), clients, store, budget)
+    /// `tunnels` answers for the servers behind its tunnels.
+    pub fn shared(
+        model: Model,
+        clients: ClientPool,
+        tunnels: Option<Router>,
+        store: Store,
+        budget: Budget,
+    ) -> Self {
+        Self::of_parts(model, HashMap::new(), tunnels, clients, store, budget)
     }
 
     /// The same as [`Self::new`], with servers that are reached by `clients`.
@@ -90,6 +100,7 @@ impl Engine {
         Self::of_parts(
             model,
             commands,
+            None,
             clients,
             Store::in_memory(Bounds::default()),
             Budget::unlimited(),
@@ -99,6 +110,7 @@ impl Engine {
     fn of_parts(
         model: Model,
         commands: HashMap<String, mcp::Command>,
+        tunnels: Option<Router>,
         clients: ClientPool,
         store: Store,
         budget: Budget,
@@ -107,6 +119,7 @@ impl Engine {
             inner: Arc::new(Inner {
                 model,
                 commands,
+                tunnels,
                 clients,
                 asked: Asked::default(),
                 budget,
@@ -139,7 +152,7 @@ impl Engine {
     /// # Errors
     /// HTTP 400 if the entry cannot be served on this machine.
     pub fn server(&self, entry: &MCPTool) -> Result<Server, responses::Error> {
-        let server = Server::read(entry, &self.inner.commands);
+        let server = Server::read(entry, &self.inner.commands, self.inner.tunnels.as_ref());
         server.map_err(|why| responses::Error::bad_request("tools", None, why.to_string()))
     }
 

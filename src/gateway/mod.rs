@@ -65,7 +65,8 @@ impl Gateway {
 }
 
 /// The endpoints of the gateway, below `/v1`. Without a `key` everybody may use them.
-pub fn router(gateway: Gateway, key: Option<ApiKey>) -> Router {
+/// `tunnels` are the endpoints of the control plane of tunnels, for those who have the key too.
+pub fn router(gateway: Gateway, tunnels: Router, key: Option<ApiKey>) -> Router {
     let router = Router::new()
         .route("/v1/responses", post(create::create).get(socket::socket))
         .route("/v1/responses/input_tokens", post(create::input_tokens))
@@ -77,9 +78,10 @@ pub fn router(gateway: Gateway, key: Option<ApiKey>) -> Router {
         .route("/v1/responses/{id}/input_items", get(stored::input_items))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::retrieve))
+        .with_state(gateway)
+        .merge(tunnels)
         .fallback(unknown_url)
-        .method_not_allowed_fallback(unknown_method)
-        .with_state(gateway);
+        .method_not_allowed_fallback(unknown_method);
     let router = match key {
         Some(key) => key.protect(router),
         None => router,

@@ -102,7 +102,14 @@ impl Connector {
         let mut close_timeout = CLOSE_TIMEOUT;
         let (channel, agreed) = match &server.endpoint {
             Endpoint::Http(url) => {
+                self.options.egress.check(url)?;
                 self.connect_over_http(url, server, prefers, &next_id, &observer)
+                    .await?
+            }
+            Endpoint::InProcess(it) => {
+                let url = format!("http://localhost{}", it.path).parse();
+                let url = url.map_err(|_| Error::NotMcp(format!("{:?} is no path", it.path)))?;
+                self.connect_over_http(&url, server, prefers, &next_id, &observer)
                     .await?
             }
             Endpoint::Stdio(command) => {
@@ -172,7 +179,6 @@ impl Connector {
         next_id: &AtomicU64,
         observer: &Observer,
     ) -> Result<(Channel, Agreed), Error> {
-        self.options.egress.check(url)?;
         let client = self.http(url)?;
         let requests = || Requests::new(client.clone(), server);
         let http = Http::new(

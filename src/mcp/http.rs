@@ -20,7 +20,7 @@ use super::observer::{Observer, Unasked};
 use super::pending::{Inbox, Pending};
 use super::remark::Remark;
 use super::requests::{
-    EVENT_STREAM, Events, JSON, LONGEST_PAUSE, MOST_REPLIES, Requests, accepted, chunks, has_type,
+    EVENT_STREAM, Events, JSON, LONGEST_PAUSE, MOST_REPLIES, Requests, chunks, has_type,
     is_message, read_all, text_of,
 };
 use crate::budget::{Budget, Held};
@@ -150,7 +150,11 @@ impl Http {
         let headers = self.session.headers();
         let request = self.session.requests.delete(&self.session.url, headers);
         // 405 is how a server says that clients do not end its sessions.
-        let _ = request.timeout(DELETE_TIMEOUT).send().await;
+        let _ = self
+            .session
+            .requests
+            .send_within(request, DELETE_TIMEOUT)
+            .await;
     }
 }
 
@@ -171,7 +175,7 @@ impl Session {
         let mut all = self.headers();
         all.extend(headers.clone());
         let request = self.requests.post(&self.url, message, all);
-        accepted(request).await
+        self.requests.accepted(request).await
     }
 
     fn keep_id(&self, response: &Response) -> Result<(), Fault> {

@@ -17,7 +17,7 @@ use super::excess::{MAX_ANSWER, Traffic};
 use super::fault::Fault;
 use super::observer::Observer;
 use super::pending::{Inbox, Pending};
-use super::requests::{Events, Requests, accepted, read_all};
+use super::requests::{Events, Requests, read_all};
 use crate::budget::Budget;
 use crate::sse;
 
@@ -93,7 +93,8 @@ impl HttpSse {
     /// The server refused it or was not reached.
     pub async fn notify(&self, message: Bytes) -> Result<(), Error> {
         let Posts { requests, endpoint } = &*self.posts;
-        let accepted = accepted(requests.post(endpoint, message, HeaderMap::new())).await?;
+        let post = requests.post(endpoint, message, HeaderMap::new());
+        let accepted = requests.accepted(post).await?;
         // Its body says nothing, and the connection is used again.
         sse::drain(accepted.bytes_stream().boxed());
         Ok(())

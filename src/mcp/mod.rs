@@ -47,5 +47,5 @@ pub use pool::{ClientPool, PoolOptions};
 pub use probe::{Answer, Probe, ProbeError, ProbeResult, Request, TlsFault};
 pub use remark::Remark;
 pub use said::OnStderr;
-pub use server::{Command, Endpoint, Secrets, Server};
+pub use server::{Command, Endpoint, InProcess, Secrets, Server};
 pub use tool::{CallResult, JsonObject, Tool};

@@ -135,6 +135,7 @@ impl OnWire {
         let server = match &server.endpoint {
             Endpoint::Http(url) => address::shown(url),
             Endpoint::Stdio(command) => command.program.clone(),
+            Endpoint::InProcess(it) => it.name.clone(),
         };
         (self.tell)(Wire { server, event });
     }

@@ -271,6 +271,10 @@ impl Shared {
         Some(cell)
     }
 
+    #[expect(
+        clippy::mutable_key_type,
+        reason = "a router is compared and hashed by its name"
+    )]
     fn remove(&self, slots: &mut HashMap<Server, Slot>, server: &Server) {
         if let Some(slot) = slots.remove(server) {
             self.retire(slot.cell);

@@ -4,11 +4,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
 use bytes::Bytes;
 use futures::stream::{BoxStream, FuturesUnordered, StreamExt};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::{RequestBuilder, Response};
+use tower::ServiceExt;
 use url::Url;
 
 use super::credential::Credential;
@@ -17,7 +20,7 @@ use super::excess::Excess;
 use super::fault::Fault;
 use super::message::Message;
 use super::pending::{Inbox, Received};
-use super::server::Server;
+use super::server::{Endpoint, Server};
 use crate::budget::{Budget, Held};
 use crate::sse;
 
@@ -37,6 +40,8 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Makes requests with the headers and the credential of a server.
 pub struct Requests {
     client: reqwest::Client,
+    /// The router that answers in place of the network.
+    router: Option<Router>,
     headers: HeaderMap,
     credential: Credential,
 }
@@ -46,6 +51,10 @@ impl Requests {
     pub fn new(client: reqwest::Client, server: &Server) -> Self {
         Self {
             client,
+            router: match &server.endpoint {
+                Endpoint::InProcess(it) => Some(it.router.clone()),
+                Endpoint::Http(_) | Endpoint::Stdio(_) => None,
+            },
             headers: server.headers.clone(),
             credential: server.credential.clone(),
         }
@@ -73,7 +82,9 @@ impl Requests {
     ) -> Result<Events, Error> {
         let mut all = self.headers(headers);
         all.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
-        let response = accepted(self.client.get(url.clone()).headers(all)).await?;
+        let response = self
+            .accepted(self.client.get(url.clone()).headers(all))
+            .await?;
         match has_type(response.headers(), EVENT_STREAM) {
             true => Ok(Events::of(response, limit, budget)),
             false => Err(Error::NotMcp(
@@ -85,7 +96,7 @@ impl Requests {
     /// Answers a request of the server's own. If the reply is lost, the server has to cope.
     pub async fn reply(&self, url: &Url, message: String, headers: HeaderMap) {
         let request = self.post(url, message.into(), headers);
-        let _ = request.timeout(REPLY_TIMEOUT).send().await;
+        let _ = self.send_within(request, REPLY_TIMEOUT).await;
     }
 
     /// A DELETE.
@@ -95,6 +106,39 @@ impl Requests {
             .headers(self.headers(headers))
     }
 
+    /// Sends a request that has to be accepted.
+    ///
+    /// # Errors
+    /// There is no answer, or it is a refusal.
+    pub async fn accepted(&self, request: RequestBuilder) -> Result<Response, Error> {
+        let sent = self.send(request).await;
+        let response = sent.map_err(|error| Error::from_connection(&error))?;
+        match response.status().is_success() {
+            true => Ok(response),
+            false => Err(read_refusal(response).await),
+        }
+    }
+
+    /// Sends a request whose answer nobody waits for longer than that.
+    pub async fn send_within(&self, request: RequestBuilder, limit: Duration) -> Option<Response> {
+        let sent = tokio::time::timeout(limit, self.send(request)).await;
+        sent.ok()?.ok()
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, reqwest::Error> {
+        let Some(router) = &self.router else {
+            return request.send().await;
+        };
+        let request: http::Request<reqwest::Body> = request.build()?.try_into()?;
+        let mut request = request.map(Body::new);
+        // A router expects what every HTTP server does.
+        let host = HeaderValue::from_static("localhost");
+        request.headers_mut().entry(HOST).or_insert(host);
+        let Ok(answer) = router.clone().oneshot(request).await;
+        let answer = answer.map(|body| reqwest::Body::wrap_stream(body.into_data_stream()));
+        Ok(answer.into())
+    }
+
     fn headers(&self, headers: HeaderMap) -> HeaderMap {
         let mut all = self.headers.clone();
         if let Some(value) = self.credential.authorization() {
@@ -102,19 +146,6 @@ impl Requests {
         }
         all.extend(headers);
         all
-    }
-}
-
-/// Sends a request that has to be accepted.
-///
-/// # Errors
-/// There is no answer, or it is a refusal.
-pub async fn accepted(request: RequestBuilder) -> Result<Response, Error> {
-    let sent = request.send().await;
-    let response = sent.map_err(|error| Error::from_connection(&error))?;
-    match response.status().is_success() {
-        true => Ok(response),
-        false => Err(read_refusal(response).await),
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::ffi::OsString;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use axum::Router;
 use http::HeaderMap;
 use serde_json::Value;
 use url::Url;
@@ -19,6 +21,37 @@ pub enum Endpoint {
     Http(Url),
     /// It is started, and spoken to over its stdin and stdout (MCP 2026-07-28, stdio).
     Stdio(Command),
+    /// A router of this process answers for it, over Streamable HTTP without a connection.
+    InProcess(InProcess),
+}
+
+/// A router of this process, and the path of an MCP endpoint in it.
+#[derive(Clone)]
+pub struct InProcess {
+    /// What it is called where it is shown; two with one name are the same.
+    pub name: String,
+    pub path: String,
+    pub router: Router,
+}
+
+impl fmt::Debug for InProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("InProcess").field(&self.name).finish()
+    }
+}
+
+impl PartialEq for InProcess {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.path) == (&other.name, &other.path)
+    }
+}
+
+impl Eq for InProcess {}
+
+impl Hash for InProcess {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.name, &self.path).hash(state);
+    }
 }
 
 /// How a server is started. Its environment is that of this program, without what is withheld.
@@ -88,6 +121,7 @@ impl Server {
         let (password, query, environment) = match &self.endpoint {
             Endpoint::Http(url) => (url.password(), url.query(), &[][..]),
             Endpoint::Stdio(command) => (None, None, &command.environment[..]),
+            Endpoint::InProcess(_) => (None, None, &[][..]),
         };
         let environment = environment.iter().map(|(_, value)| value.expose());
         let whole = headers

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::support::McpCli;
+use crate::support::{McpCli, Serving};
 
 /// A folder with a program of that name.
 fn program(name: &str, script: &str) -> TempDir {
@@ -176,4 +176,105 @@ fn what_the_tunnel_of_openai_needs_is_asked_for_by_name() {
         assert_eq!(run.exit, Some(2), "{run}");
         assert!(run.stderr.contains(part), "{run}");
     }
+}
+
+/// A gateway with a key of its own, on this port; 0 is a free one.
+fn gateway(folder: &Path, port: &str) -> Serving {
+    let key = folder.join("key");
+    std::fs::write(&key, "sk-test-123456").unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let args = [
+        "gateway",
+        "-p",
+        port,
+        "--api-key-file",
+        key.to_str().unwrap(),
+    ];
+    Serving::start(McpCli::new(&args))
+}
+
+#[test]
+fn a_server_that_only_polls_is_called_by_its_tunnel_id_and_both_ends_may_be_started_again() {
+    let folder = TempDir::new().unwrap();
+    let first = gateway(folder.path(), "0");
+    let authorization = "authorization: Bearer sk-test-123456";
+    let made = first.send(
+        &format!("POST /v1/tunnels HTTP/1.1\n{authorization}"),
+        b"{}",
+    );
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let refused = first.send("POST /v1/tunnels HTTP/1.1", b"{}");
+    assert_eq!(refused.status(), 401);
+    let base_url = first.url.clone();
+    let ask = || {
+        McpCli::new(&[
+            "ask",
+            "--base-url",
+            &base_url,
+            "--tunnel-id",
+            &id,
+            "--server-label",
+            "dice",
+        ])
+        .args(&["--require-approval", "never", "Roll 2 dice"])
+        .env("OPENAI_API_KEY", "sk-test-123456")
+        .run()
+    };
+    let alone = ask();
+    assert_eq!(alone.exit, Some(6), "{alone}");
+    assert!(alone.stderr.contains("404"), "{alone}");
+
+    let program = env!("CARGO_BIN_EXE_mcp-cli");
+    let origin = format!("http://{}", first.address());
+    let serve = || {
+        let flags = [
+            "serve",
+            "-p",
+            "0",
+            "--no-auth",
+            "--tunnel",
+            "openai",
+            "--tunnel-id",
+            &id,
+        ];
+        let (mut child, home) = McpCli::new(&flags)
+            .args(&["--", program, "serve", "-t", "stdio"])
+            .env("CONTROL_PLANE_BASE_URL", &origin)
+            .env("CONTROL_PLANE_API_KEY", "sk-test-123456")
+            .spawn();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = stderr.lines().map(Result::unwrap);
+        lines
+            .find(|it| it.contains("connected to the tunnel"))
+            .unwrap();
+        // It goes on writing, and a full pipe would stop it.
+        std::thread::spawn(move || lines.for_each(drop));
+        (child, home)
+    };
+    let (mut client, _home) = serve();
+    let asked = ask();
+    assert!(asked.stdout.starts_with("You rolled 2 dice"), "{asked}");
+
+    // A gateway that was killed and started again knows the tunnel, and its client comes back.
+    let port = first.address().rsplit(':').next().unwrap().to_owned();
+    let mut first = first;
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    let _second = gateway(folder.path(), &port);
+    let started = Instant::now();
+    loop {
+        let asked = ask();
+        if asked.exit == Some(0) {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "{asked}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    client.kill().unwrap();
+    client.wait().unwrap();
+    let (mut client, _home) = serve();
+    let asked = ask();
+    assert!(asked.stdout.starts_with("You rolled 2 dice"), "{asked}");
+    client.kill().unwrap();
+    client.wait().unwrap();
 }

@@ -26,8 +26,12 @@ fn gateway_of(budget: &Budget, model: Model) -> Router {
         ..PoolOptions::default()
     });
     let store = Store::in_memory(Bounds::default());
-    let engine = Engine::shared(model, clients, store, budget.clone());
-    gateway::router(Gateway::new(engine, GatewayOptions::default()), None)
+    let engine = Engine::shared(model, clients, None, store, budget.clone());
+    gateway::router(
+        Gateway::new(engine, GatewayOptions::default()),
+        Router::new(),
+        None,
+    )
 }
 
 async fn send(gateway: &Router, method: &str, path: &str, body: Body) -> Response<Body> {

@@ -128,8 +128,8 @@ fn gateway_server(options: GatewayOptions) -> Server {
     let store = Store::in_memory(Bounds::default());
     let clients = ClientPool::new(PoolOptions::default());
     let budget = Budget::new(64 * 1024 * 1024);
-    let engine = Engine::shared(Model::Rules, clients, store, budget);
-    let router = gateway::router(Gateway::new(engine, options), None);
+    let engine = Engine::shared(Model::Rules, clients, None, store, budget);
+    let router = gateway::router(Gateway::new(engine, options), Router::new(), None);
     http_server_with(router, ServerOptions::default())
 }
 

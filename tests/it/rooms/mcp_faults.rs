@@ -28,7 +28,7 @@ pub fn engine() -> Engine {
 pub fn engine_with(options: PoolOptions) -> Engine {
     let store = Store::in_memory(Bounds::default());
     let budget = Budget::unlimited();
-    Engine::shared(Model::Rules, ClientPool::new(options), store, budget)
+    Engine::shared(Model::Rules, ClientPool::new(options), None, store, budget)
 }
 
 /// The items of the answer to `Roll 3 dice`; with `headers`, so that each asks as somebody else.

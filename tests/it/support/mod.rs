@@ -13,7 +13,7 @@ mod servers;
 mod serving;
 mod tls;
 mod tunnel_client;
-mod tunnel_contract;
+pub mod tunnel_contract;
 
 pub use api::{Answer, Api, KEY};
 pub use chat_api::{chunk, completion, streamed_chunks};

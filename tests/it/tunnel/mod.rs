@@ -1,7 +1,8 @@
-//! The client of OpenAI's Secure MCP Tunnel against a scripted control plane.
+//! OpenAI's Secure MCP Tunnel: the client against a scripted control plane, and the control plane of the gateway.
 
 mod answers;
 mod calls;
 mod deadlines;
+mod plane;
 mod polls;
 mod posts;
