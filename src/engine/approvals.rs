@@ -254,6 +254,81 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_compared_as_far_as_a_float_is_exact() {
+        let is_same = |one: &str, other: &str| {
+            let digests = [one, other].map(|it| digest_of_call(&request(it)));
+            digests[0] == digests[1]
+        };
+        assert!(is_same(
+            r#"{"n":1000000000000000.0}"#,
+            r#"{"n":1000000000000000}"#
+        ));
+        // This float is also what 9007199254740993 is read as.
+        assert!(!is_same(
+            r#"{"n":9007199254740992.0}"#,
+            r#"{"n":9007199254740992}"#
+        ));
+        assert!(!is_same(r#"{"n":1.5}"#, r#"{"n":1}"#));
+        assert!(!is_same(
+            r#"{"n":18446744073709551615}"#,
+            r#"{"n":18446744073709551614}"#
+        ));
+    }
+
+    #[test]
+    fn arguments_of_up_to_a_mebibyte_are_compared_by_what_they_say() {
+        let values = |count: usize, space: &str| {
+            let values = vec![format!("{space}1"); count];
+            request(&format!("{{\"all\":[{}]}}", values.join(",")))
+        };
+        for (count, is_same) in [(5000, true), (500_000, false)] {
+            let (one, other) = (values(count, ""), values(count, " "));
+            assert_eq!(
+                digest_of_call(&one) == digest_of_call(&other),
+                is_same,
+                "{count}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_call_that_was_made_is_not_made_again() {
+        let item = |value: Value| serde_json::from_value::<Item>(value).unwrap();
+        let asked = item(
+            json!({"type": "mcp_approval_request", "id": "mcpr_1", "name": "roll",
+            "server_label": "dice", "arguments": "{}"}),
+        );
+        let approved_now = [item(
+            json!({"type": "mcp_approval_response", "approve": true,
+            "approval_request_id": "mcpr_1"}),
+        )];
+        let made = item(
+            json!({"type": "mcp_call", "id": "mcp_1", "name": "roll", "server_label": "dice",
+            "arguments": "{}", "output": "1", "approval_request_id": "mcpr_1"}),
+        );
+        assert_eq!(
+            approved(std::slice::from_ref(&asked), &approved_now).len(),
+            1
+        );
+        // A client that keeps the conversation itself may leave the old approval out.
+        assert_eq!(approved(&[asked, made], &approved_now).len(), 0);
+    }
+
+    #[test]
+    fn an_id_may_come_twice_only_in_what_a_model_elsewhere_said() {
+        let item = |kind: &str, id: &str| {
+            let value = json!({"type": kind, "id": id, "role": "assistant", "content": [], "status": "completed"});
+            serde_json::from_value::<Item>(value).unwrap()
+        };
+        let refused = |kind: &str| {
+            let input = [item(kind, "x_1"), item(kind, "x_1")];
+            refuse_unusable(&[], &input, &Asked::default()).is_err()
+        };
+        assert!(refused("message"));
+        assert!(!refused("item_of_tomorrow"));
+    }
+
+    #[test]
     fn a_tool_with_another_description_is_another_tool() {
         let asked = Asked::default();
         asked.remember(&request("{}"), &tool("Rolls"), "http://a/");
