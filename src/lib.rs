@@ -29,6 +29,7 @@ pub mod file;
 pub mod http;
 pub mod outgoing;
 pub mod private_file;
+pub mod record;
 pub mod schema;
 pub mod secret;
 pub mod sse;

@@ -1,6 +1,7 @@
 //! Texts of the command line that become types, and small files that it names.
 
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -13,6 +14,7 @@ use crate::address;
 use crate::engine::model::{Model, Script};
 use crate::error::Error;
 use crate::file;
+use crate::mcp;
 use crate::secret::Secret;
 
 /// The most bytes that are read of a file with a secret, or of headers.
@@ -103,6 +105,24 @@ fn bare(text: &str) -> &str {
         token = token[without(token, prefix)..].trim_start();
     }
     token.trim_end_matches(['"', '\'']).trim_end()
+}
+
+/// The variables with secrets that are for this program, and not for a server that it starts.
+const OWN_VARIABLES: [&str; 3] = [
+    "OPENAI_API_KEY",
+    "MCP_AUTHORIZATION",
+    "CONTROL_PLANE_API_KEY",
+];
+
+/// The server that `-- COMMAND` starts. It gets the environment that the person has, without what is for
+/// this program.
+pub fn own_command(program: &str, arguments: &[String]) -> mcp::Command {
+    mcp::Command {
+        program: program.to_owned(),
+        arguments: arguments.to_vec(),
+        withheld: OWN_VARIABLES.map(OsString::from).to_vec(),
+        ..mcp::Command::default()
+    }
 }
 
 /// An http or https URL with a host. A URL can hold a password, so this is not clap's to parse,

@@ -105,6 +105,7 @@ pub struct Checkup {
 /// Reads what the arguments name: files, stdin, the environment. Nothing is asked yet.
 pub fn read(mut args: CheckArgs, ui: &mut Ui) -> Result<Checkup, Error> {
     args.sort_out();
+    args.server.record.start(ui)?;
     let format = args.format();
     if matches!(format, ReportFormat::Json) {
         ui.set_format(Format::Json);

@@ -33,9 +33,11 @@ pub fn client<T>(
     ui.start_log(None, LogFormat::default());
     let input = read(ui)?;
     let runtime = Builder::new_current_thread();
-    block_on(runtime, async || {
+    let ended = block_on(runtime, async || {
         run(input, StopSignals::new(CLIENT_GRACE)?, ui).await
-    })
+    });
+    ui.end_recording();
+    ended
 }
 
 /// Runs a verb that is a server itself, with a log as its arguments say.
@@ -55,9 +57,11 @@ pub fn server<T>(
     // on each core, an event wakes one that then takes the core of its reader (benches/gateway.py).
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     runtime.worker_threads((cores / 2).max(1));
-    block_on(runtime, async || {
+    let ended = block_on(runtime, async || {
         run(input, StopSignals::new(SERVER_GRACE)?, ui).await
-    })
+    });
+    ui.end_recording();
+    ended
 }
 
 /// Runs a verb that needs no network, and so neither a runtime nor signal handlers.

@@ -7,6 +7,7 @@ use tracing::Level;
 
 use super::args::{self, SecretSource};
 use super::listen::{self, HostArgs, LogArgs};
+use super::record::RecordArgs;
 use super::signals::StopSignals;
 use crate::budget::Budget;
 use crate::engine::StoreError;
@@ -43,6 +44,9 @@ Examples:
   mcp-cli gateway --model upstream --upstream-url http://127.0.0.1:11434/v1 --upstream-api chat
       adds MCP servers to a model of Ollama, llama.cpp or vLLM")]
 pub struct GatewayArgs {
+    #[command(flatten)]
+    record: RecordArgs,
+
     /// The address to listen on
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
@@ -131,6 +135,7 @@ pub struct Setup {
 /// # Errors
 /// If flags contradict each other, or a file cannot be used.
 pub fn read(args: GatewayArgs, ui: &mut Ui) -> Result<Setup, Error> {
+    args.record.start(ui)?;
     let budget = Budget::new(MEMORY);
     Ok(Setup {
         model: args.model(&budget, ui)?,

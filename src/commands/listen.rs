@@ -15,6 +15,7 @@ use crate::http::{
     self, AccessLog, AllowedHost, AllowedOrigin, Exchange, HostPolicy, ServerOptions,
 };
 use crate::mcp::{OnWire, Wire, WireEvent};
+use crate::record;
 use crate::ui::{LogFormat, Ui};
 
 /// What is logged.
@@ -122,7 +123,11 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, Error> {
 /// `router` behind the access log, the host policy and a health check.
 pub fn door(router: Router, policy: HostPolicy, options: &ServerOptions, ui: &Ui) -> Router {
     let router = policy.protect(http::with_health(router), options.body.max_bytes);
-    with_access_log(router, ui)
+    let router = with_access_log(router, ui);
+    match ui.recorder() {
+        Some(recorder) => record::tee(router, recorder.clone()),
+        None => router,
+    }
 }
 
 /// Serves `router` until a signal comes. Running requests may complete then; a second signal ends them

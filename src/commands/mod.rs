@@ -18,10 +18,12 @@ mod identity;
 mod label;
 mod listen;
 mod print_request;
+mod record;
 mod relay;
 mod require_approval;
 mod serve;
 mod servers;
+mod show;
 mod signals;
 mod state;
 mod token;
@@ -41,6 +43,7 @@ pub enum Command {
     Gateway(Box<gateway::GatewayArgs>),
     Token(Box<token::TokenArgs>),
     Tools(tools::ToolsArgs),
+    Show(show::ShowArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
 }
@@ -65,6 +68,7 @@ impl Command {
             ),
             Self::Token(args) => token::token(*args, ui),
             Self::Tools(args) => frame::client(ui, |ui| tools::read(args, ui), tools::tools),
+            Self::Show(args) => frame::local(ui, |ui| show::show(&args, ui)),
             Self::Completions(args) => completions::completions(&args, command_line, ui),
             Self::Man(args) => completions::man(args, command_line, ui),
         }

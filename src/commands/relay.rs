@@ -1,7 +1,6 @@
 //! A user's own server behind `serve`: the arguments that name it, and how it is relayed.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,13 +12,6 @@ use crate::error::Error;
 use crate::mcp::{self, Config, Credential, Endpoint, Server};
 use crate::relay::{Allowed, Limits, Processes};
 use crate::secret::Secret;
-
-/// The variables with secrets that are for this program, and not for a server that it starts.
-const OWN_VARIABLES: [&str; 3] = [
-    "OPENAI_API_KEY",
-    "MCP_AUTHORIZATION",
-    "CONTROL_PLANE_API_KEY",
-];
 
 /// Your own server, and what of it passes the door.
 #[derive(Debug, clap::Args)]
@@ -115,12 +107,7 @@ impl RelayArgs {
             targets.alone = Some(self.with_credentials(endpoint)?);
         }
         if let [program, arguments @ ..] = self.command.as_slice() {
-            let command = mcp::Command {
-                program: program.clone(),
-                arguments: arguments.to_vec(),
-                withheld: OWN_VARIABLES.map(OsString::from).to_vec(),
-                ..mcp::Command::default()
-            };
+            let command = args::own_command(program, arguments);
             targets.alone = Some(self.with_credentials(Endpoint::Stdio(command))?);
         }
         if let Some(path) = &self.mcp_config {

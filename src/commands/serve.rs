@@ -8,6 +8,7 @@ use tracing::Level;
 
 use super::backend::Backend;
 use super::listen::{self, HostArgs, LogArgs};
+use super::record::RecordArgs;
 use super::relay::{RelayArgs, Targets};
 use super::signals::StopSignals;
 use super::token::{Verification, VerifierArgs};
@@ -41,6 +42,9 @@ Examples:
   mcp-cli serve --allowed-host my.ngrok.app   behind a tunnel with that name"
 )]
 pub struct ServeArgs {
+    #[command(flatten)]
+    record: RecordArgs,
+
     #[command(flatten)]
     relay: RelayArgs,
 
@@ -162,6 +166,7 @@ pub struct Service {
 /// If flags contradict each other, or a file cannot be used.
 pub fn read(args: ServeArgs, ui: &mut Ui) -> Result<Service, Error> {
     args.check()?;
+    args.record.start(ui)?;
     let targets = args.relay.read()?;
     if !targets.is_none() && args.seed.is_some() {
         return Err(Error::usage("--seed is for the dice server").with_hint("omit it"));

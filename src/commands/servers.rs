@@ -1,7 +1,6 @@
 //! Which MCP servers a request names: the argument group, and the tool entries that it makes.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use http::HeaderMap;
@@ -10,15 +9,13 @@ use url::Url;
 
 use super::args::{self, SecretSource};
 use super::label::{self, ServerLabel};
+use super::record::RecordArgs;
 use super::require_approval::RequireApproval;
 use crate::address;
 use crate::error::Error;
 use crate::mcp::{self, Config, ConfigError, Endpoint};
 use crate::responses::{MCPTool, MCPToolAllowedTools, MCPToolFilter, ToolEntry};
 use crate::secret::Secret;
-
-/// The variables with secrets that are for this program, and not for a server that it starts.
-const OWN_VARIABLES: [&str; 2] = ["OPENAI_API_KEY", "MCP_AUTHORIZATION"];
 
 /// The `mcp` tool entry of a request.
 #[derive(Debug, clap::Args)]
@@ -100,6 +97,9 @@ pub struct McpServerArgs {
     /// Let the model search the server's tools when it needs them
     #[arg(long)]
     defer_loading: bool,
+
+    #[command(flatten)]
+    pub record: RecordArgs,
 }
 
 /// The servers of a request.
@@ -181,12 +181,7 @@ impl McpServerArgs {
                     .with_hint("give it what it needs in its environment or its arguments"),
             );
         }
-        let command = mcp::Command {
-            program: program.to_owned(),
-            arguments: arguments.to_vec(),
-            withheld: OWN_VARIABLES.map(OsString::from).to_vec(),
-            ..mcp::Command::default()
-        };
+        let command = args::own_command(program, arguments);
         let line = std::iter::once(program).chain(arguments.iter().map(String::as_str));
         let words: Vec<String> = line.map(args::shell_word).collect();
         let check = format!(

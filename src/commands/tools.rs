@@ -208,6 +208,7 @@ pub fn read(args: ToolsArgs, ui: &mut Ui) -> Result<Task, Error> {
             (args.json, args.server, Prepared::Call(call))
         }
     };
+    server.record.start(ui)?;
     if json {
         ui.set_format(Format::Json);
     }

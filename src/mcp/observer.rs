@@ -53,6 +53,8 @@ const MAX_LINE: usize = 80;
 pub struct Wire {
     /// The URL of the server, or its program.
     pub server: String,
+    /// `http`, `stdio` or `process`.
+    pub transport: &'static str,
     pub event: WireEvent,
 }
 
@@ -132,12 +134,16 @@ impl OnWire {
     /// Tells what went over a connection to `server`, without what that was shown.
     pub fn tell(&self, event: WireEvent, server: &Server) {
         let event = event.without_secrets(server);
-        let server = match &server.endpoint {
-            Endpoint::Http(url) => address::shown(url),
-            Endpoint::Stdio(command) => command.program.clone(),
-            Endpoint::InProcess(it) => it.name.clone(),
+        let (server, transport) = match &server.endpoint {
+            Endpoint::Http(url) => (address::shown(url), "http"),
+            Endpoint::Stdio(command) => (command.program.clone(), "stdio"),
+            Endpoint::InProcess(it) => (it.name.clone(), "process"),
         };
-        (self.tell)(Wire { server, event });
+        (self.tell)(Wire {
+            server,
+            transport,
+            event,
+        });
     }
 }
 

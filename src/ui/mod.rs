@@ -11,6 +11,7 @@ pub mod report;
 mod requests;
 mod sanitize;
 mod signature;
+mod timeline;
 mod tools;
 mod transcript;
 mod wire;
@@ -30,7 +31,8 @@ use crate::check::Report;
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::http::Exchange;
-use crate::mcp::{OnStderr, OnWire};
+use crate::mcp::{OnStderr, OnWire, Wire};
+use crate::record::{self, Direction, Line, Recorder, Recording};
 use crate::responses::{Event, EventKind, McpApprovalRequest, OnRetry, Response};
 
 pub use approval::Decision;
@@ -119,6 +121,8 @@ pub struct Ui {
     checks: HashMap<String, String>,
     /// Where the answer is rendered: on a terminal only.
     markdown: Option<Markdown>,
+    /// Gets every message, if any are recorded.
+    recorder: Option<Recorder>,
 }
 
 impl Ui {
@@ -131,6 +135,51 @@ impl Ui {
             last: None,
             checks: HashMap::new(),
             markdown: None,
+            recorder: None,
+        }
+    }
+
+    /// From now on, messages are recorded.
+    pub fn set_recorder(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
+    }
+
+    /// What records messages, if any are.
+    pub fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
+    }
+
+    /// Ends the recording, and says what is wrong with it.
+    pub fn end_recording(&mut self) {
+        match self.recorder.take().map(|it| it.finish()) {
+            None | Some(Ok(0)) => {}
+            Some(Ok(missing)) => self.note(&format!(
+                "{missing} messages are not in the recording: they came faster than the disk took them"
+            )),
+            Some(Err(error)) => self.note(&format!("the recording is not whole: {error}")),
+        }
+    }
+
+    /// A recording, a line for each message; with `-v` the messages too.
+    pub fn timeline(&mut self, recording: &Recording) -> Result<(), Error> {
+        let lines = timeline::lines(recording, self.options.verbose > 0);
+        self.lines.hide_progress();
+        let mut stdout = AutoStream::new(io::stdout().lock(), self.options.color);
+        for line in lines {
+            writeln!(stdout, "{line}").map_err(|error| match error.kind() {
+                io::ErrorKind::BrokenPipe => Error::reader_left(),
+                _ => Error::output(error),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Records the request that an answer is waited for.
+    pub fn record_request(&self, request: &impl serde::Serialize) {
+        let text = self.recorder.as_ref().map(|_| serde_json::to_vec(request));
+        if let (Some(recorder), Some(Ok(text))) = (&self.recorder, text) {
+            let text = record::tool_entries(&text).unwrap_or(text);
+            recorder.record(&Line::new(Direction::Out, "model", "http", &text));
         }
     }
 
@@ -264,7 +313,25 @@ impl Ui {
 
     /// What tells of what goes over connections to MCP servers: of the log and the progress of servers,
     /// with `-v` of each request, and with `-vv` of the messages.
+    /// What is recorded is told whatever else is silenced.
     pub fn on_wire(&self) -> Option<OnWire> {
+        if let Some(recorder) = self.recorder.clone() {
+            let told = self.on_wire_shown();
+            let tell = move |wire: Wire| {
+                wire::record(&wire, &recorder);
+                if let Some(told) = &told {
+                    (told.tell)(wire);
+                }
+            };
+            return Some(OnWire {
+                exchanges: true,
+                tell: Arc::new(tell),
+            });
+        }
+        self.on_wire_shown()
+    }
+
+    fn on_wire_shown(&self) -> Option<OnWire> {
         if !self.has_notes() {
             return None;
         }
@@ -287,6 +354,10 @@ impl Ui {
 
     /// Shows one event of an answer.
     pub fn event(&mut self, event: &Event) -> Result<(), Error> {
+        if let Some(recorder) = &self.recorder {
+            let text = jsonl::line(event);
+            recorder.record(&Line::new(Direction::In, "model", "http", text.as_bytes()));
+        }
         match self.format {
             Format::Text => self.show(event),
             Format::Jsonl => self.print_json(&jsonl::line(event)),

@@ -1,13 +1,39 @@
 //! What goes over connections to MCP servers, on stderr: a line each, and with `-vv` the messages.
 
+use std::time::SystemTime;
+
 use serde_json::Value;
 
 use super::sanitize::{brief_line, one_line};
 use super::{DIM, ERROR};
 use crate::mcp::{Wire, WireEvent};
+use crate::record::{Direction, Line, Recorder};
 
 /// How many characters of a message are shown.
 const MAX_FRAME: usize = 2000;
+
+/// Records what went over the wire: a request and its answer are two messages.
+pub fn record(wire: &Wire, recorder: &Recorder) {
+    let line =
+        |direction, body: &str| Line::new(direction, &wire.server, wire.transport, body.as_bytes());
+    match &wire.event {
+        WireEvent::Notification(text) => recorder.record(&line(Direction::In, text)),
+        WireEvent::Exchange {
+            request,
+            answer,
+            took,
+            ..
+        } => {
+            let sent = SystemTime::now().checked_sub(*took);
+            let sent = sent.unwrap_or(SystemTime::UNIX_EPOCH);
+            recorder.record(&line(Direction::Out, request).at(sent));
+            let (Ok(text) | Err(text)) = answer;
+            let mut line = line(Direction::In, text);
+            line.took_ms = Some(took.as_secs_f64() * 1000.0);
+            recorder.record(&line);
+        }
+    }
+}
 
 /// What a person is told of `wire`, given how often `-v` was said: lines, and what is waited for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -130,7 +156,14 @@ mod tests {
 
     fn plain(event: WireEvent, verbose: u8) -> (String, Option<String>) {
         let server = "http://127.0.0.1:8000/mcp".to_owned();
-        let told = told(&Wire { server, event }, verbose);
+        let told = told(
+            &Wire {
+                server,
+                transport: "http",
+                event,
+            },
+            verbose,
+        );
         let lines = anstream::adapter::strip_str(&told.lines.join("\n")).to_string();
         (lines, told.progress)
     }

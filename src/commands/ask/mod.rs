@@ -1,5 +1,6 @@
 //! `mcp-cli ask`: one question, its tool calls, and the approvals they need.
 
+mod notes;
 mod rounds;
 
 use std::collections::HashMap;
@@ -8,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use url::Url;
 
-use crate::address;
 use crate::auth;
 use crate::commands::approve::ApprovalPolicy;
 use crate::commands::args::{self, SecretSource};
@@ -180,6 +180,7 @@ enum Answerer {
 
 /// Reads what the arguments name: files, stdin, the environment. Nothing is asked yet.
 pub fn read(args: AskArgs, ui: &mut Ui) -> Result<Question, Error> {
+    args.server.record.start(ui)?;
     ui.set_format(match args.format {
         _ if args.json => Format::Json,
         FormatArg::Text => Format::Text,
@@ -478,26 +479,5 @@ impl AskArgs {
         is_used
             .then(|| self.server.entry_without_url(bundled::LABEL))
             .transpose()
-    }
-
-    fn notes(&self, servers: &Servers) -> Vec<String> {
-        let mut notes = servers.notes.clone();
-        let is_far =
-            !self.calls_from_here() && self.base_url().is_ok_and(|url| !address::is_local(&url));
-        let near = servers.entries.iter().filter_map(ToolEntry::server_url);
-        for url in near.filter(|url| is_far && address::is_local(url)) {
-            notes.push(format!(
-                "{} can be reached from here only; use --bridge, --local or a tunnel",
-                address::shown(&url)
-            ));
-        }
-        if self.local {
-            notes.push("the built-in model follows rules; it is not a language model".to_owned());
-        } else if servers.entries.is_empty() {
-            notes.push(
-                "no MCP server is named, so the model has no tools; see --server-url".to_owned(),
-            );
-        }
-        notes
     }
 }

@@ -131,6 +131,7 @@ impl Question {
         let limit = self.args.timeout;
         let answer = async {
             ui.wait("waiting for the answer");
+            ui.record_request(request);
             let events = route.create_stream(request).await?;
             let show = |event: &Event| {
                 ui.event(event)?;

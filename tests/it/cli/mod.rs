@@ -14,6 +14,7 @@ mod gateway;
 mod hosted;
 mod loopback;
 mod mcp_config;
+mod record;
 mod relay;
 mod serve;
 mod sessions;
