@@ -79,11 +79,18 @@ impl Error {
 
     /// The label of the MCP server that refused the credentials, if that is the failure.
     pub fn refused_server(&self) -> Option<&str> {
+        let (label, status) = self.unlisted_server()?;
+        matches!(status, 401 | 403).then_some(label)
+    }
+
+    /// The label of the MCP server that gave no list, and the status of its refusal, if that is the
+    /// failure.
+    pub fn unlisted_server(&self) -> Option<(&str, u16)> {
         let Cause::Responses(responses::Error::FailedDependency(failure)) = &self.0.cause else {
             return None;
         };
         let list = failure.list.as_ref()?;
-        matches!(list.status, 401 | 403).then_some(list.server_label.as_str())
+        Some((list.server_label.as_str(), list.status))
     }
 
     /// What is underneath it.

@@ -211,9 +211,7 @@ fn hint_of(error: &responses::Error) -> Option<&'static str> {
                 Some(403) => {
                     "pass a token with the scopes that the server demands, or let the server allow this Host"
                 }
-                Some(404) => {
-                    "check the path: many servers distinguish `/mcp` from `/mcp/`; of a tunnel, check that its client runs"
-                }
+                Some(404) => "check the path: many servers distinguish `/mcp` from `/mcp/`",
                 Some(400) => {
                     "use --bridge or --local for a server on this machine, or a tunnel; run the server stateless"
                 }

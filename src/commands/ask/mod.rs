@@ -252,7 +252,14 @@ pub async fn ask(
     answered.map_err(|error| {
         let token = error.refused_server().and_then(|label| tokens.get(label));
         let said = token.and_then(|it| auth::said(it.expose(), SystemTime::now()));
-        error.with_note(said)
+        let is_of_tunnel = question.args.server.hosted_only() == Some("tunnel");
+        let error = error.with_note(said);
+        match error.unlisted_server() {
+            Some((_, 404)) if is_of_tunnel => error.with_hint(
+                "check that a client polls the tunnel, such as `mcp-cli serve --tunnel openai`",
+            ),
+            _ => error,
+        }
     })
 }
 

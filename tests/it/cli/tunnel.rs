@@ -223,6 +223,10 @@ fn a_server_that_only_polls_is_called_by_its_tunnel_id_and_both_ends_may_be_star
     let alone = ask();
     assert_eq!(alone.exit, Some(6), "{alone}");
     assert!(alone.stderr.contains("404"), "{alone}");
+    assert!(
+        alone.stderr.contains("a client polls the tunnel"),
+        "{alone}"
+    );
 
     let program = env!("CARGO_BIN_EXE_mcp-cli");
     let origin = format!("http://{}", first.address());
