@@ -55,6 +55,38 @@ def see(name, tool, target, command=()):
     print(f"{name}: listed, called, checked, asked", flush=True)
 
 
+# A client of MCP 2025-11-25 that serves elicitations.
+CLIENT = '''
+import asyncio, sys
+from fastmcp import Client
+from fastmcp.client.elicitation import ElicitResult
+
+async def main():
+    async def asked(message, response_type, params, context):
+        return ElicitResult(action="decline")
+    progress = []
+    async with Client(sys.argv[1], elicitation_handler=asked) as client:
+        assert len(await client.list_tools()) > 0
+        assert sys.argv[2] in [tool.name for tool in await client.list_tools()]
+        if sys.argv[2] == "echo":
+            assert len(await client.list_resources()) > 0 and len(await client.list_prompts()) > 0
+            told = await client.call_tool("trigger-long-running-operation", {"duration": 0.3, "steps": 3},
+                                          progress_handler=lambda *step: progress.append(step) or asyncio.sleep(0))
+            assert len(progress) == 3, progress
+            told = await client.call_tool("trigger-elicitation-request", {})
+            assert "declined" in told.content[0].text, told
+asyncio.run(main())
+'''
+
+
+def see_behind_serve(name, tool, *target):
+    """The same of a server that `serve` puts behind its door, and with the client of FastMCP."""
+    with listening(MCP_CLI, "serve", "-p", "PORT", *target, HOME=HOME) as url:
+        see(f"serve, {name}", tool, [f"{url}/mcp"])
+        ended = subprocess.run([NODE / "bin/python", "-c", CLIENT, f"{url}/mcp", tool[0]], capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 0, f"{name}: {ended.stderr}"
+
+
 @contextlib.contextmanager
 def listening(*command, **environment):
     """A port that the command listens on; `PORT` in it is that port."""
@@ -89,10 +121,17 @@ def main():
     everything = NPM / "mcp-server-everything"
     with listening(everything, "streamableHttp") as url:
         see("server-everything, Streamable HTTP", ECHO, [f"{url}/mcp"])
+        see_behind_serve("server-everything with its sessions", ECHO, f"{url}/mcp")
+        see("serve -t stdio in front of it", ECHO, [], [MCP_CLI, "serve", "-t", "stdio", f"{url}/mcp"])
     with listening(everything, "sse") as url:
         see("server-everything, HTTP+SSE of the TypeScript SDK", ECHO, [f"{url}/sse"])
+        see_behind_serve("the same", ECHO, f"{url}/sse")
     with listening(NODE / "bin/python", "-c", WEATHER) as url:
         see("FastMCP, HTTP+SSE", FORECAST, [f"{url}/sse"])
+        see_behind_serve("the same", FORECAST, f"{url}/sse")
+    see_behind_serve("server-everything, stdio", ECHO, "--", *EVERYTHING)
+    see_behind_serve("server-filesystem, stdio", read, "--", NPM / "mcp-server-filesystem", files)
+    see_behind_serve("mcp-server-time, stdio", CLOCK, "--", *TIME)
     stdio = " ".join(map(str, EVERYTHING))
     with listening(NPM / "supergateway", "--stdio", stdio, "--port", "PORT") as url:
         see("supergateway, HTTP+SSE", ECHO, [f"{url}/sse"])
