@@ -16,6 +16,8 @@ use crate::mcp::{Connector, Era, Prefers, Server};
 /// How long a server that did not start is left alone: the first time, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long a caller may take from getting a copy to using it.
+const JUST_NOW: Duration = Duration::from_millis(100);
 
 /// How many copies of the server there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -144,7 +146,12 @@ impl Copies {
             copies.retain(|_, it| it.alive().is_some() || it.starting.try_lock().is_err());
         }
         if copies.len() >= self.limits.most {
-            return Err(Failure::too_many(copies.len()));
+            let unused = least_recently_used(&copies);
+            let copy = unused.and_then(|key| copies.remove(&key));
+            let copy = copy.ok_or_else(|| Failure::too_many(copies.len()))?;
+            if let Some(upstream) = lock(&copy.upstream).take() {
+                tokio::spawn(async move { upstream.close().await });
+            }
         }
         let copy = Arc::new(Copy {
             upstream: Mutex::default(),
@@ -243,6 +250,17 @@ impl Copy {
             .filter(|it| !it.connection.channel.is_closed())
             .cloned()
     }
+}
+
+/// The copy that nobody uses now, and nobody has used for the longest time.
+fn least_recently_used(copies: &HashMap<(Owner, Prefers), Arc<Copy>>) -> Option<(Owner, Prefers)> {
+    let unused = copies.iter().filter(|(_, copy)| {
+        let is_used = lock(&copy.upstream).as_ref().is_some_and(|it| it.is_used());
+        // One that is being started, or that a caller has just got, is about to be used.
+        !is_used && copy.starting.try_lock().is_ok() && lock(&copy.used).elapsed() > JUST_NOW
+    });
+    let oldest = unused.min_by_key(|(_, copy)| *lock(&copy.used));
+    oldest.map(|(key, _)| key.clone())
 }
 
 /// Looks for copies that nobody uses, as long as there are any.

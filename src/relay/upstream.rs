@@ -108,7 +108,7 @@ impl Calls {
         let for_it = match unasked.during {
             Some(id) => calls.get(&id).filter(|it| it.offered.serves(method)),
             // Nothing says whose it is: if several may be meant, none is.
-            None => only(calls.values().filter(|it| it.offered.serves(method))),
+            None => only(calls.values()).filter(|it| it.offered.serves(method)),
         };
         for_it.is_some_and(|it| {
             it.send(FromServer::Request {

@@ -315,6 +315,12 @@ fn a_caller_that_serves_nothing_is_not_asked() {
     let server = script.serve(&[]);
     let answered = last_message(&older(&server, "", &call(1, "ask")));
     assert!(text_of(&answered).contains("code:-32601"), "{answered}");
+    // Nor is one that does, while the call of another is in flight: it may be that one's.
+    let _waiting = begin_call(&server, "", &call(2, "wait"));
+    script.wait_for("\"wait\"");
+    let params = json!({"name": "ask", "arguments": {}});
+    let answered = modern(&server, "tools/call", params, &json!({"elicitation": {}}));
+    assert!(text_of(&answered).contains("code:-32601"), "{answered}");
 }
 
 #[test]
@@ -504,6 +510,38 @@ fn each_session_may_have_a_process_of_its_own() {
     let head = format!("DELETE /mcp HTTP/1.1\n{one}");
     assert_eq!(server.send(&head, b"").status(), 204);
     wait_for_end(&process);
+}
+
+#[test]
+fn callers_have_processes_of_their_own_and_old_ones_make_room() {
+    let script = Older::new();
+    let home = TempDir::new().unwrap();
+    let path = script.path();
+    let args = ["serve", "-p", "0", "--auth", "--", "sh", &path];
+    let server = Serving::start(McpCli::new(&args).home(home.path()));
+    let mut processes = Vec::new();
+    for number in 0..36 {
+        let subject = number.to_string();
+        let minted = McpCli::new(&[
+            "token",
+            "-q",
+            "--audience",
+            "dice-server",
+            "--subject",
+            &subject,
+        ]);
+        let token = minted.home(home.path()).run().stdout;
+        let authorization = format!("authorization: Bearer {}", token.trim());
+        let called = older(&server, &authorization, &call(1, "pid"));
+        processes.push(text_of(&last_message(&called)).to_owned());
+    }
+    let mut distinct = processes.clone();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!(distinct.len(), 36);
+    wait_for_end(&processes[0]);
+    wait_for_end(&processes[3]);
+    assert!(Path::new(&format!("/proc/{}", processes[35])).exists());
 }
 
 #[test]
