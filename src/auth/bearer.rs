@@ -378,7 +378,8 @@ mod tests {
             ),
             (
                 token_of(&OURS, &expired),
-                "the token expired less than a second ago",
+                // How long ago depends on how busy the machine is.
+                "the token expired ",
             ),
             ("a".repeat(8193), "the token is longer than 8 KiB"),
             ("a".repeat(100 << 10), "the token is longer than 8 KiB"),
@@ -387,15 +388,14 @@ mod tests {
             let (status, challenge, body) = with(&format!("Bearer {token}")).await;
 
             assert_eq!(status, StatusCode::UNAUTHORIZED, "{description}");
-            assert_eq!(
-                challenge.unwrap(),
-                format!(r#"{CHALLENGE}, error="invalid_token", error_description="{description}""#)
-            );
+            let challenge = challenge.unwrap();
+            let expected =
+                format!(r#"{CHALLENGE}, error="invalid_token", error_description="{description}"#);
+            assert!(challenge.starts_with(&expected), "{challenge}");
             let body: Value = serde_json::from_str(&body).unwrap();
-            assert_eq!(
-                body,
-                json!({ "error": "invalid_token", "error_description": description })
-            );
+            assert_eq!(body["error"], "invalid_token");
+            let told = body["error_description"].as_str().unwrap();
+            assert!(told.starts_with(description), "{told}");
         }
     }
 

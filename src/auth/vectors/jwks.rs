@@ -65,7 +65,7 @@ impl Issuer {
     }
 
     async fn load(&self) -> Result<Arc<Jwks>, Error> {
-        let timeout = Duration::from_millis(500);
+        let timeout = Duration::from_secs(2);
         Jwks::load_within(timeout, self.url.clone(), Algorithm::RS256, at(NOW)).await
     }
 
