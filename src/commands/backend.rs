@@ -23,6 +23,8 @@ pub enum Backend {
 
 /// What a backend is.
 pub struct Described {
+    /// What it calls itself.
+    pub name: String,
     /// For the banner.
     pub line: String,
     /// A label for it in a request.
@@ -44,12 +46,14 @@ impl Backend {
     pub async fn start(&self) -> Result<Described, Error> {
         let Self::Relay(relay) = self else {
             return Ok(Described {
+                name: "Dice Roller".to_owned(),
                 line: "Dice Roller: roll_dice(n_dice: int) -> list[int]".to_owned(),
                 label: bundled::LABEL.to_owned(),
             });
         };
         let Some(Name { name, version }) = relay.start().await? else {
             return Ok(Described {
+                name: "MCP server".to_owned(),
                 line: "a server without a name".to_owned(),
                 label: ServerLabel::named_after("server"),
             });
@@ -57,6 +61,7 @@ impl Backend {
         Ok(Described {
             line: format!("{name} {version}").trim_end().to_owned(),
             label: ServerLabel::named_after(&name),
+            name,
         })
     }
 

@@ -45,9 +45,6 @@ pub struct ServeArgs {
     #[command(flatten)]
     record: RecordArgs,
 
-    #[command(flatten)]
-    relay: RelayArgs,
-
     /// The address to listen on
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
@@ -86,6 +83,9 @@ pub struct ServeArgs {
 
     #[command(flatten)]
     log: LogArgs,
+
+    #[command(flatten)]
+    relay: RelayArgs,
 
     #[command(flatten)]
     hosts: HostArgs,
@@ -281,7 +281,14 @@ async fn serve_http(
         router = router.merge(route);
     }
     let lines: Vec<&str> = described.iter().map(|it| &*it.line).collect();
-    greet(&args, &lines.join(", "), service.token.as_ref(), ui)?;
+    greet(&args, &lines.join(", "), ui);
+    if let (Some(token), Some(first)) = (&service.token, described.first()) {
+        let token = token.expose();
+        let name = &first.name;
+        ui.print(&format!(
+            "\n---\n\n🔑 {name} access token:\n\n{token}\n\n---\n"
+        ))?;
+    }
     args.hosts.note_missing(address, ui);
     let urls = backends
         .iter()
@@ -337,12 +344,7 @@ async fn serve_http(
     Ok(())
 }
 
-fn greet(
-    args: &ServeArgs,
-    description: &str,
-    token: Option<&Secret>,
-    ui: &mut Ui,
-) -> Result<(), Error> {
+fn greet(args: &ServeArgs, description: &str, ui: &mut Ui) {
     if !args.no_banner {
         let access = if args.auth {
             "requires a bearer token"
@@ -351,13 +353,6 @@ fn greet(
         };
         ui.banner(&format!("{description}; {access}"));
     }
-    if let Some(token) = token {
-        ui.print(&format!(
-            "\n---\n\n🔑 Dice Roller access token:\n\n{}\n\n---\n",
-            token.expose()
-        ))?;
-    }
-    Ok(())
 }
 
 fn path(text: &str) -> Result<String, &'static str> {
