@@ -185,7 +185,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The places of an id and an outcome that [`Message::read`] found in `text`.
+    /// The places of an id and an outcome that `Message::read` found in `text`.
     pub fn of(id: Option<&RawValue>, outcome: Result<&RawValue, &RawValue>, text: &[u8]) -> Self {
         let place = |part| place_of(part, text);
         Self {

@@ -45,7 +45,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     /// The next line; `None` at the end of the output, or where it cannot be read.
     ///
     /// # Errors
-    /// [`Fault::Exhausted`] if the budget is used up.
+    /// `Fault::Exhausted` if the budget is used up.
     pub async fn next(&mut self) -> Result<Option<Line>, Fault> {
         loop {
             let Ok(read) = self.reader.fill_buf().await else {

@@ -1,6 +1,6 @@
 //! Tunnels of other programs: one is started, says its public URL, and ends with the tunnel.
 //!
-//! The programs differ in their words alone, so that a further one is a row of [`Kind::words`].
+//! The programs differ in their words alone, so that a further one is a row of `Kind::words`.
 
 use std::collections::VecDeque;
 use std::process::Stdio;
