@@ -378,7 +378,7 @@ def test_tools_calls_fastmcps_server():
         failed = call("title=t", "size=101", status=8)
         assert failed.stderr == "error: `gallery.paint` failed: the canvas is too large\n", failed.stderr
         unfit = call("title=t", "style=bold", status=2)
-        told = 'error: argument `style` must be "plain" | "fine"\nhint: --no-validate sends it all the same\n'
+        told = 'error: argument `style` must be "plain" | "fine"\nhint: --no-validate sends it anyway\n'
         assert unfit.stderr == told, unfit.stderr
 
 
