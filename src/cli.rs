@@ -15,7 +15,7 @@ Examples:
   mcp-cli tools list -- python server.py      list the tools of a server, without a model
   mcp-cli check URL                           find out why OpenAI would refuse it
   mcp-cli gateway                             serve the Responses API on this machine, for any SDK
-  mcp-cli serve --auth                        run the sample server, for callers with a token
+  mcp-cli serve --auth -- node server.mjs     serve your own server, for callers with a token
   mcp-cli token --audience dice-server        mint such a token
 
 Exit status: 0 done, 1 local failure, 2 usage, 3 refused by the API, 4 unreachable, 5 broken answer,
