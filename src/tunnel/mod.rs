@@ -1,5 +1,7 @@
-//! Tunnel clients: they make a server of this process reachable from outside without an open port.
+//! Tunnels to a server of this process without an open port: their clients, and the control plane that a gateway serves.
 
+mod message;
+mod names;
 pub mod openai;
 pub mod plane;
 pub mod program;

@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::headers::{self, REQUEST_ID, SESSION_ID};
-use super::message::{Id, Message};
-use super::names::Channel;
 use crate::budget::{Budget, Held};
+use crate::tunnel::message::{Id, Message};
+use crate::tunnel::names::Channel;
 
 /// One command. The service hands it out once: if it is dropped, its caller gets no answer.
 #[derive(Debug)]

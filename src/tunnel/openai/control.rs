@@ -14,9 +14,9 @@ use url::Url;
 use super::command::Command;
 use super::error::Error;
 use super::headers::JSON;
-use super::names::{Channel, RuntimeKey};
 use super::options::Options;
 use super::refusal::{Fault, Refusal};
+use crate::tunnel::names::{Channel, RuntimeKey};
 use crate::{address, outgoing};
 
 const CLIENT_NAME: HeaderName = HeaderName::from_static("x-tunnel-client-name");

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::message::Id;
+use crate::tunnel::message::Id;
 
 /// The code of JSON-RPC for an internal error.
 const INTERNAL_ERROR: i32 = -32603;
@@ -184,8 +184,8 @@ fn classify(kind: io::ErrorKind) -> Option<(Source, Kind)> {
 mod tests {
     use serde_json::Value;
 
-    use super::super::message::Message;
     use super::*;
+    use crate::tunnel::message::Message;
 
     fn answer(failure: Failure) -> Value {
         let request = r#"{"jsonrpc":"2.0","id":"a","method":"m"}"#;

@@ -6,7 +6,7 @@ use http::HeaderValue;
 use url::Url;
 
 use super::error::Error;
-use super::names::{Channel, RuntimeKey, TunnelId};
+use crate::tunnel::names::{Channel, RuntimeKey, TunnelId};
 
 /// The control plane of OpenAI.
 pub const BASE_URL: &str = "https://api.openai.com";

@@ -13,10 +13,10 @@ use super::command::{Action, Command};
 use super::event::Event;
 use super::failure::{self, Failure, Kind, Source};
 use super::headers::{EVENT_STREAM, JSON, Returned, has_type};
-use super::message::{Id, Message};
 use super::refusal::Fault;
 use super::target::{self, Messages};
 use super::tunnel::Tunnel;
+use crate::tunnel::message::{Id, Message};
 
 /// How often an answer is posted.
 const ATTEMPTS: u32 = 3;
