@@ -63,7 +63,11 @@ pub struct Server {
 impl Server {
     /// Reads an `mcp` tool entry; what it says must be usable before anything is connected.
     ///
-    /// `commands` are the servers that are started on this machine, by label. `tunnels` answers for the servers behind tunnels of this process.
+    /// `commands` are the servers that are started on this machine, by label. `tunnels` answers for the
+    /// servers behind tunnels of this process.
+    ///
+    /// # Errors
+    /// Why the entry cannot be served here.
     pub fn read(
         entry: &MCPTool,
         commands: &HashMap<String, mcp::Command>,
@@ -75,8 +79,7 @@ impl Server {
             Target::Command(command) => Endpoint::Stdio(command),
             Target::Tunnel(id) => {
                 let router = tunnels.ok_or_else(|| Error::NoTarget(label()))?;
-                let is_plain = |it: u8| it.is_ascii_alphanumeric() || it == b'_';
-                if !id.bytes().all(is_plain) {
+                if !target::is_tunnel_id(&id) {
                     return Err(Error::NotATunnel(label()));
                 }
                 Endpoint::InProcess(InProcess {

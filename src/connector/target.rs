@@ -9,7 +9,7 @@ use super::Error;
 use crate::mcp;
 use crate::responses::MCPTool;
 
-/// Where the server of a tool entry is. A further transport or a tunnel of our own is a variant here.
+/// Where the server of a tool entry is. A further transport is a variant here.
 #[derive(Debug, Clone)]
 pub enum Target {
     /// It listens there.
@@ -18,7 +18,7 @@ pub enum Target {
     Command(mcp::Command),
     /// A connector of OpenAI's.
     Connector(String),
-    /// A Secure MCP Tunnel of OpenAI's.
+    /// A Secure MCP Tunnel: of OpenAI's, or of the gateway that reads the entry.
     Tunnel(String),
 }
 
@@ -49,4 +49,11 @@ impl Target {
         let target = connector.or_else(|| id("tunnel_id").map(Self::Tunnel));
         target.ok_or_else(|| Error::NoTarget(label.clone()))
     }
+}
+
+/// Whether a text has the form of a tunnel id (Responses API, `tunnel_id`).
+pub fn is_tunnel_id(text: &str) -> bool {
+    let is_allowed = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit();
+    let random = text.strip_prefix("tunnel_");
+    random.is_some_and(|it| it.len() == 32 && it.bytes().all(is_allowed))
 }

@@ -184,3 +184,34 @@ fn a_server_has_its_label_and_the_place_that_an_approval_is_for() {
     let started = Server::read(&entry, &commands, None).unwrap();
     assert_eq!(started.place(), r#"["node",["server.mjs"]]"#);
 }
+
+#[test]
+fn a_tunnel_is_of_this_process_and_has_an_id_of_the_right_form() {
+    let read = |id: &str, tunnels: Option<&Router>| {
+        let entry = json!({"server_label": "dice", "tunnel_id": id});
+        let entry = serde_json::from_value(entry).unwrap();
+        let read = Server::read(&entry, &HashMap::new(), tunnels);
+        read.map(|it| it.place()).map_err(|why| why.to_string())
+    };
+    let id = "tunnel_0123456789abcdefghijklmnopqrstuv";
+    let tunnels = Router::new();
+    assert_eq!(read(id, Some(&tunnels)).unwrap(), id);
+    assert_eq!(
+        read(id, None).unwrap_err(),
+        "MCP server 'dice' has no 'server_url'; connectors and tunnels exist at OpenAI only."
+    );
+    for other in [
+        "",
+        "tunnel_",
+        &id[1..],
+        &id.to_uppercase(),
+        &format!("{id}w"),
+        "tunnel_/../../v1/models/aaaaaaaaaaaaaa",
+    ] {
+        assert_eq!(
+            read(other, Some(&tunnels)).unwrap_err(),
+            "The 'tunnel_id' of MCP server 'dice' is not the id of a tunnel.",
+            "{other}"
+        );
+    }
+}

@@ -43,6 +43,10 @@ fn echo_mcp(tool: &MCPTool) -> Value {
     if tool.authorization.is_some() {
         echo["authorization"] = json!(REDACTED);
     }
+    // An id is no secret: who uses it needs the key as well. That OpenAI repeats it is not verified.
+    if let Some(id) = &tool.tunnel_id {
+        echo["tunnel_id"] = json!(id);
+    }
     echo
 }
 
