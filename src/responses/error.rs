@@ -260,6 +260,13 @@ impl FailedDependency {
         }
     }
 
+    /// Whether the server is behind a tunnel that nobody polls, as far as the codes of a control plane say so.
+    pub fn has_no_tunnel_client(&self) -> bool {
+        let codes = ["tunnel_client_not_seen", "tunnel_client_not_connected"];
+        let detail = self.detail.as_deref().unwrap_or_default();
+        codes.iter().any(|code| detail.contains(code))
+    }
+
     fn of(error: ApiError) -> Self {
         Self {
             list: ListFailure::read(&error.message),

@@ -147,6 +147,9 @@ fn why(failure: &FailedDependency) -> Vec<String> {
         Some(403) => {
             "the MCP server knows the credentials and they do not suffice, or it does not serve this host name"
         }
+        Some(404) if failure.has_no_tunnel_client() => {
+            "no tunnel client polls the tunnel, so the MCP server behind it cannot be reached"
+        }
         Some(404) => "the MCP server has nothing at this path, or does not know the session",
         Some(400) => {
             "the URL is one that only its own machine can reach, or the server demands a session on the first call"
