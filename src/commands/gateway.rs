@@ -20,7 +20,7 @@ use crate::http::ServerOptions;
 use crate::mcp::{ClientPool, EgressPolicy, PoolOptions};
 use crate::responses::{Client, Limits, Retries};
 use crate::secret::Secret;
-use crate::tunnel::plane::{self, Plane};
+use crate::tunnel::plane::{self, Plane, PlaneOptions};
 use crate::ui::{LogFormat, Ui};
 
 /// How many connections there are at a time: each may need more, to a model and to MCP servers, and a
@@ -179,8 +179,15 @@ pub async fn gateway(
         ..ServerOptions::default()
     };
     let clients = ClientPool::new(args.pool(address, &budget, ui));
-    let secret = key.as_ref().map(|key| key.secret().expose());
-    let plane = Plane::new(secret.unwrap_or_default(), plane::Limits::default());
+    let plane = Plane::new(
+        key.as_ref().map(Key::secret),
+        PlaneOptions {
+            body: limits.body,
+            budget: budget.clone(),
+            stop: limits.stop.clone(),
+            ..PlaneOptions::default()
+        },
+    );
     let tunnels = Some(plane::for_engine(plane.clone()));
     let engine = Engine::shared(model, clients, tunnels, store, budget);
     let required = key.as_ref().map(|key| ApiKey::new(key.secret()));

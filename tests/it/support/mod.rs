@@ -14,6 +14,7 @@ mod serving;
 mod tls;
 mod tunnel_client;
 pub mod tunnel_contract;
+pub mod tunnel_gateway;
 
 pub use api::{Answer, Api, KEY};
 pub use chat_api::{chunk, completion, streamed_chunks};

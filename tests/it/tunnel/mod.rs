@@ -4,5 +4,7 @@ mod answers;
 mod calls;
 mod deadlines;
 mod plane;
+mod plane_calls;
+mod plane_engine;
 mod polls;
 mod posts;

@@ -1,378 +1,371 @@
-//! The control plane, against the contract of its clients.
+//! The control plane towards owners and tunnel clients.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::Body;
-use http::{HeaderMap, Request, StatusCode};
-use mcp_cli::tunnel::plane::{self, Limits, Plane};
-use serde_json::{Value, json};
-use tower::ServiceExt;
+use serde_json::json;
 
 use crate::support::tunnel_contract::validate;
+use crate::support::tunnel_gateway::{GATEWAY_KEY, TunnelGateway, result};
 
-const LIST: &str =
-    r#"{"jsonrpc":"2.0","id":"a","method":"tools/list","params":{"big":12345678901234567890}}"#;
+const LIST: &str = r#"{"jsonrpc":"2.0","id":"a","method":"tools/list"}"#;
+const OTHER: &str = "tunnel_0123456789abcdef0123456789abcdef";
 
-/// What came back.
-struct Reply {
-    status: StatusCode,
-    headers: HeaderMap,
-    text: String,
+/// The endpoints of a tunnel, and those without one.
+fn endpoints(id: &str) -> [(&'static str, String); 7] {
+    [
+        ("GET", format!("/v1/tunnels/{id}")),
+        ("POST", format!("/v1/tunnels/{id}")),
+        ("DELETE", format!("/v1/tunnels/{id}")),
+        ("GET", format!("/v1/tunnels/{id}/poll")),
+        ("POST", format!("/v1/tunnels/{id}/response")),
+        ("POST", format!("/v1/mcp/{id}")),
+        ("DELETE", format!("/v1/mcp/{id}/main")),
+    ]
 }
 
-impl Reply {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{}", self.text))
-    }
-
-    fn code(&self) -> String {
-        self.json()["error"]["code"].as_str().unwrap().to_owned()
-    }
-}
-
-/// The control plane.
-#[derive(Clone)]
-struct Desk {
-    router: Router,
-}
-
-impl Desk {
-    fn new() -> Self {
-        Self::with(Limits {
-            queue: 3,
-            ..Limits::default()
-        })
-    }
-
-    fn with(limits: Limits) -> Self {
-        Self {
-            router: plane::for_connectors(Plane::new("key", limits)),
+#[tokio::test]
+async fn only_the_exact_key_opens_an_endpoint() {
+    let gateway = TunnelGateway::start();
+    let id = gateway.create().await;
+    let all = [
+        ("GET", "/v1/tunnels".to_owned()),
+        ("POST", "/v1/tunnels".to_owned()),
+    ];
+    for (method, path) in all.into_iter().chain(endpoints(&id)) {
+        for sent in [
+            None,
+            Some("Bearer wrong".to_owned()),
+            Some(format!("Basic {GATEWAY_KEY}")),
+            Some(GATEWAY_KEY.to_owned()),
+            Some(format!("Bearer {GATEWAY_KEY}x")),
+            Some(format!("Bearer {GATEWAY_KEY} x")),
+        ] {
+            let headers: Vec<_> = sent.iter().map(|it| ("authorization", &**it)).collect();
+            let replied = gateway.send_as(method, &path, &headers).await;
+            assert_eq!(replied.status, 401, "{method} {path} {sent:?}");
+            validate("/components/schemas/APIErrorResponse", &replied.json()).unwrap();
         }
     }
-
-    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
-        let mut request = Request::builder().method(method).uri(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Body::from(body.to_owned())).unwrap();
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (head, body) = response.into_parts();
-        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        Reply {
-            status: head.status,
-            headers: head.headers,
-            text: String::from_utf8(body.to_vec()).unwrap(),
-        }
-    }
-
-    async fn tunnel(&self) -> String {
-        let made = self
-            .send("POST", "/v1/tunnels", &[], r#"{"name":"mine","x":1}"#)
-            .await;
-        assert_eq!(made.json()["name"], "mine");
-        assert_eq!(made.json().get("x"), None);
-        made.json()["id"].as_str().unwrap().to_owned()
-    }
-
-    async fn poll(&self, id: &str, query: &str) -> Vec<Value> {
-        let polled = self
-            .send("GET", &format!("/v1/tunnels/{id}/poll?{query}"), &[], "")
-            .await;
-        if polled.status == StatusCode::NO_CONTENT {
-            return Vec::new();
-        }
-        assert_eq!(polled.status, StatusCode::OK, "{}", polled.text);
-        validate("/components/schemas/PolledCommandList", &polled.json()).unwrap();
-        polled.json()["commands"].as_array().unwrap().clone()
-    }
-
-    async fn post(&self, id: &str, command: &Value, answer: &Value) -> Reply {
-        let mut answer = answer.clone();
-        answer["request_id"] = command["request_id"].clone();
-        let token = command["shard_token"].as_str().unwrap();
-        let headers = [
-            ("x-tunnel-shard-token", token),
-            ("content-type", "application/json"),
-        ];
-        let path = format!("/v1/tunnels/{id}/response");
-        self.send("POST", &path, &headers, &answer.to_string())
+    assert_eq!(
+        gateway
+            .send("GET", &format!("/v1/tunnels/{id}"), "")
             .await
-    }
-
-    /// Asks as a connector, in the background.
-    fn connect(
-        &self,
-        id: &str,
-        method: &'static str,
-        headers: &'static [(&str, &str)],
-        body: &'static str,
-    ) -> tokio::task::JoinHandle<Reply> {
-        let (desk, path) = (self.clone(), format!("/v1/mcp/{id}"));
-        tokio::spawn(async move { desk.send(method, &path, headers, body).await })
-    }
-}
-
-fn result(code: u16) -> Value {
-    json!({"resp_json": {"jsonrpc": "2.0", "id": "a", "result": {}}, "resp_code": code})
+            .status,
+        200
+    );
 }
 
 #[tokio::test]
-async fn ids_are_those_that_were_made_here() {
-    let desk = Desk::new();
-    let id = desk.tunnel().await;
-    let shown = desk
-        .send("GET", &format!("/v1/tunnels/{id}"), &[], "")
-        .await;
-    validate("/components/schemas/TunnelClientMetadata", &shown.json()).unwrap();
-    let other = "tunnel_0123456789abcdef0123456789abcdef";
-    for (id, status, code) in [
-        ("nonsense", 400, "invalid_tunnel_id_format"),
-        (other, 404, "tunnel_not_found"),
+async fn a_tunnel_has_an_id_that_was_created_with_this_key() {
+    let gateway = TunnelGateway::start();
+    for (id, expected) in [
+        ("nonsense", (400, "invalid_tunnel_id_format")),
+        (OTHER, (404, "tunnel_not_found")),
     ] {
-        for path in ["", "/poll"] {
-            let reply = desk
-                .send("GET", &format!("/v1/tunnels/{id}{path}"), &[], "")
-                .await;
-            assert_eq!(
-                (reply.status.as_u16(), &*reply.code()),
-                (status, code),
-                "{id}{path}"
-            );
+        for (method, path) in endpoints(id) {
+            let body = if path.ends_with("/response") {
+                "{}"
+            } else {
+                ""
+            };
+            let refused = gateway.send(method, &path, body).await;
+            let (status, code) = refused.refusal();
+            assert_eq!((status, &*code), expected, "{method} {path}");
+            validate("/components/schemas/APIErrorResponse", &refused.json()).unwrap();
         }
-        let reply = desk.send("POST", &format!("/v1/mcp/{id}"), &[], LIST).await;
-        assert_eq!(reply.status.as_u16(), status);
     }
-    // One that was started again with the same key knows the id.
-    let again = Desk::new();
-    assert_eq!(again.poll(&id, "timeout_ms=1").await, [] as [Value; 0]);
-    desk.send("DELETE", &format!("/v1/tunnels/{id}"), &[], "")
-        .await;
-    let gone = desk
-        .send("GET", &format!("/v1/tunnels/{id}"), &[], "")
-        .await;
-    assert_eq!(gone.status, 404);
+    // A gateway that was started again with the same key knows the id.
+    let id = gateway.create().await;
+    let again = TunnelGateway::start();
+    assert!(again.poll(&id, "timeout_ms=1").await.is_empty());
 }
 
 #[tokio::test]
-async fn a_request_passes_and_its_answer_comes_back() {
-    let desk = Desk::new();
-    let id = desk.tunnel().await;
-    let nobody = desk.send("POST", &format!("/v1/mcp/{id}"), &[], LIST).await;
+async fn an_owner_creates_names_lists_and_deletes_tunnels() {
+    let gateway = TunnelGateway::start();
+    let about = r#"{"name":"mine","description":"d","organization_ids":["org_1"],"x":1}"#;
+    let created = gateway.send("POST", "/v1/tunnels", about).await.json();
+    let id = created["id"].as_str().unwrap();
+    let expected =
+        json!({"id": id, "name": "mine", "description": "d", "organization_ids": ["org_1"]});
+    assert_eq!(created, expected);
+    validate("/components/schemas/TunnelClientMetadata", &created).unwrap();
+    let path = format!("/v1/tunnels/{id}");
+    assert_eq!(gateway.send("GET", &path, "").await.json(), expected);
+    let updated = gateway
+        .send("POST", &path, r#"{"name":"yours","organization_ids":[]}"#)
+        .await;
+    let expected = json!({"id": id, "name": "yours", "description": "d"});
+    assert_eq!(updated.json(), expected);
+    let listed = gateway.send("GET", "/v1/tunnels", "").await.json();
+    assert_eq!(listed, json!({"tunnels": [expected]}));
+    let many = json!({"tenant_ids": vec!["x"; 101]}).to_string();
+    for body in [
+        "[]",
+        "{",
+        r#"{"name":1}"#,
+        r#"{"organization_ids":"x"}"#,
+        &many,
+    ] {
+        let refused = gateway.send("POST", "/v1/tunnels", body).await;
+        assert_eq!(
+            refused.refusal(),
+            (400, "invalid_json_payload".to_owned()),
+            "{body}"
+        );
+    }
+    let large = format!(r#"{{"name":"{}"}}"#, "x".repeat(20_000));
+    let refused = gateway.send("POST", "/v1/tunnels", &large).await;
     assert_eq!(
-        (nobody.status.as_u16(), &*nobody.code()),
-        (404, "tunnel_client_not_seen")
+        refused.refusal(),
+        (413, "request_body_too_large".to_owned())
     );
-    desk.poll(&id, "timeout_ms=1").await;
-    let asked = desk.connect(
-        &id,
-        "POST",
-        &[
-            ("authorization", "Bearer key-of-the-plane"),
-            ("mcp-session-id", "s"),
-            ("x-custom", "1"),
-            ("cookie", "c"),
-            ("user-agent", "u"),
-            ("connection", "x-gone"),
-            ("x-gone", "1"),
-            ("content-type", "application/json"),
-        ],
-        LIST,
+
+    // Whoever polls or waits when a tunnel is deleted learns it at once.
+    let (polling, path_of_poll) = (gateway.clone(), format!("{path}/poll?channel=other"));
+    let polling = tokio::spawn(async move { polling.send("GET", &path_of_poll, "").await });
+    gateway.poll(id, "timeout_ms=1").await;
+    let asked = gateway.connect(id, &[], LIST);
+    gateway.next(id).await;
+    assert_eq!(
+        gateway.send("DELETE", &path, "").await.json()["deleted"],
+        true
     );
-    let commands = desk.poll(&id, "timeout_ms=10000").await;
-    let [command] = commands.as_slice() else {
-        panic!("{commands:?}");
+    let gone = (404, "tunnel_not_found".to_owned());
+    assert_eq!(polling.await.unwrap().refusal(), gone);
+    assert_eq!(asked.await.unwrap().refusal(), gone);
+    assert_eq!(gateway.send("GET", &path, "").await.refusal(), gone);
+    assert_eq!(
+        gateway.send("GET", "/v1/tunnels", "").await.json(),
+        json!({"tunnels": []})
+    );
+}
+
+#[tokio::test]
+async fn there_are_as_many_tunnels_and_polls_as_the_options_say() {
+    let gateway = TunnelGateway::start_with(|options| {
+        options.max_tunnels = 1;
+        options.max_polls = 1;
+    });
+    let id = gateway.create().await;
+    let refused = gateway.send("POST", "/v1/tunnels", "").await;
+    assert_eq!(refused.refusal(), (429, "rate_limit_exceeded".to_owned()));
+    let path = format!("/v1/tunnels/{id}/poll");
+    let (polling, long) = (gateway.clone(), path.clone());
+    // The short polls below may have the only place when this one comes.
+    let polling =
+        tokio::spawn(async move { while polling.send("GET", &long, "").await.status == 429 {} });
+    let path = format!("{path}?timeout_ms=1");
+    let refused = loop {
+        let polled = gateway.send("GET", &path, "").await;
+        if polled.status != 204 {
+            break polled;
+        }
     };
-    assert_eq!(command["command_type"], "jsonrpc");
-    assert_eq!(command["channel"], "main");
-    assert_eq!(
-        command["headers"],
-        json!({"mcp-session-id": ["s"], "x-custom": ["1"]})
-    );
-    assert_eq!(command["response_timeout"], "60000ms");
-    let posted = desk.post(&id, command, &json!({
-        "resp_json": {"jsonrpc": "2.0", "id": "a", "result": {"n": 1}}, "resp_code": 401,
-        "resp_headers": {"Www-Authenticate": ["Bearer x"], "Content-Length": ["7"], "Mcp-Session-Id": ["s2"]},
-        "resp_timing": "nonsense",
-    })).await;
-    assert_eq!(
-        (posted.status.as_u16(), posted.json()),
-        (200, json!({"status": "ok"}))
-    );
-    let answer = asked.await.unwrap();
-    assert_eq!(answer.status, 401);
-    assert_eq!(answer.headers["www-authenticate"], "Bearer x");
-    assert_eq!(answer.headers["mcp-session-id"], "s2");
-    assert_eq!(answer.json()["result"], json!({"n": 1}));
-    let second = desk.post(&id, command, &result(200)).await;
-    assert_eq!(
-        (second.status.as_u16(), &*second.code()),
-        (404, "pending_request_not_found")
-    );
+    assert_eq!(refused.refusal(), (429, "rate_limit_exceeded".to_owned()));
+    assert_eq!(refused.headers["retry-after"], "2");
+    // A client that leaves makes room.
+    polling.abort();
+    while gateway.send("GET", &path, "").await.status != 204 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]
-async fn each_command_goes_to_one_client_in_order() {
-    let desk = Desk::new();
-    let id = desk.tunnel().await;
-    assert_eq!(desk.poll(&id, "timeout_ms=1").await.len(), 0);
-    for limit in ["0", "26", "x"] {
-        let reply = desk
-            .send(
-                "GET",
-                &format!("/v1/tunnels/{id}/poll?limit={limit}"),
-                &[],
-                "",
-            )
+async fn a_poll_waits_as_long_as_it_says_or_until_a_command_comes() {
+    let short = TunnelGateway::start_with(|options| options.max_poll = Duration::from_millis(400));
+    let id = short.create().await;
+    for (query, at_least) in [
+        ("timeout_ms=200", 200),
+        ("timeout_ms=600000", 400),
+        ("", 400),
+    ] {
+        let began = Instant::now();
+        assert!(short.poll(&id, query).await.is_empty());
+        let took = began.elapsed().as_millis();
+        assert!(took >= at_least, "{query}: {took} ms");
+    }
+    let gateway = TunnelGateway::start();
+    let id = gateway.connected().await;
+    let (polling, other) = (gateway.clone(), id.clone());
+    let polling = tokio::spawn(async move {
+        let began = Instant::now();
+        (polling.next(&other).await, began.elapsed())
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let asked = gateway.connect(&id, &[], LIST);
+    let (command, took) = polling.await.unwrap();
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let posted = gateway.post(&id, &command, &result(200)).await;
+    assert_eq!(posted.json(), json!({"status": "ok"}));
+    assert_eq!(asked.await.unwrap().status, 200);
+    for query in [
+        "limit=0",
+        "limit=26",
+        "limit=x",
+        "timeout_ms=0",
+        "timeout_ms=-1",
+        "channel=a.b",
+    ] {
+        let refused = gateway
+            .send("GET", &format!("/v1/tunnels/{id}/poll?{query}"), "")
             .await;
-        assert_eq!(reply.status, 400, "{limit}");
+        assert_eq!(refused.status, 400, "{query}");
     }
+}
+
+#[tokio::test]
+async fn each_command_goes_to_one_poll_in_order_and_to_no_other_tunnel() {
+    let gateway = TunnelGateway::start();
+    let id = gateway.connected().await;
+    let other = gateway.connected().await;
     let mut asked = Vec::new();
-    for _ in 0..3 {
-        asked.push(desk.connect(&id, "POST", &[], LIST));
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    for number in 0..5 {
+        let list = format!(r#"{{"jsonrpc":"2.0","id":{number},"method":"tools/list"}}"#);
+        asked.push(gateway.connect(&id, &[], &list));
+        while gateway.budget.used() < (number + 1) * list.len() as u64 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
-    let full = desk.send("POST", &format!("/v1/mcp/{id}"), &[], LIST).await;
-    assert_eq!(
-        (full.status.as_u16(), &*full.code()),
-        (503, "tunnel_queue_full")
-    );
-    let (one, two) = tokio::join!(
-        desk.poll(&id, "limit=2&timeout_ms=10000"),
-        desk.poll(&id, "limit=2&timeout_ms=10000")
-    );
-    assert_eq!((one.len(), two.len()), (2, 1));
-    for command in one.iter().chain(&two) {
-        let mut wrong = command.clone();
-        wrong["shard_token"] = "x".into();
-        assert_eq!(desk.post(&id, &wrong, &result(200)).await.status, 400);
-        let mut unknown = result(200);
-        unknown["resp_type"] = "x".into();
-        assert_eq!(desk.post(&id, command, &unknown).await.status, 400);
-        assert_eq!(desk.post(&id, command, &result(200)).await.status, 200);
+    assert!(gateway.poll(&other, "timeout_ms=1").await.is_empty());
+    let mut commands = Vec::new();
+    for expected in [2, 2, 1] {
+        let polled = gateway.poll(&id, "limit=2").await;
+        assert_eq!(polled.len(), expected);
+        commands.extend(polled);
+    }
+    let ids: Vec<_> = commands
+        .iter()
+        .map(|it| it["jsonrpc"]["id"].as_u64().unwrap())
+        .collect();
+    assert_eq!(ids, [0, 1, 2, 3, 4]);
+    let wrong = gateway.post(&other, &commands[0], &result(200)).await;
+    assert_eq!(wrong.refusal(), (401, "tunnel_request_mismatch".to_owned()));
+    for command in &commands {
+        assert_eq!(gateway.post(&id, command, &result(200)).await.status, 200);
     }
     for asked in asked {
         assert_eq!(asked.await.unwrap().status, 200);
     }
-}
 
-#[tokio::test]
-async fn notes_come_before_the_answer_to_those_who_take_a_stream() {
-    let desk = Desk::new();
-    let id = desk.tunnel().await;
-    desk.poll(&id, "timeout_ms=1").await;
-    let note = json!({"resp_type": "jsonrpc_notify", "resp_code": 200,
-        "resp_json": {"jsonrpc": "2.0", "method": "notifications/progress", "params": {}}});
-    for (headers, lines) in [
-        (&[("accept", "application/json, text/event-stream")][..], 17),
-        (&[("accept", "application/json")], 1),
-    ] {
-        let asked = desk.connect(&id, "POST", headers, LIST);
-        let commands = desk.poll(&id, "timeout_ms=10000").await;
-        // More notes than are kept; the end has a place in any case.
-        for _ in 0..40 {
-            assert_eq!(desk.post(&id, &commands[0], &note).await.status, 200);
-        }
-        assert_eq!(desk.post(&id, &commands[0], &result(200)).await.status, 200);
-        let answer = asked.await.unwrap();
-        let messages = answer.text.matches("jsonrpc").count();
-        assert!(messages >= lines && messages <= 41, "{}", answer.text);
-        assert!(
-            answer.text.trim_end().ends_with(r#""result":{}}"#),
-            "{}",
-            answer.text
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_notification_and_the_end_of_a_session_are_acknowledged() {
-    let desk = Desk::new();
-    let id = desk.tunnel().await;
-    desk.poll(&id, "timeout_ms=1").await;
-    let told = desk.connect(
-        &id,
-        "POST",
-        &[],
-        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
-    );
-    let commands = desk.poll(&id, "timeout_ms=10000").await;
-    desk.post(
-        &id,
-        &commands[0],
-        &json!({"resp_type": "notify_ack", "resp_code": 202}),
-    )
-    .await;
-    let told = told.await.unwrap();
-    assert_eq!((told.status.as_u16(), told.text.as_str()), (202, ""));
-
-    let without = desk.send("DELETE", &format!("/v1/mcp/{id}"), &[], "").await;
-    assert_eq!(
-        (without.status.as_u16(), &*without.code()),
-        (400, "missing_mcp_session_id")
-    );
-    let ended = desk.connect(&id, "DELETE", &[("mcp-session-id", "s")], "");
-    let commands = desk.poll(&id, "timeout_ms=10000").await;
-    assert_eq!(commands[0]["command_type"], "session_termination");
-    let answer = json!({"resp_type": "session_termination_response", "resp_code": 204});
-    desk.post(&id, &commands[0], &answer).await;
-    assert_eq!(ended.await.unwrap().status, 204);
-
-    let listening = desk.send("GET", &format!("/v1/mcp/{id}"), &[], "").await;
-    assert_eq!(listening.status, 405);
-    assert_eq!(listening.headers["allow"], "POST, DELETE");
-    for body in ["", "[]", "{", r#"{"a":1}"#] {
-        let reply = desk.send("POST", &format!("/v1/mcp/{id}"), &[], body).await;
-        assert_eq!(
-            (reply.status.as_u16(), &*reply.code()),
-            (400, "invalid_json_payload"),
-            "{body}"
-        );
-    }
-    let reply = desk
-        .send("POST", &format!("/v1/mcp/{id}/b%20ad"), &[], LIST)
-        .await;
-    assert_eq!(reply.code(), "invalid_channel_format");
-}
-
-#[tokio::test]
-async fn nobody_waits_longer_than_the_deadline() {
-    let desk = Desk::with(Limits {
-        answer: Duration::from_millis(400),
-        ..Limits::default()
+    // Of two polls that wait at once, each command wakes one.
+    let polls = [0, 1].map(|_| {
+        let (gateway, id) = (gateway.clone(), id.clone());
+        tokio::spawn(async move { gateway.poll(&id, "limit=1").await })
     });
-    let id = desk.tunnel().await;
-    desk.poll(&id, "timeout_ms=1").await;
-    let asked = desk.connect(&id, "POST", &[], LIST);
-    let commands = desk.poll(&id, "timeout_ms=10000").await;
-    let late = asked.await.unwrap();
-    assert_eq!(
-        (late.status.as_u16(), &*late.code()),
-        (504, "tunnel_response_timeout")
-    );
-    assert_eq!(desk.post(&id, &commands[0], &result(200)).await.status, 404);
-
-    // A connector that leaves takes its command along.
-    let asked = desk.connect(&id, "POST", &[], LIST);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    asked.abort();
-    let _ = asked.await;
-    assert_eq!(desk.poll(&id, "timeout_ms=1").await.len(), 0);
+    let asked = [0, 1].map(|_| gateway.connect(&id, &[], LIST));
+    let mut taken = Vec::new();
+    for poll in polls {
+        taken.extend(poll.await.unwrap());
+    }
+    assert_eq!(taken.len(), 2);
+    assert_ne!(taken[0]["request_id"], taken[1]["request_id"]);
+    for (command, asked) in taken.iter().zip(asked) {
+        gateway.post(&id, command, &result(200)).await;
+        drop(asked);
+    }
 }
 
 #[tokio::test]
-async fn channels_are_polled_apart() {
-    let desk = Desk::new();
-    let id = desk.tunnel().await;
-    desk.poll(&id, "timeout_ms=1").await;
-    let (other, path) = (desk.clone(), format!("/v1/mcp/{id}/Tools"));
-    let asked = tokio::spawn(async move { other.send("POST", &path, &[], LIST).await });
-    assert_eq!(desk.poll(&id, "channel=main&timeout_ms=50").await.len(), 0);
-    let commands = desk
-        .poll(&id, "channel=main&channel=tools&timeout_ms=10000")
-        .await;
-    assert_eq!(commands[0]["channel"], "tools");
-    desk.post(&id, &commands[0], &result(200)).await;
-    assert_eq!(asked.await.unwrap().status, 200);
+async fn an_answer_is_taken_once_and_only_as_the_contract_has_it() {
+    let gateway = TunnelGateway::start();
+    let id = gateway.connected().await;
+    let asked = gateway.connect(&id, &[], LIST);
+    let command = gateway.next(&id).await;
+    let unknown = json!({"request_id": "x", "shard_token": "x"});
+    let wrong = json!({"request_id": command["request_id"], "shard_token": "x"});
+    let without = json!({"request_id": command["request_id"]});
+    let kind = |kind: &str| {
+        let mut answer = result(200);
+        answer["resp_type"] = kind.into();
+        answer
+    };
+    let mut bad_channel = result(200);
+    bad_channel["channel"] = "a b".into();
+    for (command, answer, expected) in [
+        (&unknown, result(200), (404, "pending_request_not_found")),
+        (&wrong, result(200), (400, "")),
+        (&without, result(200), (400, "")),
+        (&command, kind("x"), (400, "")),
+        (&command, bad_channel, (400, "invalid_channel_format")),
+        (
+            &command,
+            json!({"resp_code": 200}),
+            (400, "invalid_json_payload"),
+        ),
+    ] {
+        let (status, code) = gateway.post(&id, command, &answer).await.refusal();
+        assert_eq!((status, &*code), expected, "{answer}");
+    }
+    // It still waits, and fields of newer clients do no harm.
+    let mut newer = result(200);
+    newer["resp_timing"] = json!(["malformed"]);
+    newer["channel"] = "main".into();
+    assert_eq!(gateway.post(&id, &command, &newer).await.status, 200);
+    assert_eq!(asked.await.unwrap().json()["result"], json!({}));
+    let again = gateway.post(&id, &command, &newer).await;
+    assert_eq!(
+        again.refusal(),
+        (404, "pending_request_not_found".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_or_the_budget_is_refused_and_all_is_given_back() {
+    let gateway = TunnelGateway::start_with(|options| {
+        options.body.max_bytes = 100_000;
+        options.budget = mcp_cli::budget::Budget::new(150_000);
+    });
+    let id = gateway.connected().await;
+    let message = |size: usize| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":"a","method":"{}"}}"#,
+            "x".repeat(size)
+        )
+    };
+    let refused = gateway.connect(&id, &[], &message(100_000)).await.unwrap();
+    assert_eq!(
+        refused.refusal(),
+        (413, "request_body_too_large".to_owned())
+    );
+    let first = gateway.connect(&id, &[], &message(90_000));
+    while gateway.budget.used() < 90_000 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let refused = gateway.connect(&id, &[], &message(90_000)).await.unwrap();
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.headers["retry-after"], "2");
+    let command = gateway.next(&id).await;
+    let mut large = result(200);
+    large["resp_json"]["result"]["text"] = "x".repeat(100_000).into();
+    let refused = gateway.post(&id, &command, &large).await;
+    assert_eq!(
+        refused.refusal(),
+        (413, "request_body_too_large".to_owned())
+    );
+    assert_eq!(gateway.post(&id, &command, &result(200)).await.status, 200);
+    assert_eq!(first.await.unwrap().status, 200);
+    while gateway.budget.used() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_polls_and_those_who_wait_at_once() {
+    let gateway = TunnelGateway::start();
+    let id = gateway.connected().await;
+    let asked = gateway.connect(&id, &[], LIST);
+    gateway.next(&id).await;
+    let (polling, other) = (gateway.clone(), id.clone());
+    let polling = tokio::spawn(async move { polling.poll(&other, "").await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let began = Instant::now();
+    gateway.stop.cancel();
+    assert!(polling.await.unwrap().is_empty());
+    assert_eq!(
+        asked.await.unwrap().refusal(),
+        (503, "tunnel_transport_unavailable".to_owned())
+    );
+    assert!(began.elapsed() < Duration::from_secs(20));
 }
