@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ::http::Extensions;
 use axum::Router;
+use futures::future;
 use tracing::Level;
 
 use super::backend::Backend;
@@ -20,7 +21,6 @@ use crate::http::{self, CallerFrom, PublicHost, ServerOptions};
 use crate::mcp::PoolOptions;
 use crate::relay::{self, Relay};
 use crate::secret::Secret;
-use crate::tunnel::program::Wanted;
 use crate::ui::{LogFormat, Ui};
 
 /// Serve your MCP server over HTTP with tokens and limits, or run the sample, the dice server
@@ -39,7 +39,7 @@ Examples:
   mcp-cli serve -t stdio https://example.com/mcp --upstream-authorization @token.jwt
       a remote server for a client that only starts programs
   mcp-cli serve --auth                        the dice server, see `mcp-cli token`
-  mcp-cli serve --allowed-host my.ngrok.app   behind a tunnel with that name"
+  mcp-cli serve --auth --tunnel ngrok         the same with a public address"
 )]
 pub struct ServeArgs {
     #[command(flatten)]
@@ -316,16 +316,13 @@ async fn serve_http(
         has_auth: args.auth,
     };
     match plan {
-        Plan::Program(kind, wanted) => {
-            let wanted = Wanted {
-                port: address.port(),
-                ..wanted
-            };
-            let started = signals.or(tunnel::start(kind, &wanted)).await?;
+        Plan::Public(tunnel) => {
+            let mut tunnel = tunnel.at_port(address.port());
+            let visiting = tunnel.serve(router.clone(), options.clone());
             let serving = listen::serve(listener, router, options, signals);
             tokio::select! {
-                () = serving => {}
-                never = tunnel::keep(started, kind, &wanted, &door, &public, ui) => match never {},
+                _ = future::join(serving, visiting) => {}
+                failed = tunnel::keep(&tunnel, &door, &public, ui) => match failed? {},
             }
         }
         Plan::OpenAi(openai) => {

@@ -69,6 +69,21 @@ impl From<tunnel::program::Error> for Error {
     }
 }
 
+#[cfg(feature = "ngrok")]
+impl From<tunnel::ngrok::Error> for Error {
+    fn from(error: tunnel::ngrok::Error) -> Self {
+        use tunnel::ngrok::Error as Reason;
+        let status = match &error {
+            Reason::NotAnAddress(_) => ExitStatus::Usage,
+            Reason::Unreachable(_) | Reason::Late(_) => ExitStatus::Unreachable,
+            Reason::Refused { .. } => ExitStatus::Refused,
+            Reason::NotAUrl(_) => ExitStatus::BrokenAnswer,
+        };
+        let hint = error.remedy();
+        Self::of(status, error).with_hint_if(hint)
+    }
+}
+
 impl From<tunnel::openai::Error> for Error {
     fn from(error: tunnel::openai::Error) -> Self {
         Self::of(ExitStatus::Usage, error)

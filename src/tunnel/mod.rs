@@ -2,6 +2,8 @@
 
 mod message;
 mod names;
+#[cfg(feature = "ngrok")]
+pub mod ngrok;
 pub mod openai;
 pub mod plane;
 pub mod program;

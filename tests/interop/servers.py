@@ -87,6 +87,20 @@ def see_behind_serve(name, tool, *target):
         assert ended.returncode == 0, f"{name}: {ended.stderr}"
 
 
+def clients_of_npm():
+    """mcp-remote and the MCP Inspector's CLI in front of a server over stdio, with a token."""
+    with listening(MCP_CLI, "serve", "-p", "PORT", "--auth", "--", *EVERYTHING, HOME=HOME) as url:
+        bearer = "Authorization: Bearer " + mcp_cli("token", "--audience", "dice-server").strip()
+        see("mcp-remote in front of serve", ECHO, [], [NPM / "mcp-remote", f"{url}/mcp", "--allow-http", "--header", bearer])
+        inspector = [NPM / "mcp-inspector", "--cli", f"{url}/mcp", "--transport", "http", "--header", bearer, "--method"]
+        for method, said in [(["tools/list"], '"echo"'), (["tools/call", "--tool-name", "echo", "--tool-arg", "message=hi"], "Echo: hi"),
+                             (["resources/list"], '"uri"'), (["prompts/list"], '"name"')]:
+            # Its own Node: it needs a newer one than others do.
+            ended = subprocess.run([NPM / "node", *map(str, inspector), *method], capture_output=True, text=True, timeout=60)
+            assert ended.returncode == 0 and said in ended.stdout, f"{method}: {ended.stdout}\n{ended.stderr}"
+        print("MCP Inspector in front of serve: tools, resources, prompts", flush=True)
+
+
 @contextlib.contextmanager
 def listening(*command, **environment):
     """A port that the command listens on; `PORT` in it is that port."""
@@ -132,6 +146,7 @@ def main():
     see_behind_serve("server-everything, stdio", ECHO, "--", *EVERYTHING)
     see_behind_serve("server-filesystem, stdio", read, "--", NPM / "mcp-server-filesystem", files)
     see_behind_serve("mcp-server-time, stdio", CLOCK, "--", *TIME)
+    clients_of_npm()
     stdio = " ".join(map(str, EVERYTHING))
     with listening(NPM / "supergateway", "--stdio", stdio, "--port", "PORT") as url:
         see("supergateway, HTTP+SSE", ECHO, [f"{url}/sse"])

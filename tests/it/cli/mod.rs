@@ -14,6 +14,8 @@ mod gateway;
 mod hosted;
 mod loopback;
 mod mcp_config;
+#[cfg(feature = "ngrok")]
+mod ngrok;
 mod record;
 mod relay;
 mod serve;

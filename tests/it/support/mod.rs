@@ -9,6 +9,8 @@ mod faults;
 mod gateway;
 mod mcp;
 mod mcp_cli;
+#[cfg(feature = "ngrok")]
+pub mod ngrok;
 mod servers;
 mod serving;
 mod tls;
