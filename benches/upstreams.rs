@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -68,13 +69,17 @@ async fn respond(body: Bytes) -> Response {
 
 #[tokio::main]
 async fn http() -> std::io::Result<()> {
+    // Bodies of megabytes pass too.
+    let router = Router::new()
+        .route("/mcp", post(respond))
+        .layer(DefaultBodyLimit::disable());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     writeln!(std::io::stdout(), "listening on http://{address}/mcp")?;
     let listener = listener.tap_io(|connection| {
         let _ = connection.set_nodelay(true);
     });
-    axum::serve(listener, Router::new().route("/mcp", post(respond))).await
+    axum::serve(listener, router).await
 }
 
 fn drive(seconds: u64, in_flight: u64, command: &[String]) -> std::io::Result<()> {

@@ -1,17 +1,19 @@
 //! Requests to a server of this program and its answers, recorded as they pass.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::{Context, Poll};
+use std::time::{Instant, SystemTime};
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use futures::StreamExt;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::body::{Frame, SizeHint};
 
 use super::{Direction, Line, MAX_BODY, Recorder, tool_entries};
 
@@ -27,8 +29,7 @@ const SECRET: [&str; 6] = [
 const REDACTED: &str = "[redacted]";
 
 /// Takes a caller's credentials out of what is recorded: some servers repeat them.
-#[derive(Clone, Default)]
-struct Redact(Arc<[String]>);
+struct Redact(Vec<String>);
 
 impl Redact {
     fn of(headers: &HeaderMap) -> Self {
@@ -44,7 +45,7 @@ impl Redact {
             return text;
         }
         let mut text = String::from_utf8_lossy(&text).into_owned();
-        for secret in self.0.iter() {
+        for secret in &self.0 {
             if text.contains(secret.as_str()) {
                 text = text.replace(secret.as_str(), REDACTED);
             }
@@ -60,32 +61,40 @@ pub fn tee(router: Router, recorder: Recorder) -> Router {
 
 async fn record(State(recorder): State<Recorder>, request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let secrets = Redact::of(request.headers());
     let first = format!("{} {}", request.method(), request.uri().path());
-    let headers = shown(request.headers());
-    let (recorded, redact) = (recorder.clone(), secrets.clone());
+    let asked = Arc::new(request.headers().clone());
+    let (recorded, headers) = (recorder.clone(), Arc::clone(&asked));
     let request = request.map(|body| {
         copied(body, false, move |body, size| {
-            let mut line = Line::new(Direction::In, "client", "http", &redact.apply(body));
-            line.http = Some(first.clone());
-            line.headers.clone_from(&headers);
-            line.cut_from = (size > MAX_BODY).then_some(size);
-            recorded.record(&line);
+            let (time, first, headers) = (SystemTime::now(), first.clone(), Arc::clone(&headers));
+            recorded.record(body.len(), move || {
+                let body = Redact::of(&headers).apply(body);
+                let mut line = Line::new(time, Direction::In, "client", "http", &body);
+                line.http = Some(first);
+                line.headers = shown(&headers);
+                line.cut_from = (size > MAX_BODY).then_some(size);
+                line
+            });
         })
     });
     let answer = next.run(request).await;
-    let status = answer.status().as_u16().to_string();
-    let headers = shown(answer.headers());
-    let kind = answer.headers().get(CONTENT_TYPE);
+    let status = answer.status();
+    let headers = Arc::new(answer.headers().clone());
+    let kind = headers.get(CONTENT_TYPE);
     let is_stream = kind.is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream"));
     answer.map(|body| {
         copied(body, is_stream, move |body, size| {
-            let mut line = Line::new(Direction::Out, "client", "http", &secrets.apply(body));
-            line.http = Some(status.clone());
-            line.headers.clone_from(&headers);
-            line.took_ms = Some(began.elapsed().as_secs_f64() * 1000.0);
-            line.cut_from = (size > MAX_BODY).then_some(size);
-            recorder.record(&line);
+            let (time, took) = (SystemTime::now(), began.elapsed());
+            let (asked, headers) = (Arc::clone(&asked), Arc::clone(&headers));
+            recorder.record(body.len(), move || {
+                let body = Redact::of(&asked).apply(body);
+                let mut line = Line::new(time, Direction::Out, "client", "http", &body);
+                line.http = Some(status.as_u16().to_string());
+                line.headers = shown(&headers);
+                line.took_ms = Some(took.as_secs_f64() * 1000.0);
+                line.cut_from = (size > MAX_BODY).then_some(size);
+                line
+            });
         })
     })
 }
@@ -107,19 +116,48 @@ fn shown(headers: &HeaderMap) -> BTreeMap<String, String> {
 /// The body, of which `keep` gets a copy when it ends, also if nobody reads it to its end. Of a stream of
 /// events, it gets the data of each event as it passes.
 fn copied(body: Body, by_events: bool, keep: impl FnMut(Vec<u8>, usize) + Send + 'static) -> Body {
-    let mut copy = Copy {
-        kept: Vec::new(),
-        size: 0,
-        by_events,
-        was_told: false,
-        keep: Box::new(keep),
-    };
-    Body::from_stream(body.into_data_stream().map(move |chunk| {
-        if let Ok(chunk) = &chunk {
-            copy.take(chunk);
+    Body::new(Copied {
+        body,
+        copy: Copy {
+            kept: Vec::new(),
+            size: 0,
+            by_events,
+            was_told: false,
+            keep: Box::new(keep),
+        },
+    })
+}
+
+/// A body whose size is still known: without it, an answer would be sent in chunks because it is recorded.
+struct Copied {
+    body: Body,
+    copy: Copy,
+}
+
+impl HttpBody for Copied {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(chunk) = frame.data_ref()
+        {
+            self.copy.take(chunk);
         }
-        chunk
-    }))
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 struct Copy {

@@ -7,6 +7,7 @@ mod jsonl;
 mod lines;
 mod markdown;
 mod progress;
+mod recording;
 pub mod report;
 mod requests;
 mod sanitize;
@@ -32,7 +33,7 @@ use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::http::Exchange;
 use crate::mcp::{OnStderr, OnWire, Wire};
-use crate::record::{self, Direction, Line, Recorder, Recording};
+use crate::record::{Direction, Recorder, Recording};
 use crate::responses::{Event, EventKind, McpApprovalRequest, OnRetry, Response};
 
 pub use approval::Decision;
@@ -139,27 +140,6 @@ impl Ui {
         }
     }
 
-    /// From now on, messages are recorded.
-    pub fn set_recorder(&mut self, recorder: Recorder) {
-        self.recorder = Some(recorder);
-    }
-
-    /// What records messages, if any are.
-    pub fn recorder(&self) -> Option<&Recorder> {
-        self.recorder.as_ref()
-    }
-
-    /// Ends the recording, and says what is wrong with it.
-    pub fn end_recording(&mut self) {
-        match self.recorder.take().map(|it| it.finish()) {
-            None | Some(Ok(0)) => {}
-            Some(Ok(missing)) => self.note(&format!(
-                "{missing} messages are not in the recording: they came faster than the disk took them"
-            )),
-            Some(Err(error)) => self.note(&format!("the recording is not whole: {error}")),
-        }
-    }
-
     /// A recording, a line for each message; with `-v` the messages too.
     pub fn timeline(&mut self, recording: &Recording) -> Result<(), Error> {
         let lines = timeline::lines(recording, self.options.verbose > 0);
@@ -172,15 +152,6 @@ impl Ui {
             })?;
         }
         Ok(())
-    }
-
-    /// Records the request that an answer is waited for.
-    pub fn record_request(&self, request: &impl serde::Serialize) {
-        let text = self.recorder.as_ref().map(|_| serde_json::to_vec(request));
-        if let (Some(recorder), Some(Ok(text))) = (&self.recorder, text) {
-            let text = record::tool_entries(&text).unwrap_or(text);
-            recorder.record(&Line::new(Direction::Out, "model", "http", &text));
-        }
     }
 
     /// How the answer, and a failure, shall look.
@@ -355,8 +326,7 @@ impl Ui {
     /// Shows one event of an answer.
     pub fn event(&mut self, event: &Event) -> Result<(), Error> {
         if let Some(recorder) = &self.recorder {
-            let text = jsonl::line(event);
-            recorder.record(&Line::new(Direction::In, "model", "http", text.as_bytes()));
+            recorder.record_body(Direction::In, "model", jsonl::line(event).into_bytes());
         }
         match self.format {
             Format::Text => self.show(event),

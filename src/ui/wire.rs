@@ -1,6 +1,6 @@
 //! What goes over connections to MCP servers, on stderr: a line each, and with `-vv` the messages.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -14,23 +14,27 @@ const MAX_FRAME: usize = 2000;
 
 /// Records what went over the wire: a request and its answer are two messages.
 pub fn record(wire: &Wire, recorder: &Recorder) {
-    let line =
-        |direction, body: &str| Line::new(direction, &wire.server, wire.transport, body.as_bytes());
+    let keep = |direction, body: &str, time: SystemTime, took: Option<Duration>| {
+        let (server, transport, body) = (wire.server.clone(), wire.transport, body.to_owned());
+        recorder.record(body.len(), move || {
+            let mut line = Line::new(time, direction, &server, transport, body.as_bytes());
+            line.took_ms = took.map(|it| it.as_secs_f64() * 1000.0);
+            line
+        });
+    };
+    let now = SystemTime::now();
     match &wire.event {
-        WireEvent::Notification(text) => recorder.record(&line(Direction::In, text)),
+        WireEvent::Notification(text) => keep(Direction::In, text, now, None),
         WireEvent::Exchange {
             request,
             answer,
             took,
             ..
         } => {
-            let sent = SystemTime::now().checked_sub(*took);
-            let sent = sent.unwrap_or(SystemTime::UNIX_EPOCH);
-            recorder.record(&line(Direction::Out, request).at(sent));
+            let sent = now.checked_sub(*took).unwrap_or(SystemTime::UNIX_EPOCH);
+            keep(Direction::Out, request, sent, None);
             let (Ok(text) | Err(text)) = answer;
-            let mut line = line(Direction::In, text);
-            line.took_ms = Some(took.as_secs_f64() * 1000.0);
-            recorder.record(&line);
+            keep(Direction::In, text, now, Some(*took));
         }
     }
 }
@@ -148,8 +152,6 @@ fn frame(direction: char, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::*;
