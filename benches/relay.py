@@ -175,9 +175,10 @@ def drive(in_flight, *command):
     return float(rate), float(median)
 
 
-def memory(pid):
+def memory(pid, of="VmRSS"):
+    """In megabytes: resident, or with `RssAnon` without the pages of the executable file."""
     with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        [resident] = [int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS")]
+        [resident] = [int(line.split()[1]) / 1024 for line in status if line.startswith(of)]
     return resident
 
 
@@ -203,7 +204,7 @@ def main():
     with running(*serve, "--", UPSTREAMS, "stdio") as (url, pid):
         Caller(url).call()
         time.sleep(1)
-        idle = memory(pid)
+        idle, own = memory(pid), memory(pid, "RssAnon")
     for _ in range(ROUNDS):
         for in_flight in [16, 1]:
             keep(("stdio, direct", in_flight), drive(in_flight, UPSTREAMS, "stdio"))
@@ -227,7 +228,7 @@ def main():
         direct_rate, direct_median = best(rows[direct, in_flight])
         added = median - direct_median
         print(f"{name:34}{in_flight:>10}{rate:>10.0f}{rate / direct_rate:>10.2f}{median:>8.0f}us{added:>8.0f}us")
-    print(f"memory of serve -- COMMAND: {idle:.1f} MB after one call, {resident:.1f} MB after all")
+    print(f"memory of serve -- COMMAND: {idle:.1f} MB after one call ({own:.1f} MB without the executable), {resident:.1f} MB after all")
     before, after, left = callers(serve)
     print(f"{CALLERS} callers that come and go, each with its copy: {before:.1f} MB before, {after:.1f} MB after, {left} processes left")
     direct, relayed = large(serve)
