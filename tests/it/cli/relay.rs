@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use crate::support::{BOTH_FORMS, Mcp, McpCli, POST, Serving};
 
 /// A server over stdio that knows MCP 2025-06-18 alone, one request at a time. `crash` ends it, `ask` asks its
-/// client for something, `pid` tells which process it is, `wait` never answers.
+/// client for something, `pid` tells which process it is, `wait` never answers, `flood` writes without an end, `stay`
+/// makes it go on whatever it is told.
 const OLDER: &str = r#"
 say() { printf '%s\n' "$1"; }
 text() { say '{"jsonrpc":"2.0","id":'"$id"',"result":{"content":[{"type":"text","text":"'"$1"'"}]}}'; }
@@ -24,6 +25,8 @@ while read -r line; do
     *'"name":"crash"'*) echo "out of cheese" >&2; exit 3;;
     *'"name":"pid"'*) text $$;;
     *'"name":"wait"'*) ;;
+    *'"name":"flood"'*) yes "of no lines" | tr -d '\n';;
+    *'"name":"stay"'*) trap '' TERM; stay=1; text $$;;
     *'"name":"progress"'*)
       token=$(printf %s "$line" | sed -n 's/.*"progressToken":\([0-9]*\).*/\1/p')
       say '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":'"$token"',"progress":1}}'
@@ -37,6 +40,7 @@ while read -r line; do
     *'"id":'*) say '{"jsonrpc":"2.0","id":'"$id"',"error":{"code":-32601,"message":"unknown"}}';;
   esac
 done
+while [ -n "$stay" ]; do sleep 0.1; done
 "#;
 
 /// The script in a folder of its own, and the log that it writes.
@@ -198,6 +202,30 @@ fn a_crash_is_the_error_of_its_call_and_the_next_call_works() {
     assert!(message.contains("out of cheese"), "{message}");
     let after = text_of(&last_message(&older(&server, "", &call(3, "pid")))).to_owned();
     assert_ne!(before, after);
+}
+
+#[test]
+fn a_flood_is_the_error_of_its_call_and_the_next_call_works() {
+    let script = Older::new();
+    let server = script.serve(&[]);
+    let before = text_of(&last_message(&older(&server, "", &call(1, "pid")))).to_owned();
+    let flooded = older(&server, "", &call(2, "flood"));
+    assert!(flooded.starts_with("HTTP/1.1 502"), "{flooded}");
+    assert!(flooded.len() < 10_000, "{}", flooded.len());
+    let after = text_of(&last_message(&older(&server, "", &call(3, "pid")))).to_owned();
+    assert_ne!(before, after);
+    // With what it started.
+    wait_for_end(&before);
+}
+
+#[test]
+fn a_server_that_goes_on_whatever_it_is_told_ends_with_serve() {
+    let script = Older::new();
+    let server = script.serve(&[]);
+    let process = text_of(&last_message(&older(&server, "", &call(1, "stay")))).to_owned();
+    let (exit, _) = server.terminate();
+    assert_eq!(exit, Some(0));
+    wait_for_end(&process);
 }
 
 #[test]
