@@ -14,11 +14,24 @@ use super::headers::REQUEST_ID;
 /// How many bytes of a body that is not JSON are kept.
 const MAX_SAID: usize = 1024;
 
+/// What is at the bottom of a failure: of a certificate, of a name, of a port. The errors above it say less.
+struct Cause<'a>(&'a reqwest::Error);
+
+impl std::fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let first = std::error::Error::source(self.0);
+        match std::iter::successors(first, |it| it.source()).last() {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A request to the control plane failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// Nothing was sent.
-    #[error("the control plane could not be reached")]
+    #[error("the control plane could not be reached{}", Cause(.0))]
     Unreachable(#[source] reqwest::Error),
     #[error("the connection to the control plane broke off")]
     BrokenOff(#[source] reqwest::Error),
@@ -101,9 +114,9 @@ impl Fault {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Refused(refusal) => refusal.remedy(),
-            Self::Unreachable(_) => {
-                Some("check the base URL, the network and the proxy (HTTPS_PROXY, NO_PROXY)")
-            }
+            Self::Unreachable(_) => Some(
+                "check the base URL, the network, the proxy (HTTPS_PROXY, NO_PROXY) and the certificates (SSL_CERT_FILE)",
+            ),
             _ => None,
         }
     }

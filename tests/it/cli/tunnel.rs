@@ -1,6 +1,6 @@
 //! `serve --tunnel`: the program that is started, what is printed, and what happens when it ends.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::support::{McpCli, Serving};
+use crate::support::{Authority, McpCli, Serving, tls_server};
 
 /// A folder with a program of that name.
 fn program(name: &str, script: &str) -> TempDir {
@@ -281,4 +281,68 @@ fn a_server_that_only_polls_is_called_by_its_tunnel_id_and_both_ends_may_be_star
     assert!(asked.stdout.starts_with("You rolled 2 dice"), "{asked}");
     client.kill().unwrap();
     client.wait().unwrap();
+}
+
+/// A proxy that leads every `CONNECT` to a port of this machine; returns its own.
+fn proxy(to: u16) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                client.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            let head = String::from_utf8(head).unwrap();
+            assert!(head.starts_with("CONNECT control.example:443 "), "{head}");
+            let server = TcpStream::connect(("127.0.0.1", to)).unwrap();
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            for (mut from, mut to) in [
+                (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                (server, client),
+            ] {
+                std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn a_control_plane_of_a_private_authority_is_polled_through_a_proxy() {
+    let folder = TempDir::new().unwrap();
+    let authority = Authority::new();
+    let roots = folder.path().join("roots.pem");
+    std::fs::write(&roots, &authority.pem).unwrap();
+    let later = time::OffsetDateTime::now_utc() + time::Duration::days(1);
+    let issued = authority.issue("control.example", later);
+    let proxy = proxy(tls_server(issued, "204 No Content", ""));
+    for (is_trusted, told) in [
+        (true, "connected to the tunnel"),
+        (false, "could not be polled"),
+    ] {
+        let id = "tunnel_0123456789abcdef0123456789abcdef";
+        let flags = ["serve", "-p", "0", "--no-auth", "--tunnel", "openai"];
+        let mut serve = McpCli::new(&flags)
+            .args(&["--tunnel-id", id])
+            .env("CONTROL_PLANE_BASE_URL", "https://control.example")
+            .env("CONTROL_PLANE_API_KEY", "sk-test-123456")
+            .env("HTTPS_PROXY", &format!("http://127.0.0.1:{proxy}"));
+        if is_trusted {
+            serve = serve.env("SSL_CERT_FILE", roots.to_str().unwrap());
+        }
+        let (mut child, _home) = serve.spawn();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = stderr.lines().map(Result::unwrap);
+        let line =
+            lines.find(|it| it.contains("connected to") || it.contains("could not be polled"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let line = line.unwrap();
+        assert!(line.contains(told), "{line}");
+        assert!(is_trusted || line.contains("certificate"), "{line}");
+    }
 }
