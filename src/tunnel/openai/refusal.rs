@@ -17,8 +17,8 @@ const MAX_SAID: usize = 1024;
 /// What is at the bottom of a failure: of a certificate, of a name, of a port. The errors above it say less.
 struct Cause<'a>(&'a reqwest::Error);
 
-impl std::fmt::Display for Cause<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let first = std::error::Error::source(self.0);
         match std::iter::successors(first, |it| it.source()).last() {
             Some(cause) => write!(f, ": {cause}"),
@@ -115,7 +115,8 @@ impl Fault {
         match self {
             Self::Refused(refusal) => refusal.remedy(),
             Self::Unreachable(_) => Some(
-                "check the base URL, the network, the proxy (HTTPS_PROXY, NO_PROXY) and the certificates (SSL_CERT_FILE)",
+                "check the base URL, the network, the proxy (HTTPS_PROXY, NO_PROXY) and the \
+                 certificates (SSL_CERT_FILE)",
             ),
             _ => None,
         }
