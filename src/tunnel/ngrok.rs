@@ -120,9 +120,14 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub struct Tunnel {
     pub url: Url,
     connections: HttpTunnel,
-    line: Arc<Mutex<Line>>,
+    line: Held,
     _session: Session,
 }
+
+/// Ends the connection to the service when it is dropped, also if there was no URL in the end. The crate keeps
+/// it as long as the service does, and ngrok counts connections.
+#[derive(Default)]
+struct Held(Arc<Mutex<Line>>);
 
 /// The connection to the service.
 #[derive(Default)]
@@ -151,12 +156,12 @@ pub async fn start(options: &Options) -> Result<Tunnel, Error> {
 }
 
 async fn start_within(options: &Options) -> Result<Tunnel, Error> {
-    let line = Arc::<Mutex<Line>>::default();
+    let line = Held::default();
     let mut builder = Session::builder();
     builder
         .authtoken(options.token.expose())
         .client_info("mcp-cli", env!("CARGO_PKG_VERSION"), None::<String>)
-        .connector(connector(Arc::clone(&line)));
+        .connector(connector(Arc::clone(&line.0)));
     if let Some(server) = &options.server {
         let set = builder.server_addr(server);
         set.map_err(|_| Error::NotAnAddress(server.clone()))?;
@@ -199,7 +204,7 @@ impl Tunnel {
                     return format!("{}{}", message.trim(), code.unwrap_or_default());
                 }
                 Err(error) => {
-                    let reason = lock(&self.line).reason.take();
+                    let reason = lock(&self.line.0).reason.take();
                     return reason.unwrap_or_else(|| chain(&error));
                 }
             }
@@ -207,10 +212,9 @@ impl Tunnel {
     }
 }
 
-impl Drop for Tunnel {
-    // The crate keeps the connection as long as the service does, and ngrok counts connections.
+impl Drop for Held {
     fn drop(&mut self) {
-        let mut line = lock(&self.line);
+        let mut line = lock(&self.0);
         line.is_over = true;
         if let Some(socket) = line.socket.take() {
             // It may be closed already.
