@@ -67,7 +67,7 @@ async fn record(State(recorder): State<Recorder>, request: Request, next: Next) 
     let request = request.map(|body| {
         copied(body, false, move |body, size| {
             let (time, first, headers) = (SystemTime::now(), first.clone(), Arc::clone(&headers));
-            recorded.record(body.len(), move || {
+            recorded.record(body.len() + size_of(&headers), move || {
                 let body = Redact::of(&headers).apply(body);
                 let mut line = Line::new(time, Direction::In, "client", "http", &body);
                 line.http = Some(first);
@@ -86,17 +86,28 @@ async fn record(State(recorder): State<Recorder>, request: Request, next: Next) 
         copied(body, is_stream, move |body, size| {
             let (time, took) = (SystemTime::now(), began.elapsed());
             let (asked, headers) = (Arc::clone(&asked), Arc::clone(&headers));
-            recorder.record(body.len(), move || {
-                let body = Redact::of(&asked).apply(body);
-                let mut line = Line::new(time, Direction::Out, "client", "http", &body);
-                line.http = Some(status.as_u16().to_string());
-                line.headers = shown(&headers);
-                line.took_ms = Some(took.as_secs_f64() * 1000.0);
-                line.cut_from = (size > MAX_BODY).then_some(size);
-                line
-            });
+            recorder.record(
+                body.len() + size_of(&asked) + size_of(&headers),
+                move || {
+                    let body = Redact::of(&asked).apply(body);
+                    let mut line = Line::new(time, Direction::Out, "client", "http", &body);
+                    line.http = Some(status.as_u16().to_string());
+                    line.headers = shown(&headers);
+                    line.took_ms = Some(took.as_secs_f64() * 1000.0);
+                    line.cut_from = (size > MAX_BODY).then_some(size);
+                    line
+                },
+            );
         })
     })
+}
+
+/// How many bytes the headers hold while their line waits.
+fn size_of(headers: &HeaderMap) -> usize {
+    let sizes = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
+    sizes.sum()
 }
 
 /// The headers as they may be shown.

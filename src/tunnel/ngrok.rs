@@ -107,13 +107,11 @@ impl Error {
 
 /// An error with its causes: the crate's own words name neither.
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    let errors = std::iter::successors(Some(error), |it| it.source());
+    errors
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 /// A running tunnel. It ends when it is dropped.

@@ -227,3 +227,21 @@ pub struct Door<'a> {
     pub token: Option<Secret>,
     pub has_auth: bool,
 }
+
+impl Door<'_> {
+    /// The lines to paste: a question, and a tool entry that names the server by this field.
+    fn to_paste(&self, field: &str, value: &str) -> String {
+        let (label, option) = (self.label, field.replace('_', "-"));
+        let (flag, entry) = match self.has_auth {
+            true => (
+                " --authorization @TOKEN_FILE",
+                r#""authorization": "TOKEN", "#,
+            ),
+            false => ("", ""),
+        };
+        format!(
+            "ask:        mcp-cli ask --{option} {value} --server-label {label}{flag} \"...\"\n\
+             tool entry: {{\"type\": \"mcp\", \"server_label\": \"{label}\", \"{field}\": \"{value}\", {entry}\"require_approval\": \"never\"}}"
+        )
+    }
+}

@@ -1,4 +1,4 @@
-//! OpenAI's Secure MCP Tunnel: polled, and what happens is told.
+//! Polls OpenAI's Secure MCP Tunnel, and reports what happens.
 
 use std::time::Duration;
 
@@ -42,19 +42,8 @@ pub async fn poll(
 fn tell_event(event: openai::Event, id: &str, door: &Door<'_>, ui: &mut Ui) {
     match event {
         openai::Event::Connected => {
-            let label = door.label;
-            let (flag, entry) = match door.has_auth {
-                true => (
-                    " --authorization @TOKEN_FILE",
-                    r#""authorization": "TOKEN", "#,
-                ),
-                false => ("", ""),
-            };
             ui.ready(&format!("connected to the tunnel {id}"));
-            ui.banner(&format!(
-                "ask:        mcp-cli ask --tunnel-id {id} --server-label {label}{flag} \"...\"\n\
-                 tool entry: {{\"type\": \"mcp\", \"server_label\": \"{label}\", \"tunnel_id\": \"{id}\", {entry}\"require_approval\": \"never\"}}"
-            ));
+            ui.banner(&door.to_paste("tunnel_id", id));
         }
         openai::Event::PollFailed { fault, retry_in } => {
             let remedy = fault.remedy().map_or(String::new(), |it| format!("; {it}"));

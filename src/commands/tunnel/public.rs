@@ -164,7 +164,7 @@ pub async fn keep(
         let url = at(running.url(), door.path);
         host.set(running.url());
         ui.ready(&format!("public address: {url}"));
-        tell(&url, door, ui);
+        ui.banner(&door.to_paste("server_url", url.as_str()));
         let watching = async {
             let verdict = verdict(&url, door).await;
             ui.note(&verdict);
@@ -193,22 +193,6 @@ fn at(public: &Url, path: &str) -> Url {
     let mut url = public.clone();
     url.set_path(path);
     url
-}
-
-/// The lines to paste.
-fn tell(url: &Url, door: &Door<'_>, ui: &mut Ui) {
-    let label = door.label;
-    let (flag, entry) = match door.has_auth {
-        true => (
-            " --authorization @TOKEN_FILE",
-            r#""authorization": "TOKEN", "#,
-        ),
-        false => ("", ""),
-    };
-    ui.banner(&format!(
-        "ask:        mcp-cli ask --server-url {url} --server-label {label}{flag} \"...\"\n\
-         tool entry: {{\"type\": \"mcp\", \"server_label\": \"{label}\", \"server_url\": \"{url}\", {entry}\"require_approval\": \"never\"}}"
-    ));
 }
 
 /// What OpenAI would have answered, through the public address.

@@ -12,7 +12,7 @@ use crate::support::{BOTH_FORMS, Mcp, McpCli, POST, Serving};
 
 /// A server over stdio that knows MCP 2025-06-18 alone, one request at a time. `crash` ends it, `ask` asks its
 /// client for something, `pid` tells which process it is, `wait` never answers, `flood` writes without an end, `stay`
-/// makes it go on whatever it is told.
+/// makes it ignore SIGTERM and the end of its input.
 const OLDER: &str = r#"
 say() { printf '%s\n' "$1"; }
 text() { say '{"jsonrpc":"2.0","id":'"$id"',"result":{"content":[{"type":"text","text":"'"$1"'"}]}}'; }
